@@ -1,0 +1,108 @@
+//! A loaded base: the net on a device together with what its weights file says, pictures -> latents.
+
+use burn::tensor::{Device, Tensor};
+
+#[cfg(feature = "cli")]
+use crate::inception::Folded;
+use crate::{
+    error::Error,
+    image::{Pixels, Resized, batch},
+    inception::Inception,
+    weights::{Info, Weights},
+};
+
+#[cfg(feature = "cli")]
+/// How many latents of the known picture a weights file carries.
+const KNOWN: usize = 64;
+/// How far a device's latents of the known picture may lie from the file's, relative to the largest of them.
+const TOLERANCE: f32 = 1e-3;
+
+/// Inception V3 with weights, ready to turn pictures into latents.
+pub struct Base {
+    /// What the weights file says of itself.
+    pub info: Info,
+    /// SHA-256 (hex) of the exact weights and the preprocessing.
+    pub fingerprint: String,
+    net: Inception,
+    device: Device,
+}
+
+impl Base {
+    /// Puts an opened weights file on a device.
+    ///
+    /// # Errors
+    /// As [`Weights::inception`].
+    pub fn load(weights: &Weights, device: &Device) -> Result<Base, Error> {
+        Ok(Base {
+            info: weights.info.clone(),
+            fingerprint: weights.fingerprint.clone(),
+            net: weights.inception(device)?,
+            device: device.clone(),
+        })
+    }
+
+    /// The latents of a batch, still on the device: read them with `into_data` natively, `into_data_async` on the web.
+    ///
+    /// # Shapes
+    /// N pictures -> [N, 2048].
+    pub fn latents<'a>(&self, pictures: impl IntoIterator<Item = &'a Resized>) -> Tensor<2> {
+        self.net
+            .forward(batch(pictures, self.info.range, &self.device))
+    }
+
+    /// How far latents of [`known_picture`] are from those in the weights file, relative to the largest of them.
+    ///
+    /// # Errors
+    /// A deviation above 0.001, NaN included: this device computes wrongly.
+    pub fn check(&self, latents: &[f32]) -> Result<f32, Error> {
+        let known = &self.info.known_latents;
+        let largest = known.iter().fold(f32::MIN_POSITIVE, |m, v| m.max(v.abs()));
+        let off = known
+            .iter()
+            .zip(latents)
+            .map(|(a, b)| (a - b).abs() / largest);
+        let worst = off.fold(
+            0.0,
+            |m: f32, v| if v.is_nan() { f32::INFINITY } else { m.max(v) },
+        );
+        if worst <= TOLERANCE && latents.len() >= known.len() {
+            return Ok(worst);
+        }
+        let reason = format!(
+            "it computes wrong latents (off by {worst:.2e} of the largest, at most {TOLERANCE:.0e} is right); use another device"
+        );
+        Err(Error::Device { reason })
+    }
+}
+
+/// A picture that every build can draw: a 64x48 pattern of all colours, which passes the resize as any other does.
+pub fn known_picture() -> Resized {
+    let rgba: Vec<u8> = (0..48u32)
+        .flat_map(|y| (0..64u32).map(move |x| (x, y)))
+        .flat_map(|(x, y)| {
+            [
+                (x * 37 + y * 11) as u8,
+                (x * y) as u8,
+                (x * 4 + y * y) as u8,
+                255,
+            ]
+        })
+        .collect();
+    Pixels::from_rgba(64, 48, &rgba)
+        .expect("64 x 48 x 4 bytes")
+        .resize()
+}
+
+/// Completes `info` with the first latents of the known picture, by these exact weights on the CPU.
+#[cfg(feature = "cli")]
+pub fn with_known_latents(mut info: Info, convs: &[Folded]) -> Info {
+    let device = Device::flex();
+    let convs = convs.iter().cloned().map(Ok::<_, std::convert::Infallible>);
+    let Ok(net) = Inception::new(convs, info.average_pool, &device);
+    let latents = net.forward(batch([&known_picture()], info.range, &device));
+    info.known_latents = latents
+        .try_into_vec_as::<f32>()
+        .expect("flex computes in f32");
+    info.known_latents.truncate(KNOWN);
+    info
+}

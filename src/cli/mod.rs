@@ -1,0 +1,98 @@
+//! The command line: a second consumer of the same library, and the only place that knows the file system.
+
+mod extract;
+mod predict;
+mod serve;
+mod site;
+mod train;
+mod weights;
+
+use std::{
+    error::Error,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use clap::{Parser, Subcommand};
+
+/// What a subcommand ends with; the message is for a person.
+pub type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
+
+/// Inception V3 image classification that runs in the visitor's own browser.
+///
+/// Without a subcommand: builds the page if need be and serves it at http://127.0.0.1:8080.
+#[derive(Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: serve::Args,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build what is missing and serve the page (the default)
+    Serve(serve::Args),
+    /// Write the page as a static site that any web server can serve from any path
+    Build(site::Args),
+    /// Convert a base's weights to the file format of the page, or tell what a file is
+    Weights(weights::Args),
+    /// Print the network's layers, output shapes and parameters, as Keras does
+    Summary,
+    /// Compute the latents of labelled pictures once, for training as often as you like
+    Extract(extract::Args),
+    /// Train a head on latents and write it with its held-out accuracy
+    Train(train::Args),
+    /// Classify pictures with a head
+    Predict(predict::Args),
+}
+
+/// Runs what the arguments ask for.
+pub fn run() -> Outcome {
+    let cli = Cli::parse();
+    match cli.command.unwrap_or(Command::Serve(cli.serve)) {
+        Command::Serve(args) => serve::run(args),
+        Command::Build(args) => site::run(args),
+        Command::Weights(args) => weights::run(args),
+        Command::Summary => weights::summary(),
+        Command::Extract(args) => extract::run(args),
+        Command::Train(args) => train::run(args),
+        Command::Predict(args) => predict::run(args),
+    }
+}
+
+/// A file's bytes, or a sentence with its path.
+fn read(path: &Path) -> Outcome<Vec<u8>> {
+    fs::read(path).map_err(|error| format!("{}: {error}", path.display()).into())
+}
+
+/// Writes a file whole or not at all: beside its place first, then moved there.
+fn write(path: &Path, bytes: &[u8]) -> Outcome {
+    let tell = |error: std::io::Error| format!("{}: {error}", path.display());
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(tell)?;
+    }
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".writing");
+    let beside = PathBuf::from(beside);
+    fs::write(&beside, bytes).map_err(tell)?;
+    Ok(fs::rename(&beside, path).map_err(tell)?)
+}
+
+/// Puts a path before a library's error.
+fn at<T>(path: &Path, result: Result<T, inception_web::error::Error>) -> Outcome<T> {
+    result.map_err(|error| format!("{}: {error}", path.display()).into())
+}
+
+/// Puts a thousands separator into a count: 21802784 -> 21,802,784.
+fn thousands(count: usize) -> String {
+    let digits = count.to_string();
+    let groups: Vec<_> = digits
+        .as_bytes()
+        .rchunks(3)
+        .rev()
+        .map(String::from_utf8_lossy)
+        .collect();
+    groups.join(",")
+}

@@ -1,0 +1,110 @@
+//! `serve`: the page at an address of this machine, with the headers that it wants.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
+
+use axum::{
+    Router,
+    extract::Request,
+    http::{HeaderValue, header},
+    middleware::{self, Next},
+    response::Response,
+    routing::get,
+};
+use tokio::net::TcpListener;
+use tower_http::services::{ServeDir, ServeFile};
+
+use super::{Outcome, site};
+
+/// Nothing but this page's own files, wasm, and pictures that the page made itself.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; \
+     connect-src 'self'; img-src 'self' blob: data:; style-src 'self'; base-uri 'none'; form-action 'none'; \
+     frame-ancestors 'none'";
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The address to listen on; 0.0.0.0 lets other machines in
+    #[arg(long, default_value = "127.0.0.1")]
+    host: IpAddr,
+    /// The port to listen on; 0 takes a free one
+    #[arg(long, default_value_t = 8080)]
+    port: u16,
+    /// A base's weights file instead of the default one
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+    /// The cargo profile of the wasm builds: `web`, or `web-dev`, which builds faster and runs slower
+    #[arg(long, default_value = "web")]
+    profile: String,
+}
+
+pub fn run(args: Args) -> Outcome {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()?
+        .block_on(serve(args))
+}
+
+async fn serve(args: Args) -> Outcome {
+    // The port first: a build of minutes should not end with "in use".
+    let address = SocketAddr::from((args.host, args.port));
+    let taken =
+        |error| format!("{address} cannot be listened on ({error}); choose another with --port");
+    let listener = TcpListener::bind(address).await.map_err(taken)?;
+    let root = site::root()?;
+    let site = site::prepare(&root, args.weights.as_deref(), &args.profile)?;
+    let manifest = site.manifest.to_string();
+    let json = [(header::CONTENT_TYPE, "application/json")];
+    let router = Router::new()
+        .route("/pkg/site.json", get(async move || (json, manifest)))
+        .route_service("/pkg/base.safetensors", ServeFile::new(site.base))
+        .nest_service("/pkg", ServeDir::new(root.join("pkg")))
+        .fallback_service(ServeDir::new(root.join("www")))
+        .layer(middleware::from_fn(headers));
+    println!(
+        "inception-web is ready at http://{}",
+        listener.local_addr()?
+    );
+    Ok(axum::serve(listener, router).await?)
+}
+
+/// Isolation, the content policy, and how long a browser may keep what it got: for good where the address carries a version.
+async fn headers(request: Request, next: Next) -> Response {
+    let versioned = request
+        .uri()
+        .query()
+        .is_some_and(|query| query.starts_with("v="));
+    let mut response = next.run(request).await;
+    let keep = versioned && response.status().is_success();
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+        (
+            header::CACHE_CONTROL,
+            if keep {
+                "public, max-age=31536000, immutable"
+            } else {
+                "no-cache"
+            },
+        ),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (
+            header::HeaderName::from_static("cross-origin-opener-policy"),
+            "same-origin",
+        ),
+        (
+            header::HeaderName::from_static("cross-origin-embedder-policy"),
+            "require-corp",
+        ),
+        (
+            header::HeaderName::from_static("cross-origin-resource-policy"),
+            "same-origin",
+        ),
+    ] {
+        response
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
+    }
+    response
+}

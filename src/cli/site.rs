@@ -1,0 +1,250 @@
+//! Everything the page is made of: npm packages, the two wasm builds in `pkg/`, the default base; `build` copies it to a folder.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::SystemTime,
+};
+
+use inception_web::weights::{Dtype, Weights, hex};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use wasm_bindgen_cli_support::Bindgen;
+
+use super::{Outcome, at, read, weights::nsfwjs, write};
+
+const TARGET: &str = "wasm32-unknown-unknown";
+/// A folder of `pkg/`, and the features of its build: the page loads the one that its device needs.
+const RUNTIMES: [(&str, &str); 2] = [("cpu", ""), ("webgpu", "webgpu")];
+/// The ten-class head, from `pkg/`.
+const HEAD: &str = "../ten-classes/head.safetensors";
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The folder to write
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// A base's weights file instead of the default one
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+    /// The cargo profile of the wasm builds: `web`, or `web-dev`, which builds faster and runs slower
+    #[arg(long, default_value = "web")]
+    profile: String,
+}
+
+pub fn run(args: Args) -> Outcome {
+    let root = root()?;
+    let site = prepare(&root, args.weights.as_deref(), &args.profile)?;
+    copy(&root.join("www"), &args.out)?;
+    for (name, _) in RUNTIMES {
+        copy(
+            &root.join("pkg").join(name),
+            &args.out.join("pkg").join(name),
+        )?;
+    }
+    fs::copy(&site.base, args.out.join("pkg/base.safetensors"))?;
+    write(
+        &args.out.join("pkg/site.json"),
+        site.manifest.to_string().as_bytes(),
+    )?;
+    println!(
+        "{}: a static site; any web server can serve it, from any path",
+        args.out.display()
+    );
+    Ok(())
+}
+
+/// What the page asks for at its start.
+pub struct Site {
+    /// `pkg/site.json`: where the base, the head and the two builds are, their lengths and hashes.
+    pub manifest: Value,
+    /// The base's file.
+    pub base: PathBuf,
+}
+
+/// Builds what is missing or old.
+pub fn prepare(root: &Path, weights: Option<&Path>, profile: &str) -> Outcome<Site> {
+    let base = match weights {
+        Some(path) => path.to_path_buf(),
+        None => default_base(root)?,
+    };
+    let bytes = read(&base)?;
+    let opened = at(&base, Weights::open(&bytes))?;
+    let mut runtimes = serde_json::Map::new();
+    for (name, features) in RUNTIMES {
+        let wasm = read(&runtime(root, name, features, profile)?)?;
+        runtimes.insert(
+            name.into(),
+            json!({ "bytes": wasm.len(), "version": &sha256(&wasm)[..12] }),
+        );
+    }
+    let sha256 = sha256(&bytes);
+    let manifest = json!({
+        "weights": {
+            "url": format!("base.safetensors?v={}", &sha256[..12]),
+            "bytes": bytes.len(),
+            "sha256": sha256,
+            "fingerprint": opened.fingerprint,
+            "dtype": opened.dtype.name(),
+        },
+        "head": HEAD,
+        "runtimes": runtimes,
+    });
+    write(&root.join("pkg/site.json"), manifest.to_string().as_bytes())?;
+    Ok(Site { manifest, base })
+}
+
+/// The project's folder: this one, or the nearest above it.
+pub fn root() -> Outcome<PathBuf> {
+    let here = env::current_dir()?;
+    let project = |folder: &&Path| {
+        folder.join("www/index.html").exists() && folder.join("Cargo.toml").exists()
+    };
+    let found = here.ancestors().find(project).map(Path::to_path_buf);
+    found.ok_or_else(|| {
+        "not inside the project: run this in the folder with inception-web's Cargo.toml and www"
+            .into()
+    })
+}
+
+/// The default base as a file of ours, converted from the npm package at the first time.
+pub fn default_base(root: &Path) -> Outcome<PathBuf> {
+    let path = root.join("pkg/base.safetensors");
+    let good = fs::read(&path).is_ok_and(|bytes| Weights::open(&bytes).is_ok());
+    if !good {
+        eprintln!(
+            "converting the base out of npm nsfwjs to {}",
+            path.display()
+        );
+        write(&path, &nsfwjs(root, Dtype::U8)?)?;
+    }
+    Ok(path)
+}
+
+/// Where the npm package keeps the default base; installs the locked packages if it is not there.
+pub fn nsfwjs_folder(root: &Path) -> Outcome<PathBuf> {
+    let folder = root.join("node_modules/nsfwjs/dist/models/inception_v3");
+    if !folder.join("model.min.js").exists() {
+        eprintln!("installing npm packages");
+        let npm = if cfg!(windows) { "npm.cmd" } else { "npm" };
+        let mut command = Command::new(npm);
+        command
+            .args(["ci", "--omit=dev", "--no-audit", "--no-fund"])
+            .current_dir(root);
+        succeed(
+            &mut command,
+            "install Node.js 20 or later (https://nodejs.org)",
+        )?;
+    }
+    Ok(folder)
+}
+
+/// Builds one wasm and its JavaScript into `pkg/NAME`; returns the wasm's path.
+fn runtime(root: &Path, name: &str, features: &str, profile: &str) -> Outcome<PathBuf> {
+    require_target()?;
+    eprintln!("building pkg/{name} (minutes at the first time, then seconds)");
+    let home = |variable: &str| env::var(variable).unwrap_or_default();
+    let cargo_home = env::var("CARGO_HOME").unwrap_or_else(|_| format!("{}/.cargo", home("HOME")));
+    // Vector instructions, and no paths of the building machine in panic messages.
+    let flags = [
+        "-Ctarget-feature=+simd128".to_string(),
+        format!("--remap-path-prefix={cargo_home}=cargo"),
+        format!("--remap-path-prefix={}=.", root.display()),
+    ];
+    let mut command = Command::new(env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
+    command
+        .args([
+            "build",
+            "--locked",
+            "--lib",
+            "--target",
+            TARGET,
+            "--no-default-features",
+        ])
+        .args(["--features", features, "--profile", profile])
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
+        .current_dir(root);
+    succeed(&mut command, "install Rust by rustup (https://rustup.rs)")?;
+
+    let target = env::var("CARGO_TARGET_DIR").map_or_else(|_| root.join("target"), PathBuf::from);
+    let built = target.join(TARGET).join(profile).join("inception_web.wasm");
+    let kept = target.join(format!("{name}.wasm"));
+    let out = root.join("pkg").join(name);
+    let wasm = out.join("inception_web_bg.wasm");
+    // Both builds have one name in cargo's folder, so it is the bytes that tell whether anything is new.
+    let bytes = read(&built)?;
+    if fs::read(&kept).is_ok_and(|old| old == bytes) && newer(&wasm, &kept) {
+        return Ok(wasm);
+    }
+    Bindgen::new()
+        .input_path(&built)
+        .out_name("inception_web")
+        .web(true)
+        .and_then(|bindgen| {
+            bindgen
+                .typescript(true)
+                .omit_default_module_path(false)
+                .generate(&out)
+        })
+        .map_err(|error| format!("pkg/{name}: {error:#}"))?;
+    write(&kept, &bytes)?;
+    fs::File::options()
+        .append(true)
+        .open(&wasm)?
+        .set_modified(SystemTime::now())?;
+    Ok(wasm)
+}
+
+fn newer(path: &Path, than: &Path) -> bool {
+    let time = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified());
+    matches!((time(path), time(than)), (Ok(path), Ok(than)) if path >= than)
+}
+
+/// Sees to it that the Rust toolchain can build for wasm.
+fn require_target() -> Outcome {
+    let printed = Command::new("rustc")
+        .args(["--print", "target-libdir", "--target", TARGET])
+        .output();
+    let there = printed
+        .is_ok_and(|output| Path::new(String::from_utf8_lossy(&output.stdout).trim()).exists());
+    if there {
+        return Ok(());
+    }
+    eprintln!("installing the Rust target {TARGET}");
+    succeed(
+        Command::new("rustup").args(["target", "add", TARGET]),
+        "install Rust by rustup (https://rustup.rs)",
+    )
+}
+
+/// Runs a tool; its own output is the explanation if it fails.
+fn succeed(command: &mut Command, hint: &str) -> Outcome {
+    let tool = command.get_program().to_string_lossy().into_owned();
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("{tool} failed ({status}); see its message above").into()),
+        Err(error) => Err(format!("{tool} could not be started ({error}); {hint}").into()),
+    }
+}
+
+/// Copies a folder with all that is in it.
+fn copy(from: &Path, to: &Path) -> Outcome {
+    fs::create_dir_all(to).map_err(|error| format!("{}: {error}", to.display()))?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        match entry.file_type()?.is_dir() {
+            true => copy(&entry.path(), &target)?,
+            false => drop(
+                fs::copy(entry.path(), &target)
+                    .map_err(|error| format!("{}: {error}", target.display()))?,
+            ),
+        }
+    }
+    Ok(())
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}

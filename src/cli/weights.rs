@@ -1,0 +1,165 @@
+//! `weights`: converts a source of weights to our file, or tells what a file is. `summary`: the net as a table.
+
+use std::path::{Path, PathBuf};
+
+use inception_web::{
+    base::with_known_latents,
+    inception::table,
+    weights::{Dtype, Info, Weights, fingerprint, tfjs, write},
+};
+
+use super::{Outcome, at, read, site, thousands};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Where the weights come from: `nsfwjs` (the npm package) or a weights file of ours
+    #[arg(
+        long,
+        value_name = "nsfwjs|FILE",
+        required_unless_present = "inspect",
+        requires = "out"
+    )]
+    from: Option<PathBuf>,
+    /// The file to write
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// How to store the kernels: f32 is 87 MB, f16 44 MB, u8 22 MB
+    #[arg(long, value_enum, default_value = "f32")]
+    dtype: DtypeArg,
+    /// Print what a weights file is, and check it
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["from", "out"])]
+    inspect: Option<PathBuf>,
+}
+
+/// Number types of files, as arguments.
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub enum DtypeArg {
+    F32,
+    F16,
+    U8,
+}
+
+impl From<DtypeArg> for Dtype {
+    fn from(dtype: DtypeArg) -> Dtype {
+        match dtype {
+            DtypeArg::F32 => Dtype::F32,
+            DtypeArg::F16 => Dtype::F16,
+            DtypeArg::U8 => Dtype::U8,
+        }
+    }
+}
+
+pub fn run(args: Args) -> Outcome {
+    if let Some(file) = args.inspect {
+        return inspect(&file);
+    }
+    let (Some(from), Some(out)) = (args.from, args.out) else {
+        unreachable!("clap requires both")
+    };
+    let bytes = if from.as_os_str() == "nsfwjs" {
+        nsfwjs(&site::root()?, args.dtype.into())?
+    } else {
+        let bytes = read(&from)?;
+        let weights = at(&from, Weights::open(&bytes))?;
+        let convs = at(&from, weights.convs().collect::<Result<Vec<_>, _>>())?;
+        write(
+            &weights.info,
+            &weights.fingerprint,
+            &convs,
+            args.dtype.into(),
+        )
+    };
+    super::write(&out, &bytes)?;
+    inspect(&out)
+}
+
+/// The default base, out of the locked npm package, as a file of ours.
+pub fn nsfwjs(root: &Path, dtype: Dtype) -> Outcome<Vec<u8>> {
+    let folder = site::nsfwjs_folder(root)?;
+    let text = |name: &str| {
+        std::fs::read_to_string(folder.join(name)).map_err(|error| format!("{name}: {error}"))
+    };
+    let convs = tfjs::read(&text("model.min.js")?, |name| {
+        text(name).map_err(|reason| inception_web::error::Error::Source {
+            file: name.into(),
+            reason,
+            hint: tfjs::HINT,
+        })
+    })?;
+    let info: Info = tfjs::nsfwjs_info();
+    let fingerprint = fingerprint(&info, &convs);
+    Ok(write(
+        &with_known_latents(info, &convs),
+        &fingerprint,
+        &convs,
+        dtype,
+    ))
+}
+
+fn inspect(file: &Path) -> Outcome {
+    let bytes = read(file)?;
+    let weights = at(file, Weights::open(&bytes))?;
+    let info = &weights.info;
+    let convs = at(file, weights.convs().collect::<Result<Vec<_>, _>>())?;
+    let numbers: usize = convs
+        .iter()
+        .map(|conv| conv.kernel.len() + conv.bias.len())
+        .sum();
+    println!("{}: Inception V3 base, whole and undamaged", file.display());
+    for (what, value) in [
+        ("name", info.name.clone()),
+        ("source", info.source.clone()),
+        ("licence", info.licence.clone()),
+        ("note", info.note.clone()),
+        (
+            "input range",
+            format!("black {}, white {}", info.range.low, info.range.high),
+        ),
+        ("average pools", format!("{:?}", info.average_pool)),
+        ("dtype", weights.dtype.name().into()),
+        (
+            "convolutions",
+            format!(
+                "{}, BatchNorm folded, {} numbers",
+                convs.len(),
+                thousands(numbers)
+            ),
+        ),
+        ("size", format!("{} bytes", thousands(bytes.len()))),
+        ("fingerprint", weights.fingerprint.clone()),
+    ] {
+        println!("  {what:<14} {value}");
+    }
+    Ok(())
+}
+
+/// Prints the net as `model.summary()` of Keras does; the base is frozen, so nothing is trainable.
+pub fn summary() -> Outcome {
+    let rows = table();
+    let line = "─".repeat(78);
+    println!("Model: \"inception_v3\" without its top\n{line}");
+    println!(
+        "{:<38} {:<24} {:>14}\n{line}",
+        "Layer (type)", "Output shape", "Param #"
+    );
+    for row in &rows {
+        let shape: Vec<_> = row.output.iter().map(usize::to_string).collect();
+        let layer = format!("{} ({})", row.name, row.class);
+        println!(
+            "{layer:<46} {:<18} {:>12}",
+            format!("(None, {})", shape.join(", ")),
+            thousands(row.parameters)
+        );
+    }
+    let total: usize = rows.iter().map(|row| row.parameters).sum();
+    let megabytes = (total * 4) as f64 / (1024.0 * 1024.0);
+    println!(
+        "{line}\nTotal params: {} ({megabytes:.2} MB)",
+        thousands(total)
+    );
+    println!(
+        "Trainable params: 0 (0.00 B)\nNon-trainable params: {} ({megabytes:.2} MB)",
+        thousands(total)
+    );
+    Ok(())
+}

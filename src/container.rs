@@ -1,0 +1,350 @@
+//! What the three kinds of files here (weights, heads, latents) have in common: a safetensors file with text metadata.
+//!
+//! See [safetensors](https://github.com/huggingface/safetensors). What the tensors mean is the matter of each kind's own file.
+
+use std::{borrow::Cow, collections::HashMap};
+
+use half::f16;
+use safetensors::{Dtype, SafeTensors, View, tensor::TensorView};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::error::Error;
+
+/// An opened file: tensors that borrow its bytes, and its metadata.
+pub(crate) struct Container<'a> {
+    what: &'static str,
+    command: &'static str,
+    tensors: SafeTensors<'a>,
+    metadata: HashMap<String, String>,
+}
+
+impl<'a> Container<'a> {
+    /// Reads the header and checks that the tensors it lists fill the bytes exactly.
+    pub(crate) fn open(
+        what: &'static str,
+        command: &'static str,
+        bytes: &'a [u8],
+    ) -> Result<Container<'a>, Error> {
+        let broken = |error: safetensors::SafeTensorError| Error::Container {
+            what,
+            reason: error.to_string(),
+            bytes: bytes.len(),
+        };
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(broken)?;
+        let metadata = header.metadata().clone().unwrap_or_default();
+        let tensors = SafeTensors::deserialize(bytes).map_err(broken)?;
+        Ok(Container {
+            what,
+            command,
+            tensors,
+            metadata,
+        })
+    }
+
+    pub(crate) fn text(&self, key: &'static str) -> Result<&str, Error> {
+        let missing = Error::MissingMetadata {
+            what: self.what,
+            key,
+            command: self.command,
+        };
+        self.metadata.get(key).map(String::as_str).ok_or(missing)
+    }
+
+    pub(crate) fn json<T: DeserializeOwned>(
+        &self,
+        key: &'static str,
+        want: &'static str,
+    ) -> Result<T, Error> {
+        let text = self.text(key)?;
+        serde_json::from_str(text).map_err(|_| Error::Metadata {
+            what: self.what,
+            key,
+            got: text.chars().take(60).collect(),
+            want,
+        })
+    }
+
+    /// A tensor of exactly this shape.
+    pub(crate) fn tensor(&self, name: &str, shape: &[usize]) -> Result<TensorView<'a>, Error> {
+        let tensor = self.any(name)?;
+        if tensor.shape() != shape {
+            let (want, got) = (shape.to_vec(), tensor.shape().to_vec());
+            return Err(Error::Shape {
+                what: self.what,
+                name: name.into(),
+                want,
+                got,
+            });
+        }
+        Ok(tensor)
+    }
+
+    /// A tensor of any shape.
+    pub(crate) fn any(&self, name: &str) -> Result<TensorView<'a>, Error> {
+        let missing = || Error::MissingTensor {
+            what: self.what,
+            name: name.into(),
+        };
+        self.tensors.tensor(name).map_err(|_| missing())
+    }
+
+    /// The numbers of an f32 or f16 tensor, all of them finite.
+    pub(crate) fn floats(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
+        let tensor = self.tensor(name, shape)?;
+        let values: Vec<f32> = match tensor.dtype() {
+            Dtype::F32 => numbers(tensor.data(), f32::from_le_bytes).collect(),
+            Dtype::F16 => numbers(tensor.data(), |b| f16::from_le_bytes(b).to_f32()).collect(),
+            _ => return Err(self.dtype(name, "f32 or f16", tensor.dtype())),
+        };
+        match values.iter().position(|value| !value.is_finite()) {
+            Some(index) => Err(Error::NotFinite {
+                what: self.what,
+                name: name.into(),
+                index,
+            }),
+            None => Ok(values),
+        }
+    }
+
+    /// The numbers of an f32 or f16 tensor, or of a u8 one with `NAME.scale` and `NAME.min`: value = u8 x scale + min.
+    ///
+    /// Scale and minimum stand for one index of `axis`: for the output channel of a kernel, for the column of a table.
+    pub(crate) fn affine_floats(
+        &self,
+        name: &str,
+        shape: &[usize],
+        axis: usize,
+    ) -> Result<Vec<f32>, Error> {
+        let tensor = self.tensor(name, shape)?;
+        if tensor.dtype() != Dtype::U8 {
+            return self.floats(name, shape);
+        }
+        let scale = self.floats(&format!("{name}.scale"), &shape[axis..=axis])?;
+        let min = self.floats(&format!("{name}.min"), &shape[axis..=axis])?;
+        let inner: usize = shape[axis + 1..].iter().product();
+        let channel = |index: usize| index / inner % shape[axis];
+        Ok(tensor
+            .data()
+            .iter()
+            .enumerate()
+            .map(|(i, q)| f32::from(*q) * scale[channel(i)] + min[channel(i)])
+            .collect())
+    }
+
+    pub(crate) fn integers(&self, name: &str, shape: &[usize]) -> Result<Vec<i64>, Error> {
+        let tensor = self.tensor(name, shape)?;
+        match tensor.dtype() {
+            Dtype::I64 => Ok(numbers(tensor.data(), i64::from_le_bytes).collect()),
+            other => Err(self.dtype(name, "i64", other)),
+        }
+    }
+
+    /// Refuses tensors whose names are not among `known`.
+    pub(crate) fn only(&self, known: impl Fn(&str) -> bool) -> Result<(), Error> {
+        match self.tensors.names().into_iter().find(|name| !known(name)) {
+            Some(name) => Err(Error::ForeignTensor {
+                what: self.what,
+                name: name.into(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// All tensors' names, sorted, with their bytes.
+    pub(crate) fn sorted(&self) -> Vec<(String, TensorView<'a>)> {
+        let mut tensors = self.tensors.tensors();
+        tensors.sort_by(|a, b| a.0.cmp(&b.0));
+        tensors
+    }
+
+    fn dtype(&self, name: &str, want: &'static str, got: Dtype) -> Error {
+        Error::Dtype {
+            what: self.what,
+            name: name.into(),
+            want,
+            got: format!("{got:?}"),
+        }
+    }
+}
+
+fn numbers<const N: usize, T>(
+    bytes: &[u8],
+    read: impl Fn([u8; N]) -> T,
+) -> impl Iterator<Item = T> {
+    bytes
+        .as_chunks::<N>()
+        .0
+        .iter()
+        .map(move |chunk| read(*chunk))
+}
+
+/// A tensor on its way into a file.
+pub(crate) struct Stored {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl Stored {
+    pub(crate) fn f32(shape: &[usize], values: &[f32]) -> Stored {
+        let bytes = values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect();
+        Stored {
+            dtype: Dtype::F32,
+            shape: shape.into(),
+            bytes,
+        }
+    }
+
+    pub(crate) fn f16(shape: &[usize], values: &[f32]) -> Stored {
+        let bytes = values
+            .iter()
+            .flat_map(|value| f16::from_f32(*value).to_le_bytes())
+            .collect();
+        Stored {
+            dtype: Dtype::F16,
+            shape: shape.into(),
+            bytes,
+        }
+    }
+
+    pub(crate) fn i64(shape: &[usize], values: &[i64]) -> Stored {
+        let bytes = values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect();
+        Stored {
+            dtype: Dtype::I64,
+            shape: shape.into(),
+            bytes,
+        }
+    }
+
+    pub(crate) fn u8(shape: &[usize], values: Vec<u8>) -> Stored {
+        Stored {
+            dtype: Dtype::U8,
+            shape: shape.into(),
+            bytes: values,
+        }
+    }
+}
+
+impl View for &Stored {
+    fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(&self.bytes)
+    }
+    fn data_len(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+/// The bytes of a file with these tensors and metadata.
+pub(crate) fn write(tensors: &[(String, Stored)], metadata: HashMap<String, String>) -> Vec<u8> {
+    let views = tensors.iter().map(|(name, stored)| (name.as_str(), stored));
+    safetensors::serialize(views, Some(metadata))
+        .expect("our own tensors have the lengths of their shapes")
+}
+
+/// JSON text for a metadata value.
+pub(crate) fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("plain data becomes JSON")
+}
+
+/// How a run of numbers lies in 8 bits: value = u8 x scale + min.
+pub(crate) struct Affine {
+    /// The step from one level to the next.
+    pub(crate) scale: f32,
+    /// The value of level 0.
+    pub(crate) min: f32,
+}
+
+impl Affine {
+    /// The finest 256 levels from the least to the greatest value. Where the values already lie on an even grid of at most
+    /// 256 levels, as weights do that were quantised before, that grid is kept, and nothing is lost.
+    pub(crate) fn of(values: impl Iterator<Item = f32> + Clone) -> Affine {
+        let (min, max) = values
+            .clone()
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(min, max), value| {
+                (min.min(value.into()), max.max(value.into()))
+            });
+        if min >= max {
+            return Affine {
+                scale: 0.0,
+                min: min as f32,
+            };
+        }
+        let on_grid = |levels: &u8| {
+            let places = values
+                .clone()
+                .map(|value| (f64::from(value) - min) / (max - min) * f64::from(*levels));
+            places
+                .map(|place| (place - place.round()).abs())
+                .all(|off| off < 0.01)
+        };
+        let levels = (1..=255).find(on_grid).unwrap_or(255);
+        let scale = (max - min) / f64::from(levels);
+        Affine {
+            scale: scale as f32,
+            min: min as f32,
+        }
+    }
+
+    /// The level nearest to a value.
+    pub(crate) fn level(&self, value: f32) -> u8 {
+        if self.scale == 0.0 {
+            0
+        } else {
+            ((value - self.min) / self.scale).round().clamp(0.0, 255.0) as u8
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn affine_keeps_an_even_grid() {
+        let values: Vec<f32> = [0u8, 3, 4, 9, 77, 130]
+            .iter()
+            .map(|q| f32::from(*q) * 0.0173 - 0.9)
+            .collect();
+        let affine = Affine::of(values.iter().copied());
+        for value in values {
+            let back = f32::from(affine.level(value)) * affine.scale + affine.min;
+            assert!((back - value).abs() < 1e-6, "{value} became {back}");
+        }
+    }
+
+    #[test]
+    fn affine_is_within_half_a_level_elsewhere() {
+        let values: Vec<f32> = (0..1000)
+            .map(|i| (i as f32 * 0.731).sin().powi(3))
+            .collect();
+        let affine = Affine::of(values.iter().copied());
+        for value in values {
+            let back = f32::from(affine.level(value)) * affine.scale + affine.min;
+            assert!(
+                (back - value).abs() <= affine.scale * 0.501,
+                "{value} became {back}"
+            );
+        }
+    }
+
+    #[test]
+    fn affine_of_one_value_is_that_value() {
+        let affine = Affine::of([0.25f32; 5].into_iter());
+        assert_eq!(
+            f32::from(affine.level(0.25)) * affine.scale + affine.min,
+            0.25
+        );
+    }
+}

@@ -1,0 +1,247 @@
+//! Everything that can be wrong with what a person gives us, in one enum.
+//!
+//! The message is the interface: lower case, thing + got + expected + what to do. Our own bugs are panics, not errors.
+
+use thiserror::Error;
+
+/// Why a picture, a weights file, a head or a table of latents was refused.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The picture file has no bytes.
+    #[error("picture: the file is empty (0 bytes); save or download it again")]
+    EmptyPicture,
+    /// The bytes are no picture that anybody here knows.
+    #[error(
+        "picture: not a picture in a known format; use JPEG, PNG, WebP, GIF, BMP or, in the browser, AVIF"
+    )]
+    UnknownPicture,
+    /// A known format that this library does not decode.
+    #[error("picture: {format} cannot be decoded here; save it as JPEG or PNG")]
+    UnsupportedPicture {
+        /// The format's name, such as `AVIF`.
+        format: &'static str,
+    },
+    /// The header claims more than we allocate.
+    #[error(
+        "picture: {width} x {height} pixels are too many; the limit is 50 megapixels and 16384 a side, make it smaller"
+    )]
+    HugePicture {
+        /// Pixels a row.
+        width: u64,
+        /// Rows.
+        height: u64,
+    },
+    /// The pixels end before the last row.
+    #[error("picture: the file is cut off before its end; save or download it again")]
+    TruncatedPicture,
+    /// The header is a picture's, the rest is not.
+    #[error("picture: the file is damaged ({reason}); save or download it again")]
+    DamagedPicture {
+        /// The decoder's own words.
+        reason: String,
+    },
+    /// Raw pixels whose length does not fit their size.
+    #[error("picture: {got} bytes of RGBA for {width} x {height} pixels, expected {want}")]
+    PixelCount {
+        /// Pixels a row.
+        width: u32,
+        /// Rows.
+        height: u32,
+        /// Bytes expected.
+        want: usize,
+        /// Bytes given.
+        got: usize,
+    },
+
+    /// The file is no safetensors file, or ends early.
+    #[error(
+        "{what}: not a whole safetensors file ({reason}, {bytes} bytes); download or convert it again"
+    )]
+    Container {
+        /// `weights`, `head` or `latents`.
+        what: &'static str,
+        /// The container's own words.
+        reason: String,
+        /// The length of what was given.
+        bytes: usize,
+    },
+    /// A safetensors file of something else.
+    #[error(
+        "{what}: the file's metadata has no {key:?}; this is not a {what} file of inception-web, make one with `inception-web {command}`"
+    )]
+    MissingMetadata {
+        /// `weights`, `head` or `latents`.
+        what: &'static str,
+        /// The missing key.
+        key: &'static str,
+        /// The subcommand that writes such files.
+        command: &'static str,
+    },
+    /// A metadata value that cannot be read.
+    #[error("{what}: the metadata {key:?} is {got:?}, expected {want}; make the file again")]
+    Metadata {
+        /// `weights`, `head` or `latents`.
+        what: &'static str,
+        /// The key.
+        key: &'static str,
+        /// The value found.
+        got: String,
+        /// What it should look like.
+        want: &'static str,
+    },
+    /// A tensor is not there.
+    #[error("{what}: {name} is missing; make the file again")]
+    MissingTensor {
+        /// `weights`, `head` or `latents`.
+        what: &'static str,
+        /// The tensor's name.
+        name: String,
+    },
+    /// A tensor that nobody asked for.
+    #[error("{what}: {name} does not belong in this file; make the file again")]
+    ForeignTensor {
+        /// `weights`, `head` or `latents`.
+        what: &'static str,
+        /// The tensor's name.
+        name: String,
+    },
+    /// A tensor of another shape.
+    #[error("{what}: {name} has shape {got:?}, expected {want:?}; make the file again")]
+    Shape {
+        /// `weights`, `head` or `latents`.
+        what: &'static str,
+        /// The tensor's name.
+        name: String,
+        /// The shape expected.
+        want: Vec<usize>,
+        /// The shape found.
+        got: Vec<usize>,
+    },
+    /// A tensor of another number type.
+    #[error("{what}: {name} has numbers of type {got}, expected {want}; make the file again")]
+    Dtype {
+        /// `weights`, `head` or `latents`.
+        what: &'static str,
+        /// The tensor's name.
+        name: String,
+        /// The types expected.
+        want: &'static str,
+        /// The type found.
+        got: String,
+    },
+    /// NaN or infinity where a number must be.
+    #[error(
+        "{what}: {name} holds a number that is not finite, at index {index}; make the file again"
+    )]
+    NotFinite {
+        /// `weights`, `head` or `latents`.
+        what: &'static str,
+        /// The tensor's name.
+        name: String,
+        /// Where, counted in numbers from the start.
+        index: usize,
+    },
+    /// The bytes are not the ones that were written.
+    #[error(
+        "weights: the SHA-256 of the contents is {got}, the file says {want}; the file is damaged, download or convert it again"
+    )]
+    Digest {
+        /// From the metadata.
+        want: String,
+        /// From the bytes.
+        got: String,
+    },
+    /// A source of weights that cannot be read.
+    #[error("weights: {file} is not what was expected ({reason}); {hint}")]
+    Source {
+        /// The file's name.
+        file: String,
+        /// What is wrong with it.
+        reason: String,
+        /// What to do.
+        hint: &'static str,
+    },
+
+    /// A head or latents that belong to another base.
+    #[error(
+        "{what}: made with the base {theirs:?} (fingerprint {their_fingerprint}), but the base here is {ours:?} (fingerprint {our_fingerprint}); use that base, or make the {what} again with this one"
+    )]
+    OtherBase {
+        /// `head` or `latents`.
+        what: &'static str,
+        /// The base's name in the file.
+        theirs: String,
+        /// The first digits of its fingerprint.
+        their_fingerprint: String,
+        /// The loaded base's name.
+        ours: String,
+        /// The first digits of its fingerprint.
+        our_fingerprint: String,
+    },
+    /// A label that names no class.
+    #[error(
+        "latents: label {label} at row {row} names none of the {classes} classes; make the file again"
+    )]
+    Label {
+        /// The label found.
+        label: i64,
+        /// Where.
+        row: usize,
+        /// How many classes there are.
+        classes: usize,
+    },
+    /// Fewer than two classes have pictures.
+    #[error(
+        "train: {got} of the classes have pictures, at least two are needed; add pictures to another class"
+    )]
+    TooFewClasses {
+        /// Classes with at least one picture.
+        got: usize,
+    },
+    /// A setting that cannot work.
+    #[error("{name}: {got} will not do, expected {want}")]
+    Setting {
+        /// The setting's name.
+        name: &'static str,
+        /// The value given.
+        got: String,
+        /// What it should be.
+        want: &'static str,
+    },
+
+    /// The device cannot be used.
+    #[error("device: {reason}")]
+    Device {
+        /// Why, and what to do.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// The error's family, for programs: `picture`, `weights`, `head`, `latents`, `setting`, `train` or `device`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Error::EmptyPicture
+            | Error::UnknownPicture
+            | Error::UnsupportedPicture { .. }
+            | Error::HugePicture { .. }
+            | Error::TruncatedPicture
+            | Error::DamagedPicture { .. }
+            | Error::PixelCount { .. } => "picture",
+            Error::Container { what, .. }
+            | Error::MissingMetadata { what, .. }
+            | Error::Metadata { what, .. }
+            | Error::MissingTensor { what, .. }
+            | Error::ForeignTensor { what, .. }
+            | Error::Shape { what, .. }
+            | Error::Dtype { what, .. }
+            | Error::NotFinite { what, .. }
+            | Error::OtherBase { what, .. } => what,
+            Error::Digest { .. } | Error::Source { .. } => "weights",
+            Error::Label { .. } => "latents",
+            Error::TooFewClasses { .. } => "train",
+            Error::Setting { .. } => "setting",
+            Error::Device { .. } => "device",
+        }
+    }
+}

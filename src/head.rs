@@ -1,0 +1,250 @@
+//! The head: dense layers on latents, softmax, class names; and its file form, `head.safetensors`.
+//!
+//! Tensors: `dense_K.kernel` [in, out] and `dense_K.bias` [out], K from 1, ReLU between layers, softmax after the last. Metadata: `name`,
+//! `classes` (JSON list), `base` and `fingerprint` of the base whose latents it reads, `scores` (JSON, held-out accuracy), `pictures`.
+//! A head is small, so it runs on the host in plain loops, the same on every device.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    container::{self, Container, Stored, json},
+    error::Error,
+    evaluate::Scores,
+    inception::LATENTS,
+    latents::Stamp,
+};
+
+const WHAT: &str = "head";
+const COMMAND: &str = "train";
+
+/// A fully connected layer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dense {
+    /// [in, out], row-major.
+    pub kernel: Vec<f32>,
+    /// [out].
+    pub bias: Vec<f32>,
+}
+
+impl Dense {
+    fn forward(&self, input: &[f32]) -> Vec<f32> {
+        let mut output = self.bias.clone();
+        for (value, row) in input.iter().zip(self.kernel.chunks_exact(self.bias.len())) {
+            for (sum, weight) in output.iter_mut().zip(row) {
+                *sum += value * weight;
+            }
+        }
+        output
+    }
+}
+
+/// Latents -> classes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Head {
+    /// A short name, for sentences.
+    pub name: String,
+    /// The base whose latents it reads.
+    pub stamp: Stamp,
+    /// The classes' names, in the order of the outputs.
+    pub classes: Vec<String>,
+    /// How good it is on pictures it was not trained on, if that was measured.
+    pub scores: Option<Scores>,
+    /// How many pictures it was trained on.
+    pub pictures: usize,
+    /// At least one; ReLU between them.
+    pub layers: Vec<Dense>,
+}
+
+/// One class and how sure the head is of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Prediction {
+    /// The class's name.
+    pub label: String,
+    /// 0 to 1; all classes' together are 1.
+    pub probability: f32,
+}
+
+impl Head {
+    /// The probability of every class, in the order of the classes.
+    ///
+    /// # Shapes
+    /// [2048] -> [classes].
+    pub fn probabilities(&self, latents: &[f32]) -> Vec<f32> {
+        let (last, hidden) = self.layers.split_last().expect("a head has a layer");
+        let features = hidden.iter().fold(latents.to_vec(), |x, layer| {
+            layer
+                .forward(&x)
+                .into_iter()
+                .map(|value| value.max(0.0))
+                .collect()
+        });
+        softmax(&last.forward(&features))
+    }
+
+    /// The `top` most probable classes, best first.
+    pub fn predict(&self, latents: &[f32], top: usize) -> Vec<Prediction> {
+        let labelled = self
+            .classes
+            .iter()
+            .cloned()
+            .zip(self.probabilities(latents));
+        let mut predictions: Vec<_> = labelled
+            .map(|(label, probability)| Prediction { label, probability })
+            .collect();
+        predictions.sort_by(|a, b| b.probability.total_cmp(&a.probability));
+        predictions.truncate(top);
+        predictions
+    }
+
+    /// The bytes of `head.safetensors`.
+    pub fn write(&self) -> Vec<u8> {
+        let mut tensors = Vec::new();
+        for (k, layer) in (1..).zip(&self.layers) {
+            let out = layer.bias.len();
+            tensors.push((
+                format!("dense_{k}.kernel"),
+                Stored::f32(&[layer.kernel.len() / out, out], &layer.kernel),
+            ));
+            tensors.push((format!("dense_{k}.bias"), Stored::f32(&[out], &layer.bias)));
+        }
+        let metadata = self.stamp.metadata().into_iter().chain([
+            ("name".to_string(), self.name.clone()),
+            ("classes".to_string(), json(&self.classes)),
+            ("layers".to_string(), json(&self.layers.len())),
+            ("scores".to_string(), json(&self.scores)),
+            ("pictures".to_string(), json(&self.pictures)),
+        ]);
+        container::write(&tensors, metadata.collect())
+    }
+
+    /// Reads `head.safetensors`, whole or not at all, for a base.
+    ///
+    /// # Errors
+    /// A truncated or foreign file, wrong shapes, numbers that are not finite, a head of another base.
+    pub fn read(bytes: &[u8], base: &Stamp) -> Result<Head, Error> {
+        let container = Container::open(WHAT, COMMAND, bytes)?;
+        let stamp = Stamp::read(&container)?;
+        stamp.must_be(base, WHAT)?;
+        let classes: Vec<String> = container.json("classes", "a list of names")?;
+        let count: usize = container.json("layers", "the number of dense layers")?;
+        let mut layers = Vec::new();
+        let mut inputs = LATENTS;
+        for k in 1..=count {
+            let bias = format!("dense_{k}.bias");
+            let out = if k == count {
+                classes.len()
+            } else {
+                container.any(&bias)?.shape().first().copied().unwrap_or(0)
+            };
+            layers.push(Dense {
+                kernel: container.floats(&format!("dense_{k}.kernel"), &[inputs, out])?,
+                bias: container.floats(&bias, &[out])?,
+            });
+            inputs = out;
+        }
+        if classes.is_empty() || layers.is_empty() {
+            let got = format!("{} classes, {} layers", classes.len(), layers.len());
+            return Err(Error::Metadata {
+                what: WHAT,
+                key: "classes",
+                got,
+                want: "at least one class and one layer",
+            });
+        }
+        Ok(Head {
+            name: container.text("name")?.into(),
+            stamp,
+            classes,
+            scores: container.json("scores", "scores or null")?,
+            pictures: container.json("pictures", "a number")?,
+            layers,
+        })
+    }
+}
+
+/// exp(x) / sum(exp(x)), safe for large x.
+fn softmax(logits: &[f32]) -> Vec<f32> {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let powers: Vec<_> = logits.iter().map(|logit| (logit - max).exp()).collect();
+    let total: f32 = powers.iter().sum();
+    powers.into_iter().map(|power| power / total).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stamp(base: &str, digit: &str) -> Stamp {
+        Stamp {
+            base: base.into(),
+            fingerprint: digit.repeat(64),
+        }
+    }
+
+    fn head() -> Head {
+        let mut kernel = vec![0.0; LATENTS * 2];
+        kernel[..4].copy_from_slice(&[1.0, 0.0, 0.0, 2.0]);
+        Head {
+            name: "test".into(),
+            stamp: stamp("base one", "1"),
+            classes: vec!["left".into(), "right".into()],
+            scores: None,
+            pictures: 4,
+            layers: vec![Dense {
+                kernel,
+                bias: vec![0.0, 0.5],
+            }],
+        }
+    }
+
+    #[test]
+    fn predict_ranks_by_probability() {
+        let mut latents = vec![0.0; LATENTS];
+        latents[0] = 3.0;
+        let predictions = head().predict(&latents, 5);
+        assert_eq!(predictions[0].label, "left");
+        let want = 1.0 / (1.0 + (-2.5f32).exp());
+        assert!(
+            (predictions[0].probability - want).abs() < 1e-6,
+            "{predictions:?}"
+        );
+        assert_eq!(predictions.len(), 2);
+    }
+
+    #[test]
+    fn softmax_survives_large_logits() {
+        assert_eq!(softmax(&[1e30, 0.0]), [1.0, 0.0]);
+    }
+
+    #[test]
+    fn head_comes_back_as_it_was() {
+        let head = head();
+        assert_eq!(
+            Head::read(&head.write(), &head.stamp).expect("our own file"),
+            head
+        );
+    }
+
+    #[test]
+    fn head_of_another_base_is_refused_with_both_names() {
+        let error = Head::read(&head().write(), &stamp("base two", "2")).expect_err("another base");
+        assert_eq!(
+            error.to_string(),
+            "head: made with the base \"base one\" (fingerprint 111111111111), but the base here is \"base two\" (fingerprint \
+             222222222222); use that base, or make the head again with this one"
+        );
+    }
+
+    #[test]
+    fn truncated_head_is_refused() {
+        let bytes = head().write();
+        let error =
+            Head::read(&bytes[..bytes.len() - 1], &stamp("base one", "1")).expect_err("cut off");
+        assert!(
+            error
+                .to_string()
+                .starts_with("head: not a whole safetensors file ("),
+            "{error}"
+        );
+    }
+}

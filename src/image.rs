@@ -1,0 +1,381 @@
+//! Picture files to the 299x299 numbers that the net reads: header check, decoding, orientation, resize, scale.
+//!
+//! The resize is `tf.image.resize(x, (299, 299), "bilinear", antialias=True)`, stretched; see
+//! [ScaleAndTranslate](https://github.com/tensorflow/tensorflow/blob/master/tensorflow/core/kernels/image/scale_and_translate_op.cc).
+//! It streams over the picture's rows, since a resampling library would want 50 megapixels as f32 (600 MB) first.
+
+use std::io::Cursor;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use image::{
+    DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, metadata::Orientation,
+};
+use imagesize::{Compression, ImageType};
+
+use crate::{error::Error, inception::INPUT};
+
+/// The most pixels a picture may have.
+const MAX_PIXELS: u64 = 50_000_000;
+/// The longest side a picture may have, in pixels.
+const MAX_SIDE: u64 = 16_384;
+
+/// A decoded picture, upright and opaque.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pixels {
+    width: usize,
+    height: usize,
+    rgb: Vec<u8>,
+}
+
+/// A picture as the net sees it before scaling.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Resized(Vec<f32>);
+
+/// The numbers that a net was trained on for black and for white; it belongs to the weights.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct InputRange {
+    /// What black (0) becomes.
+    pub low: f32,
+    /// What white (255) becomes.
+    pub high: f32,
+}
+
+impl Pixels {
+    /// Decodes JPEG, PNG, WebP, GIF (first frame) or BMP; turns it upright by its EXIF orientation; lays it over white.
+    ///
+    /// # Errors
+    /// Empty, unknown, unsupported, truncated or damaged files; more than 50 megapixels or 16,384 a side, told from the header
+    /// before anything of that size is allocated.
+    pub fn decode(bytes: &[u8]) -> Result<Pixels, Error> {
+        if bytes.is_empty() {
+            return Err(Error::EmptyPicture);
+        }
+        let reader = ImageReader::new(Cursor::new(bytes))
+            .with_guessed_format()
+            .expect("reading memory cannot fail");
+        let Some(format) = reader.format().filter(ImageFormat::reading_enabled) else {
+            return Err(foreign(bytes));
+        };
+        // The header's own claim first: some decoders allocate as soon as they are made.
+        if let Ok(size) = imagesize::blob_size(bytes) {
+            check_size(size.width as u64, size.height as u64)?;
+        }
+        if format == ImageFormat::Jpeg && !jpeg_ends(bytes) {
+            return Err(Error::TruncatedPicture);
+        }
+        let mut decoder = reader.into_decoder().map_err(damaged)?;
+        let (width, height) = decoder.dimensions();
+        check_size(width.into(), height.into())?;
+        let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+        let mut picture = DynamicImage::from_decoder(decoder).map_err(damaged)?;
+        picture.apply_orientation(orientation);
+        Ok(Pixels::over_white(picture))
+    }
+
+    /// Takes pixels that the browser decoded (AVIF, canvas), and lays them over white.
+    ///
+    /// # Shapes
+    /// `rgba`: [height, width, 4], row-major, alpha not multiplied in.
+    ///
+    /// # Errors
+    /// A length other than width x height x 4, or too many pixels.
+    pub fn from_rgba(width: u32, height: u32, rgba: &[u8]) -> Result<Pixels, Error> {
+        check_size(width.into(), height.into())?;
+        let want = width as usize * height as usize * 4;
+        if rgba.len() != want || want == 0 {
+            return Err(Error::PixelCount {
+                width,
+                height,
+                want,
+                got: rgba.len(),
+            });
+        }
+        let rgb = rgba
+            .chunks_exact(4)
+            .flat_map(|p| over_white([p[0], p[1], p[2], p[3]]))
+            .collect();
+        Ok(Pixels {
+            width: width as usize,
+            height: height as usize,
+            rgb,
+        })
+    }
+
+    fn over_white(picture: DynamicImage) -> Pixels {
+        let (width, height) = (picture.width() as usize, picture.height() as usize);
+        let rgb = if picture.color().has_alpha() {
+            picture
+                .into_rgba8()
+                .pixels()
+                .flat_map(|p| over_white(p.0))
+                .collect()
+        } else {
+            picture.into_rgb8().into_raw()
+        };
+        Pixels { width, height, rgb }
+    }
+
+    /// Pixels a row, of the upright picture.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Rows of the upright picture.
+    pub fn height(&self) -> usize {
+        self.height
+    }
+
+    /// The picture's colours, [height, width, 3].
+    pub fn rgb(&self) -> &[u8] {
+        &self.rgb
+    }
+
+    /// Stretches the picture to 299x299 as TensorFlow's antialiased bilinear resize does.
+    pub fn resize(&self) -> Resized {
+        let columns = spans(self.width, INPUT);
+        let rows = spans(self.height, INPUT);
+        let mut out = vec![0.0; INPUT * INPUT * 3];
+        let mut line = vec![0.0; INPUT * 3];
+        let mut first = 0;
+        for (y, source) in self.rgb.chunks_exact(self.width * 3).enumerate() {
+            for (x, span) in columns.iter().enumerate() {
+                let mut sum = [0.0f32; 3];
+                let taps = source[span.start * 3..].chunks_exact(3);
+                for (weight, pixel) in span.weights.iter().zip(taps) {
+                    sum = std::array::from_fn(|c| sum[c] + weight * f32::from(pixel[c]));
+                }
+                line[x * 3..][..3].copy_from_slice(&sum);
+            }
+            while first < INPUT && rows[first].end() <= y {
+                first += 1;
+            }
+            for (o, span) in rows
+                .iter()
+                .enumerate()
+                .skip(first)
+                .take_while(|(_, span)| span.start <= y)
+            {
+                let weight = span.weights[y - span.start];
+                let target = &mut out[o * INPUT * 3..][..INPUT * 3];
+                for (target, value) in target.iter_mut().zip(&line) {
+                    *target += weight * value;
+                }
+            }
+        }
+        Resized(out)
+    }
+}
+
+impl Resized {
+    /// [299, 299, 3], 0 to 255, not rounded.
+    pub fn rgb(&self) -> &[f32] {
+        &self.0
+    }
+
+    /// The same, rounded, with an opaque alpha: [299, 299, 4], for a canvas to show what the net sees.
+    pub fn rgba(&self) -> Vec<u8> {
+        let level = |value: f32| value.round().clamp(0.0, 255.0) as u8;
+        self.0
+            .chunks_exact(3)
+            .flat_map(|p| [level(p[0]), level(p[1]), level(p[2]), 255])
+            .collect()
+    }
+}
+
+/// Puts a batch on a device, black at `range.low` and white at `range.high`.
+///
+/// # Shapes
+/// N pictures -> [N, 3, 299, 299].
+pub fn batch<'a>(
+    pictures: impl IntoIterator<Item = &'a Resized>,
+    range: InputRange,
+    device: &Device,
+) -> Tensor<4> {
+    let span = range.high - range.low;
+    let mut values = Vec::new();
+    for picture in pictures {
+        for channel in 0..3 {
+            values.extend(
+                picture
+                    .0
+                    .iter()
+                    .skip(channel)
+                    .step_by(3)
+                    .map(|value| value / 255.0 * span + range.low),
+            );
+        }
+    }
+    let n = values.len() / (3 * INPUT * INPUT);
+    Tensor::from_data(TensorData::new(values, [n, 3, INPUT, INPUT]), device)
+}
+
+/// The source pixels of one output pixel, and their shares.
+struct Span {
+    start: usize,
+    weights: Vec<f32>,
+}
+
+impl Span {
+    fn end(&self) -> usize {
+        self.start + self.weights.len()
+    }
+}
+
+/// A triangle as wide as one output pixel (at least one source pixel) around each output pixel's centre, in f32 as TensorFlow.
+fn spans(from: usize, to: usize) -> Vec<Span> {
+    let step = from as f32 / to as f32;
+    let radius = step.max(1.0);
+    (0..to)
+        .map(|i| {
+            let centre = (i as f32 + 0.5) * step;
+            let start = (centre - radius - 0.5).ceil().max(0.0) as usize;
+            let end = ((centre + radius - 0.5).floor() as usize).min(from - 1);
+            let share = |x: usize| (1.0 - ((x as f32 + 0.5 - centre) / radius).abs()).max(0.0);
+            let total: f32 = (start..=end).map(share).sum();
+            Span {
+                start,
+                weights: (start..=end).map(|x| share(x) / total).collect(),
+            }
+        })
+        .collect()
+}
+
+fn over_white([r, g, b, a]: [u8; 4]) -> [u8; 3] {
+    let a = u32::from(a);
+    [r, g, b].map(|c| ((u32::from(c) * a + 255 * (255 - a) + 127) / 255) as u8)
+}
+
+fn check_size(width: u64, height: u64) -> Result<(), Error> {
+    let fits = width <= MAX_SIDE && height <= MAX_SIDE && width * height <= MAX_PIXELS;
+    if fits {
+        Ok(())
+    } else {
+        Err(Error::HugePicture { width, height })
+    }
+}
+
+/// Whether a JPEG's last scan is followed by its end marker: its decoder fills what is missing with grey and says nothing.
+fn jpeg_ends(bytes: &[u8]) -> bool {
+    let last = |marker: u8| bytes.windows(2).rposition(|pair| pair == [0xff, marker]);
+    last(0xd9) > last(0xda)
+}
+
+/// Names a format that the decoders here do not know.
+fn foreign(bytes: &[u8]) -> Error {
+    if let Ok(size) = imagesize::blob_size(bytes)
+        && let Err(error) = check_size(size.width as u64, size.height as u64)
+    {
+        return error;
+    }
+    let format = match imagesize::image_type(bytes) {
+        Ok(ImageType::Heif(Compression::Av1)) => "AVIF",
+        Ok(ImageType::Heif(_)) => "HEIC",
+        Ok(ImageType::Jxl) => "JPEG XL",
+        Ok(ImageType::Tiff) => "TIFF",
+        Ok(ImageType::Psd) => "PSD",
+        Ok(ImageType::Ico) => "ICO",
+        _ if bytes.get(4..8) == Some(b"ftyp") => "HEIC or video",
+        _ => return Error::UnknownPicture,
+    };
+    Error::UnsupportedPicture { format }
+}
+
+fn damaged(error: ImageError) -> Error {
+    match error {
+        ImageError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            Error::TruncatedPicture
+        }
+        other => Error::DamagedPicture {
+            reason: other.to_string(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grey(width: usize, height: usize, value: impl Fn(usize, usize) -> u8) -> Pixels {
+        let rgb = (0..height)
+            .flat_map(|y| (0..width).map(move |x| (x, y)))
+            .flat_map(|(x, y)| [value(x, y); 3]);
+        Pixels {
+            width,
+            height,
+            rgb: rgb.collect(),
+        }
+    }
+
+    #[test]
+    fn resize_keeps_a_plain_colour_at_any_size() {
+        for (width, height) in [
+            (1, 1),
+            (1, 5000),
+            (7, 299),
+            (299, 299),
+            (300, 298),
+            (5000, 3),
+        ] {
+            let resized = grey(width, height, |_, _| 93).resize();
+            let off = resized
+                .rgb()
+                .iter()
+                .map(|v| (v - 93.0).abs())
+                .fold(0.0, f32::max);
+            assert!(off < 1e-3, "{width}x{height} is off by {off}");
+        }
+    }
+
+    #[test]
+    fn resize_of_299_is_the_picture_itself() {
+        let picture = grey(INPUT, INPUT, |x, y| (x * 7 + y * 13) as u8);
+        let resized = picture.resize();
+        let off = resized
+            .rgb()
+            .iter()
+            .zip(picture.rgb())
+            .map(|(a, b)| (a - f32::from(*b)).abs());
+        assert!(off.fold(0.0, f32::max) < 1e-3);
+    }
+
+    #[test]
+    fn halving_weighs_neighbours_as_a_triangle() {
+        // 598 -> 299: centre 2i + 1, radius 2: source pixels at distances 1.5, 0.5, 0.5, 1.5 weigh 1, 3, 3, 1 eighths.
+        let spans = spans(598, 299);
+        assert_eq!(spans[10].start, 19);
+        let want = [0.125, 0.375, 0.375, 0.125];
+        assert!(
+            spans[10]
+                .weights
+                .iter()
+                .zip(want)
+                .all(|(a, b)| (a - b).abs() < 1e-4),
+            "{:?}",
+            spans[10].weights
+        );
+    }
+
+    #[test]
+    fn transparency_is_laid_over_white() {
+        let pixels = Pixels::from_rgba(2, 1, &[255, 0, 0, 0, 0, 0, 0, 128]).expect("pixels");
+        assert_eq!(pixels.rgb(), [255, 255, 255, 127, 127, 127]);
+    }
+
+    #[test]
+    fn batch_scales_black_and_white_to_the_range() {
+        let picture = Resized([[0.0, 127.5, 255.0]; INPUT * INPUT].concat());
+        let tensor = batch(
+            [&picture],
+            InputRange {
+                low: -1.0,
+                high: 1.0,
+            },
+            &Device::flex(),
+        );
+        let values = tensor.try_into_vec_as::<f32>().expect("f32");
+        assert_eq!(
+            [values[0], values[INPUT * INPUT], values[2 * INPUT * INPUT]],
+            [-1.0, 0.0, 1.0]
+        );
+    }
+}

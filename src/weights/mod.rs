@@ -1,0 +1,277 @@
+//! The base's weights in the one file format of ours: safetensors, BatchNorm folded, with what must be known to use them.
+//!
+//! Tensors: `conv2d_K.kernel` [out, in, height, width] and `conv2d_K.bias` [out] for K in 1..=94. Kernels are f32, f16, or u8 with
+//! `conv2d_K.kernel.scale` and `.min` per output channel (value = u8 x scale + min); the rest is f32. Other formats are read by the
+//! files beside this one, each to [`Folded`] convolutions in the order of [`kernels`].
+
+#[cfg(feature = "cli")]
+pub mod tfjs;
+
+use std::collections::HashMap;
+
+use burn::tensor::Device;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    container::{self, Affine, Container, Stored, json},
+    error::Error,
+    image::InputRange,
+    inception::{AveragePool, Folded, Inception, kernels},
+};
+
+const WHAT: &str = "weights";
+const COMMAND: &str = "weights";
+/// How pictures reach the net, for every file here: part of the fingerprint.
+const RESIZE: &str = "tf.image.resize bilinear antialias, stretched to 299x299";
+/// Where stride-1 convolutions and average pools pad: evenly, to the same size. Strided layers do not pad.
+const PADDING: &str = "same where stride 1, valid where stride 2, as Keras";
+
+/// How kernels are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dtype {
+    /// 4 bytes a number, exact.
+    F32,
+    /// 2 bytes a number.
+    F16,
+    /// 1 byte a number, 256 levels an output channel.
+    U8,
+}
+
+impl Dtype {
+    const ALL: [(&'static str, Dtype); 3] =
+        [("f32", Dtype::F32), ("f16", Dtype::F16), ("u8", Dtype::U8)];
+
+    /// `f32`, `f16` or `u8`.
+    pub fn name(self) -> &'static str {
+        Dtype::ALL[self as usize].0
+    }
+}
+
+/// What a person and a program must know of a base besides its numbers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Info {
+    /// A short name, for sentences.
+    pub name: String,
+    /// Where the weights come from.
+    pub source: String,
+    /// Their licence.
+    pub licence: String,
+    /// What they are good and not good for, in plain words.
+    pub note: String,
+    /// What black and white become before the first layer.
+    pub range: InputRange,
+    /// What average pools divide by at the border.
+    pub average_pool: AveragePool,
+    /// The first latents of the known picture, by exact f32 weights on the CPU; empty until computed.
+    pub known_latents: Vec<f32>,
+}
+
+/// An opened weights file.
+pub struct Weights<'a> {
+    /// What the file says of itself.
+    pub info: Info,
+    /// SHA-256 (hex) of the exact weights and the preprocessing: the same for every dtype of one base.
+    pub fingerprint: String,
+    /// How the kernels are stored.
+    pub dtype: Dtype,
+    container: Container<'a>,
+}
+
+/// SHA-256 (hex) of folded f32 weights with their preprocessing.
+pub fn fingerprint(info: &Info, convs: &[Folded]) -> String {
+    let mut hash = Sha256::new();
+    hash.update(format!(
+        "inception_v3\n{RESIZE}\n{PADDING}\n{}\n",
+        conventions(info)
+    ));
+    for conv in convs {
+        for value in conv.kernel.iter().chain(&conv.bias) {
+            hash.update(value.to_le_bytes());
+        }
+    }
+    hex(&hash.finalize())
+}
+
+/// The file of these weights; `fingerprint` is that of the exact ones, whatever `dtype` does to them.
+///
+/// # Panics
+/// If `convs` are not those of [`kernels`].
+pub fn write(info: &Info, fingerprint: &str, convs: &[Folded], dtype: Dtype) -> Vec<u8> {
+    let mut tensors = Vec::new();
+    for ((name, shape), conv) in kernels().iter().zip(convs) {
+        assert_eq!(conv.kernel.len(), shape.iter().product::<usize>(), "{name}");
+        let kernel = format!("{name}.kernel");
+        match dtype {
+            Dtype::F32 => tensors.push((kernel, Stored::f32(shape, &conv.kernel))),
+            Dtype::F16 => tensors.push((kernel, Stored::f16(shape, &conv.kernel))),
+            Dtype::U8 => {
+                let channels = conv.kernel.chunks_exact(conv.kernel.len() / shape[0]);
+                let affines: Vec<_> = channels
+                    .clone()
+                    .map(|channel| Affine::of(channel.iter().copied()))
+                    .collect();
+                let levels = channels
+                    .zip(&affines)
+                    .flat_map(|(channel, affine)| channel.iter().map(|v| affine.level(*v)));
+                tensors.push((kernel.clone(), Stored::u8(shape, levels.collect())));
+                let scale: Vec<_> = affines.iter().map(|affine| affine.scale).collect();
+                let min: Vec<_> = affines.iter().map(|affine| affine.min).collect();
+                tensors.push((format!("{kernel}.scale"), Stored::f32(&shape[..1], &scale)));
+                tensors.push((format!("{kernel}.min"), Stored::f32(&shape[..1], &min)));
+            }
+        }
+        tensors.push((format!("{name}.bias"), Stored::f32(&shape[..1], &conv.bias)));
+    }
+    let average_pool = match info.average_pool {
+        AveragePool::ExcludePadding => "exclude_padding",
+        AveragePool::IncludePadding => "include_padding",
+    };
+    let mut metadata: HashMap<String, String> = [
+        ("format", "inception-web weights 1"),
+        ("name", &info.name),
+        ("source", &info.source),
+        ("licence", &info.licence),
+        ("note", &info.note),
+        ("input_range", &json(&[info.range.low, info.range.high])),
+        ("resize", RESIZE),
+        ("padding", PADDING),
+        ("average_pool", average_pool),
+        ("batch_norm", "folded"),
+        ("dtype", dtype.name()),
+        ("fingerprint", fingerprint),
+        ("known_latents", &json(&info.known_latents)),
+    ]
+    .map(|(key, value)| (key.to_string(), value.to_string()))
+    .into();
+    let unsigned = container::write(&tensors, metadata.clone());
+    let digest = Container::open(WHAT, COMMAND, &unsigned)
+        .map(|container| digest(&container, info, fingerprint));
+    metadata.insert(
+        "sha256".into(),
+        digest.expect("what was just written opens"),
+    );
+    container::write(&tensors, metadata)
+}
+
+impl<'a> Weights<'a> {
+    /// Opens a file of ours and checks everything about it: metadata, names, shapes, number types, SHA-256 of the contents.
+    ///
+    /// # Errors
+    /// A truncated, foreign or damaged file, each with a sentence that names what is wrong.
+    pub fn open(bytes: &'a [u8]) -> Result<Weights<'a>, Error> {
+        let container = Container::open(WHAT, COMMAND, bytes)?;
+        let bad = |key: &'static str, got: &str, want: &'static str| Error::Metadata {
+            what: WHAT,
+            key,
+            got: got.chars().take(60).collect(),
+            want,
+        };
+        let format = container.text("format")?;
+        if format != "inception-web weights 1" {
+            return Err(bad("format", format, "inception-web weights 1"));
+        }
+        for (key, ours) in [("resize", RESIZE), ("padding", PADDING)] {
+            let theirs = container.text(key)?;
+            if theirs != ours {
+                return Err(bad(key, theirs, ours));
+            }
+        }
+        let [low, high] =
+            container.json("input_range", "two numbers: what black and white become")?;
+        let average_pool = match container.text("average_pool")? {
+            "exclude_padding" => AveragePool::ExcludePadding,
+            "include_padding" => AveragePool::IncludePadding,
+            other => {
+                return Err(bad(
+                    "average_pool",
+                    other,
+                    "exclude_padding or include_padding",
+                ));
+            }
+        };
+        let dtype = container.text("dtype")?;
+        let Some((_, dtype)) = Dtype::ALL.into_iter().find(|(name, _)| *name == dtype) else {
+            return Err(bad("dtype", dtype, "f32, f16 or u8"));
+        };
+        let fingerprint = container.text("fingerprint")?.to_string();
+        if fingerprint.len() != 64 || !fingerprint.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(bad("fingerprint", &fingerprint, "64 hexadecimal digits"));
+        }
+        let info = Info {
+            name: container.text("name")?.into(),
+            source: container.text("source")?.into(),
+            licence: container.text("licence")?.into(),
+            note: container.text("note")?.into(),
+            range: InputRange { low, high },
+            average_pool,
+            known_latents: container.json("known_latents", "a list of numbers")?,
+        };
+        let kernels = kernels();
+        container.only(|name| {
+            let conv = name.split('.').next().unwrap_or_default();
+            kernels.iter().any(|(known, _)| known == conv)
+        })?;
+        for (name, shape) in &kernels {
+            container.tensor(&format!("{name}.kernel"), shape)?;
+            container.tensor(&format!("{name}.bias"), &shape[..1])?;
+        }
+        let (want, got) = (
+            container.text("sha256")?.to_string(),
+            digest(&container, &info, &fingerprint),
+        );
+        if want != got {
+            return Err(Error::Digest { want, got });
+        }
+        Ok(Weights {
+            info,
+            fingerprint,
+            dtype,
+            container,
+        })
+    }
+
+    /// The convolutions as f32, one by one, so that a small file never has to lie in memory as a large one.
+    pub fn convs(&self) -> impl Iterator<Item = Result<Folded, Error>> {
+        kernels().into_iter().map(|(name, shape)| {
+            Ok(Folded {
+                kernel: self
+                    .container
+                    .affine_floats(&format!("{name}.kernel"), &shape, 0)?,
+                bias: self
+                    .container
+                    .floats(&format!("{name}.bias"), &shape[..1])?,
+            })
+        })
+    }
+
+    /// The net with these weights on a device.
+    ///
+    /// # Errors
+    /// A number type that does not belong, or a number that is not finite.
+    pub fn inception(&self, device: &Device) -> Result<Inception, Error> {
+        Inception::new(self.convs(), self.info.average_pool, device)
+    }
+}
+
+/// SHA-256 (hex) of a file's tensors and of the metadata that decides what comes out.
+fn digest(container: &Container, info: &Info, fingerprint: &str) -> String {
+    let mut hash = Sha256::new();
+    hash.update(format!("{}\n{fingerprint}\n", conventions(info)));
+    for (name, tensor) in container.sorted() {
+        hash.update(format!("{name}\n"));
+        hash.update(tensor.data());
+    }
+    hex(&hash.finalize())
+}
+
+fn conventions(info: &Info) -> String {
+    format!(
+        "{:?} {:?} {:?}",
+        info.range.low, info.range.high, info.average_pool
+    )
+}
+
+/// Bytes as lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
