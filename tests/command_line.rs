@@ -1,0 +1,326 @@
+//! The command line as a person uses it: extract, train, predict, and what it says when something is wrong.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use inception_web::latents::Latents;
+
+/// A fresh folder for one test.
+fn folder(test: &str) -> PathBuf {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(test);
+    if folder.exists() {
+        fs::remove_dir_all(&folder).expect("an old folder goes");
+    }
+    fs::create_dir_all(&folder).expect("a new folder comes");
+    folder
+}
+
+fn project(path: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_inception-web"))
+        .args(arguments)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("the command line starts")
+}
+
+/// What a run that must succeed printed.
+fn works(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    assert!(
+        output.status.success(),
+        "{arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// What a run that must fail said.
+fn fails(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    assert!(!output.status.success(), "{arguments:?} should have failed");
+    String::from_utf8(output.stderr).expect("text")
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a path in UTF-8")
+}
+
+/// `samples/NAME.jpg` into `folder/class/`.
+fn put(sample: &str, folder: &Path, class: &str) {
+    fs::create_dir_all(folder.join(class)).expect("a class folder");
+    let name = format!("{sample}.jpg");
+    fs::copy(
+        project("www/samples").join(&name),
+        folder.join(class).join(name),
+    )
+    .expect(sample);
+}
+
+#[test]
+fn summary_is_keras_own() {
+    let summary = works(&["summary"]);
+    for line in [
+        "conv2d_1 (Conv2D)                              (None, 149, 149, 32)        864",
+        "mixed10 (Concatenate)                          (None, 8, 8, 2048)            0",
+        "Total params: 21,802,784 (83.17 MB)",
+        "Trainable params: 0 (0.00 B)",
+        "Non-trainable params: 21,802,784 (83.17 MB)",
+    ] {
+        assert!(
+            summary.lines().any(|printed| printed == line),
+            "no line {line:?} in\n{summary}"
+        );
+    }
+}
+
+#[test]
+fn help_of_every_command_says_what_it_does() {
+    for command in [
+        "serve", "build", "weights", "summary", "extract", "train", "predict",
+    ] {
+        let help = works(&[command, "--help"]);
+        assert!(help.contains("Usage: inception-web"), "{help}");
+    }
+}
+
+#[test]
+fn a_folder_per_class_becomes_a_head_that_knows_its_pictures() {
+    let folder = folder("classes");
+    for (sample, class) in [
+        ("cat", "animals"),
+        ("horse", "animals"),
+        ("rocket", "machines"),
+        ("airplane", "machines"),
+    ] {
+        put(sample, &folder.join("pictures"), class);
+    }
+    fs::write(
+        folder.join("pictures/animals/broken.jpg"),
+        "this is not a picture",
+    )
+    .expect("a broken picture");
+    let (latents, head) = (
+        folder.join("latents.safetensors"),
+        folder.join("head.safetensors"),
+    );
+
+    let output = run(&[
+        "extract",
+        text(&folder.join("pictures")),
+        "--out",
+        text(&latents),
+    ]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.contains("left out: animals/broken.jpg: picture: not a picture in a known format"),
+        "{said}"
+    );
+    let table = Latents::read(&fs::read(&latents).expect("latents")).expect("our own file");
+    assert_eq!(table.classes, ["animals", "machines"]);
+    assert_eq!(
+        table.names,
+        [
+            "animals/cat.jpg",
+            "animals/horse.jpg",
+            "machines/airplane.jpg",
+            "machines/rocket.jpg"
+        ]
+    );
+    assert_eq!(table.labels, [0, 0, 1, 1]);
+
+    let trained = works(&[
+        "train",
+        text(&latents),
+        "--out",
+        text(&head),
+        "--test",
+        text(&latents),
+        "--seed",
+        "1",
+    ]);
+    assert!(
+        trained.contains("held-out accuracy 100.0 % of 4 pictures (95 % interval 51.0 to 100.0 %)"),
+        "{trained}"
+    );
+
+    let json = works(&[
+        "predict",
+        "--head",
+        text(&head),
+        "--json",
+        "www/samples/cat.jpg",
+        "www/samples/rocket.jpg",
+    ]);
+    let answers: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(answers[0]["predictions"][0]["label"], "animals");
+    assert_eq!(answers[1]["predictions"][0]["label"], "machines");
+    let total: f64 = (0..2)
+        .filter_map(|i| answers[0]["predictions"][i]["probability"].as_f64())
+        .sum();
+    assert!((total - 1.0).abs() < 1e-5, "{json}");
+
+    let broken = fails(&[
+        "predict",
+        "--head",
+        text(&head),
+        "www/samples/cat.jpg",
+        "tests/pictures/empty.jpg",
+    ]);
+    assert!(
+        broken.contains("tests/pictures/empty.jpg: picture: the file is empty (0 bytes)"),
+        "{broken}"
+    );
+    assert!(
+        broken.contains("1 of 2 pictures could not be classified"),
+        "{broken}"
+    );
+}
+
+#[test]
+fn an_interrupted_extraction_goes_on_where_it_was() {
+    let folder = folder("resume");
+    put("cat", &folder.join("pictures"), "one");
+    put("boats", &folder.join("pictures"), "two");
+    let out = folder.join("latents.safetensors");
+    works(&[
+        "extract",
+        text(&folder.join("pictures")),
+        "--out",
+        text(&out),
+    ]);
+    let whole = fs::read(&out).expect("latents");
+
+    // What a run leaves that was ended after its first picture, its latents changed so that doing them again would show.
+    let mut table = Latents::read(&whole).expect("our own file");
+    (
+        table.names.truncate(1),
+        table.labels.truncate(1),
+        table.values.truncate(2048),
+    );
+    table.values[0] = 123.0;
+    fs::remove_file(&out).expect("latents go");
+    let partial = folder.join("latents.safetensors.partial");
+    fs::write(&partial, table.write(inception_web::weights::Dtype::F32)).expect("a partial file");
+
+    works(&[
+        "extract",
+        text(&folder.join("pictures")),
+        "--out",
+        text(&out),
+    ]);
+    let resumed = Latents::read(&fs::read(&out).expect("latents")).expect("our own file");
+    assert_eq!(resumed.values[0], 123.0);
+    assert_eq!(
+        resumed.values[1..],
+        Latents::read(&whole).expect("our own file").values[1..]
+    );
+    assert!(!partial.exists());
+}
+
+#[test]
+fn cifar_records_are_read_and_checked() {
+    let folder = folder("cifar");
+    let record =
+        |label: u8| [vec![label], vec![200; 1024], vec![30; 1024], vec![90; 1024]].concat();
+    let file = folder.join("data_batch_1.bin");
+    let out = folder.join("latents.safetensors");
+    fs::write(&file, [record(3), record(9)].concat()).expect("a .bin file");
+    works(&[
+        "extract",
+        text(&file),
+        "--out",
+        text(&out),
+        "--dtype",
+        "f16",
+    ]);
+    let table = Latents::read(&fs::read(&out).expect("latents")).expect("our own file");
+    assert_eq!(
+        (
+            table.labels.as_slice(),
+            table.classes[3].as_str(),
+            table.classes.len()
+        ),
+        (&[3, 9][..], "cat", 10)
+    );
+    assert_eq!(table.names, ["data_batch_1.bin#0", "data_batch_1.bin#1"]);
+    // The label decides nothing about the picture: both records show the same.
+    assert_eq!(table.row(0), table.row(1));
+
+    let cases = [
+        (
+            record(3)[..3000].to_vec(),
+            "3000 bytes are not whole CIFAR-10 records of 3073; get the file again",
+        ),
+        (
+            record(10),
+            "record 0 has label 10, but there are 10 classes; get the file again",
+        ),
+    ];
+    for (bytes, message) in cases {
+        fs::write(&file, bytes).expect("a .bin file");
+        let said = fails(&["extract", text(&file), "--out", text(&out)]);
+        assert_eq!(
+            said.trim_end(),
+            format!("error: {}: {message}", file.display())
+        );
+    }
+}
+
+#[test]
+fn shipped_head_belongs_to_the_default_base_and_tells_its_accuracy() {
+    let json = works(&[
+        "predict",
+        "--head",
+        "www/ten-classes/head.safetensors",
+        "--json",
+        "--top",
+        "10",
+        "www/samples/cat.jpg",
+    ]);
+    let answers: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    let labels = answers[0]["predictions"].as_array().expect("predictions");
+    assert_eq!(labels.len(), 10);
+    let table =
+        Latents::read(&fs::read(project("www/ten-classes/latents.safetensors")).expect("latents"))
+            .expect("our own");
+    assert_eq!((table.len(), table.classes.len()), (5000, 10));
+}
+
+#[test]
+fn wrong_files_get_a_sentence_each() {
+    let cases = [
+        (
+            vec!["weights", "--inspect", "Cargo.toml"],
+            "error: Cargo.toml: weights: not a whole safetensors file (",
+        ),
+        (vec!["weights", "--inspect", "nowhere"], "error: nowhere: "),
+        (
+            vec!["extract", "nowhere"],
+            "error: nowhere: no such file or folder",
+        ),
+        (
+            vec![
+                "predict",
+                "--head",
+                "www/ten-classes/latents.safetensors",
+                "www/samples/cat.jpg",
+            ],
+            "error: www/ten-classes/latents.safetensors: head: the file's metadata has no \"layers\"; this is not a head file",
+        ),
+        (
+            vec!["train", "www/ten-classes/head.safetensors"],
+            "error: www/ten-classes/head.safetensors: latents: ",
+        ),
+    ];
+    for (arguments, message) in cases {
+        let said = fails(&arguments);
+        assert!(said.starts_with(message), "{arguments:?} said {said:?}");
+    }
+}
