@@ -129,11 +129,11 @@ impl Latents {
     pub fn split(self, nth: usize) -> (Latents, Latents) {
         let empty = || Latents::new(self.stamp.clone(), self.classes.clone());
         let (mut most, mut held_out) = (empty(), empty());
-        let mut seen = vec![0; self.classes.len()];
+        let mut seen = vec![0usize; self.classes.len()];
         for (row, (name, label)) in self.names.iter().zip(&self.labels).enumerate() {
             let count = &mut seen[usize::try_from(*label).expect("labels were checked when read")];
             *count += 1;
-            let part = if *count % nth == 0 {
+            let part = if count.is_multiple_of(nth) {
                 &mut held_out
             } else {
                 &mut most
@@ -259,14 +259,15 @@ mod tests {
 
     #[test]
     fn broken_tables_are_refused_with_a_reason() {
-        let broken = |breaking: fn(&mut Latents)| {
+        type Breaking = fn(&mut Latents);
+        let broken = |breaking: Breaking| {
             let mut latents = table();
             breaking(&mut latents);
             Latents::read(&latents.write(Dtype::F32))
                 .expect_err("broken")
                 .to_string()
         };
-        let cases: [(fn(&mut Latents), &str); 3] = [
+        let cases: [(Breaking, &str); 3] = [
             (
                 |t| t.labels[3] = 2,
                 "latents: label 2 at row 3 names none of the 2 classes; make the file again",

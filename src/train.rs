@@ -250,10 +250,11 @@ mod tests {
         let mut latents = Latents::new(stamp, (0..classes).map(|c| format!("class {c}")).collect());
         for i in 0..40 {
             let label = i % classes;
-            let mut row: Vec<f32> = (0..LATENTS)
-                .map(|c| ((i * 31 + c * 17) % 23) as f32 / 23.0)
-                .collect();
-            row[5] = label as f32 * 10.0 + row[5];
+            let mut row = vec![0.0; LATENTS];
+            for (c, value) in row.iter_mut().take(16).enumerate() {
+                *value = ((i * 31 + c * 17) % 23) as f32 / 23.0;
+            }
+            row[5] += label as f32 * 10.0;
             latents.push(format!("{i}.png"), label as i64, &row);
         }
         latents

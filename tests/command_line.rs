@@ -199,11 +199,9 @@ fn an_interrupted_extraction_goes_on_where_it_was() {
 
     // What a run leaves that was ended after its first picture, its latents changed so that doing them again would show.
     let mut table = Latents::read(&whole).expect("our own file");
-    (
-        table.names.truncate(1),
-        table.labels.truncate(1),
-        table.values.truncate(2048),
-    );
+    table.names.truncate(1);
+    table.labels.truncate(1);
+    table.values.truncate(2048);
     table.values[0] = 123.0;
     fs::remove_file(&out).expect("latents go");
     let partial = folder.join("latents.safetensors.partial");

@@ -66,7 +66,7 @@ fn what_cannot_be_read_is_refused_with_a_sentence() {
             "text.jpg",
             "picture: not a picture in a known format; use JPEG, PNG, WebP, GIF, BMP or, in the browser, AVIF".to_string(),
         ),
-        ("picture.heic", "picture: HEIC or video cannot be decoded here; save it as JPEG or PNG".to_string()),
+        ("picture.heic", "picture: HEIC cannot be decoded here; save it as JPEG or PNG".to_string()),
         ("picture.avif", "picture: AVIF cannot be decoded here; save it as JPEG or PNG".to_string()),
         ("huge_header.png", huge("100000 x 100000")),
         ("wide_header.png", huge("17000 x 10")),

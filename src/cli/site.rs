@@ -91,7 +91,6 @@ pub fn prepare(root: &Path, weights: Option<&Path>, profile: &str) -> Outcome<Si
         "head": HEAD,
         "runtimes": runtimes,
     });
-    write(&root.join("pkg/site.json"), manifest.to_string().as_bytes())?;
     Ok(Site { manifest, base })
 }
 

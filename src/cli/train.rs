@@ -29,13 +29,13 @@ pub struct Args {
     #[arg(long, default_value_t = 0)]
     hidden: usize,
     /// Passes over all pictures
-    #[arg(long, default_value_t = 30)]
+    #[arg(long, default_value_t = 20)]
     epochs: usize,
     /// AdamW's step size at the start
-    #[arg(long, default_value_t = 1e-3)]
+    #[arg(long, default_value_t = 5e-4)]
     learning_rate: f64,
     /// AdamW's weight decay
-    #[arg(long, default_value_t = 0.1)]
+    #[arg(long, default_value_t = 1.0)]
     weight_decay: f32,
     /// Pictures a step
     #[arg(long, default_value_t = 64)]
