@@ -1,0 +1,313 @@
+// @ts-check
+/**
+ * Where all the computing happens, off the page's thread. The only importer of pkg/. Messages: messages.d.ts.
+ *
+ * Weights are kept in Cache Storage under their fingerprint, so that a second visit asks the network for nothing of them.
+ */
+
+/** @import { Session, Picture as Decoded } from "./pkg/cpu/inception_web.js" */
+/** @import { AnswerArgs, LoadArgs, Loaded, Outcome, Request } from "./messages.js" */
+/** @import { ErrorKind, LoadProgress, Picture } from "./engine.js" */
+/** @typedef {typeof import("./pkg/cpu/inception_web.js")} Runtime */
+/** @typedef {{ url: string, bytes: number, sha256: string, fingerprint: string, dtype: string }} WeightsEntry */
+/** @typedef {{ weights: WeightsEntry, head: string, runtimes: Record<"cpu" | "webgpu", { bytes: number, version: string }> }} Site */
+/** @typedef {(progress: LoadProgress) => void} Tell */
+
+const CACHE = "inception-web weights";
+const MANIFEST = new URL("./pkg/site.json", import.meta.url);
+const INPUT = 299;
+const LATENTS = 2048;
+/** Pictures in one forward: a GPU likes several, the CPU gains nothing from it. */
+const BATCH = { webgpu: 4, cpu: 1 };
+
+/** @type {Runtime} */ let runtime;
+/** @type {Session} */ let session;
+
+/** What went wrong, with the family that `engine.d.ts` lists. */
+class Failure extends Error {
+  /** @param {ErrorKind} kind @param {string} message */
+  constructor(kind, message) {
+    super(message);
+    this.kind = kind;
+  }
+}
+
+self.onmessage = async ({ data }) => {
+  const { id, method, args } = /** @type {Request} */ (data);
+  const tell = (/** @type {LoadProgress} */ progress) => self.postMessage({ id, progress });
+  try {
+    self.postMessage({ id, value: method === "load" ? await load(args, tell) : await answer(args) });
+  } catch (error) {
+    self.postMessage({ id, error: explain(error) });
+  }
+};
+
+/** @param {unknown} error @returns {{ kind: ErrorKind, message: string }} */
+function explain(error) {
+  const { kind, message } = /** @type {{ kind?: ErrorKind, message?: string }} */ (error);
+  if (error instanceof WebAssembly.RuntimeError || !kind) return { kind: "crash", message: message ?? String(error) };
+  return { kind, message: message ?? String(error) };
+}
+
+/** @param {LoadArgs} args @param {Tell} tell @returns {Promise<Loaded>} */
+async function load({ device: wish, weights, head }, tell) {
+  const site = /** @type {Site} */ (await (await get(MANIFEST)).json());
+  const choice = await chooseDevice(wish);
+  runtime = await loadRuntime(choice.device, site, tell);
+
+  const entry = weights ? await remembered(weights) : site.weights;
+  const file = await fetchWeights(new URL(weights ?? site.weights.url, MANIFEST), entry, tell);
+  tell({ stage: "prepare", done: 0, total: 1 });
+  let { device, name, notice } = choice;
+  try {
+    session = await runtime.Session.open(device, file.bytes);
+  } catch (error) {
+    const { kind, message } = explain(error);
+    if (device !== "webgpu" || kind !== "device") {
+      if (file.cached) await forget(entry);
+      throw error;
+    }
+    [device, name, notice] = ["cpu", CPU, `The GPU could not be used (${message}), so the CPU does the work.`];
+    session = await runtime.Session.open(device, file.bytes);
+  }
+  tell({ stage: "check", done: 1, total: 1 });
+
+  const base = session.base();
+  if (!file.cached && !(await keep(weights, { ...base, bytes: file.bytes.length, sha256: await sha256(file.bytes) }, file.bytes))) {
+    notice = [notice, "The browser has no room to keep the weights, so the next visit downloads them again."].filter(Boolean).join(" ");
+  }
+  const headFile = await get(new URL(head ?? site.head, MANIFEST));
+  const headInfo = session.openHead(new Uint8Array(await headFile.arrayBuffer()));
+  const { bytes, cached } = file;
+  return { device, deviceName: name, notice, batch: BATCH[device], base: { ...base, bytes: bytes.length, cached }, head: headInfo };
+}
+
+const CPU = "CPU (wasm SIMD)";
+
+/**
+ * `auto` takes WebGPU only where a real GPU answers; asking for it by name takes a software adapter too.
+ * @param {LoadArgs["device"]} wish
+ * @returns {Promise<{ device: "webgpu" | "cpu", name: string, notice: string | null }>}
+ */
+async function chooseDevice(wish) {
+  const cpu = (/** @type {string | null} */ notice) => ({ device: /** @type {const} */ ("cpu"), name: CPU, notice });
+  if (wish === "cpu") return cpu(null);
+  const gpu = /** @type {any} */ (navigator).gpu;
+  const adapter = await gpu?.requestAdapter({ powerPreference: "high-performance" }).catch(() => null);
+  const obstacle = !gpu
+    ? "This browser offers no WebGPU"
+    : !adapter
+      ? "No graphics card answered"
+      : !adapter.features.has("timestamp-query")
+        ? "The graphics card's WebGPU lacks timestamp queries, which the network's runtime needs"
+        : wish === "auto" && (adapter.info?.isFallbackAdapter ?? adapter.isFallbackAdapter)
+          ? "WebGPU here is emulated in software, which is slower than the CPU itself"
+          : null;
+  if (obstacle) return cpu(`${obstacle}, so the CPU does the work.`);
+  const { vendor = "", architecture = "", description = "" } = adapter.info ?? {};
+  const card = description || [vendor, architecture].filter(Boolean).join(" ");
+  return { device: "webgpu", name: card ? `WebGPU (${card})` : "WebGPU", notice: null };
+}
+
+/** @param {"webgpu" | "cpu"} device @param {Site} site @param {Tell} tell @returns {Promise<Runtime>} */
+async function loadRuntime(device, site, tell) {
+  const { bytes, version } = site.runtimes[device];
+  const glue = await import(`./pkg/${device}/inception_web.js`);
+  const response = await get(new URL(`./pkg/${device}/inception_web_bg.wasm?v=${version}`, import.meta.url));
+  const counted = counting(response, (done) => tell({ stage: "runtime", done, total: bytes }));
+  const wasm = new Response(counted, { headers: { "content-type": "application/wasm" } });
+  await glue.default({ module_or_path: wasm });
+  return glue;
+}
+
+/**
+ * The weights' bytes, out of the cache if they are there, whole and checked.
+ * @param {URL} url @param {WeightsEntry | null} entry @param {Tell} tell
+ */
+async function fetchWeights(url, entry, tell) {
+  const kept = entry && (await (await openCache())?.match(cacheKey(entry)));
+  if (kept) {
+    const bytes = new Uint8Array(await kept.arrayBuffer());
+    if (!(await wrongWith(bytes, entry))) {
+      tell({ stage: "weights", done: bytes.length, total: bytes.length });
+      return { bytes, cached: true };
+    }
+    await forget(entry);
+  }
+  const response = await get(url);
+  const total = entry?.bytes ?? Number(response.headers.get("content-length") ?? 0);
+  const body = counting(response, (done) => tell({ stage: "weights", done, total }));
+  const bytes = new Uint8Array(await new Response(body).arrayBuffer().catch((error) => {
+    throw new Failure("network", `weights: the download broke off (${error.message}); check the connection and reload the page`);
+  }));
+  const wrong = entry && (await wrongWith(bytes, entry));
+  if (wrong) throw new Failure("weights", `weights: ${wrong}; reload the page, or ask who runs this site`);
+  return { bytes, cached: false };
+}
+
+/** Why bytes are not the expected ones, or null. @param {Uint8Array<ArrayBuffer>} bytes @param {WeightsEntry} entry */
+async function wrongWith(bytes, { bytes: length, sha256: want }) {
+  if (bytes.length !== length) return `the file has ${bytes.length} bytes, expected ${length}`;
+  const got = await sha256(bytes);
+  return got && got !== want ? `the file's SHA-256 is ${got}, expected ${want}` : null;
+}
+
+/** Hexadecimal; empty where the page is not served securely, there the runtime's own check of the contents has to do. @param {Uint8Array<ArrayBuffer>} bytes */
+async function sha256(bytes) {
+  if (!crypto.subtle) return "";
+  const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+  return Array.from(hash, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** Cache Storage, or nothing where the browser refuses it. */
+function openCache() {
+  return self.caches ? caches.open(CACHE).catch(() => null) : Promise.resolve(null);
+}
+
+/** @param {Pick<WeightsEntry, "fingerprint" | "dtype">} entry */
+function cacheKey({ fingerprint, dtype }) {
+  return new URL(`./weights/${fingerprint}-${dtype}`, import.meta.url);
+}
+
+/** Where it is written which weights came from an address. @param {string} url */
+function addressKey(url) {
+  return new URL(`./weights/from?${encodeURIComponent(url)}`, import.meta.url);
+}
+
+/** What an earlier visit learnt of the weights at an address. @param {string} url @returns {Promise<WeightsEntry | null>} */
+async function remembered(url) {
+  const known = await (await openCache())?.match(addressKey(url));
+  return known ? known.json() : null;
+}
+
+/**
+ * Keeps checked weights for the next visit, and lets go of those that came from the same place before.
+ * @param {string | undefined} url @param {Omit<WeightsEntry, "url">} entry @param {Uint8Array<ArrayBuffer>} bytes
+ * @returns {Promise<boolean>} false if the browser has no room
+ */
+async function keep(url, entry, bytes) {
+  const cache = await openCache();
+  if (!cache) return true;
+  try {
+    const from = url ?? "the page's own";
+    for (const key of await cache.keys()) {
+      const old = await cache.match(key);
+      if (old?.headers.get("x-from") === encodeURIComponent(from)) await cache.delete(key);
+    }
+    await cache.put(cacheKey(entry), new Response(bytes, { headers: { "x-from": encodeURIComponent(from) } }));
+    if (url) {
+      const { fingerprint, dtype, sha256 } = entry;
+      await cache.put(addressKey(url), Response.json({ url, fingerprint, dtype, sha256, bytes: bytes.length }));
+    }
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** @param {WeightsEntry | null} entry */
+async function forget(entry) {
+  if (entry) await (await openCache())?.delete(cacheKey(entry));
+}
+
+/** @param {URL} url */
+async function get(url) {
+  const name = url.pathname.split("/").pop();
+  const response = await fetch(url).catch((error) => {
+    throw new Failure("network", `${name} could not be fetched (${error.message}); check the connection and reload the page`);
+  });
+  if (!response.ok) {
+    throw new Failure("network", `${name} could not be fetched (the server answered ${response.status}); check the address and reload the page`);
+  }
+  return response;
+}
+
+/** A body that tells how many bytes have come. @param {Response} response @param {(done: number) => void} tell */
+function counting(response, tell) {
+  let done = 0;
+  const counter = new TransformStream({
+    transform(chunk, controller) {
+      done += chunk.length;
+      tell(done);
+      controller.enqueue(chunk);
+    },
+  });
+  return response.body && response.body.pipeThrough(counter);
+}
+
+/** Pictures to outcomes in order; a broken one does not stop the others. @param {AnswerArgs} args @returns {Promise<Outcome[]>} */
+async function answer({ pictures, topK, thumbnails }) {
+  const start = performance.now();
+  /** @type {Outcome[]} */
+  const outcomes = [];
+  /** @type {{ index: number, decoded: Decoded, width: number, height: number, thumbnail: Blob | undefined }[]} */
+  const good = [];
+  for (const [index, picture] of pictures.entries()) {
+    try {
+      const decoded = await decode(picture);
+      const thumbnail = thumbnails ? await jpeg(decoded.thumbnail()) : undefined;
+      good.push({ index, decoded, width: decoded.width, height: decoded.height, thumbnail });
+    } catch (error) {
+      const { kind, message } = explain(error);
+      if (kind === "crash") throw error;
+      outcomes[index] = { error: { kind, message } };
+    }
+  }
+  if (good.length === 0) return outcomes;
+  const latents = await session.latents(good.map(({ decoded }) => decoded));
+  const milliseconds = (performance.now() - start) / good.length;
+  for (const [n, { index, width, height, thumbnail }] of good.entries()) {
+    const own = latents.slice(n * LATENTS, (n + 1) * LATENTS);
+    outcomes[index] = { latents: own, predictions: session.predict(own, topK), milliseconds, width, height, thumbnail };
+  }
+  return outcomes;
+}
+
+/** @param {Picture} picture @returns {Promise<Decoded>} */
+async function decode(picture) {
+  if (picture instanceof ImageData) return runtime.Picture.fromRgba(picture.width, picture.height, bytesOf(picture));
+  if (picture instanceof ImageBitmap) return drawn(picture);
+  if (!(picture instanceof Blob)) throw new Failure("picture", "picture: neither a file nor pixels; give a Blob, ImageBitmap or ImageData");
+  const bytes = await picture.arrayBuffer().catch((error) => {
+    throw new Failure("picture", `picture: the file could not be read (${error.message}); choose it again`);
+  });
+  try {
+    return runtime.Picture.decode(new Uint8Array(bytes));
+  } catch (error) {
+    if (/** @type {{ kind?: string }} */ (error).kind !== "avif") throw error;
+    const bitmap = await createImageBitmap(new Blob([bytes], { type: "image/avif" })).catch(() => {
+      throw new Failure("picture", "picture: this browser cannot read this AVIF file; save it as JPEG or PNG");
+    });
+    return drawn(bitmap);
+  }
+}
+
+/** Pixels that the browser decoded, laid over white. @param {ImageBitmap} bitmap */
+function drawn(bitmap) {
+  const { width, height } = bitmap;
+  const context = canvas(width, height);
+  context.fillStyle = "white";
+  context.fillRect(0, 0, width, height);
+  context.drawImage(bitmap, 0, 0);
+  bitmap.close();
+  return runtime.Picture.fromRgba(width, height, bytesOf(context.getImageData(0, 0, width, height)));
+}
+
+/** @param {ImageData} pixels */
+function bytesOf({ data }) {
+  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+}
+
+/** @param {Uint8ClampedArray} rgba 299x299 */
+function jpeg(rgba) {
+  const context = canvas(INPUT, INPUT);
+  context.putImageData(new ImageData(new Uint8ClampedArray(rgba), INPUT, INPUT), 0, 0);
+  return context.canvas.convertToBlob({ type: "image/jpeg", quality: 0.85 });
+}
+
+/** @param {number} width @param {number} height */
+function canvas(width, height) {
+  const context = new OffscreenCanvas(width, height).getContext("2d");
+  if (!context) throw new Failure("picture", "picture: the browser could not draw it; close other tabs and try again");
+  return context;
+}
