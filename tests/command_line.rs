@@ -66,15 +66,20 @@ fn put(sample: &str, folder: &Path, class: &str) {
 #[test]
 fn summary_is_keras_own() {
     let summary = works(&["summary"]);
+    let words = |line: &str| {
+        line.split_whitespace()
+            .map(String::from)
+            .collect::<Vec<_>>()
+    };
     for line in [
-        "conv2d_1 (Conv2D)                              (None, 149, 149, 32)        864",
-        "mixed10 (Concatenate)                          (None, 8, 8, 2048)            0",
+        "conv2d_1 (Conv2D) (None, 149, 149, 32) 864",
+        "mixed10 (Concatenate) (None, 8, 8, 2048) 0",
         "Total params: 21,802,784 (83.17 MB)",
         "Trainable params: 0 (0.00 B)",
         "Non-trainable params: 21,802,784 (83.17 MB)",
     ] {
         assert!(
-            summary.lines().any(|printed| printed == line),
+            summary.lines().any(|printed| words(printed) == words(line)),
             "no line {line:?} in\n{summary}"
         );
     }
