@@ -136,17 +136,17 @@ fn inspect(file: &Path) -> Outcome {
 /// Prints the net as `model.summary()` of Keras does; the base is frozen, so nothing is trainable.
 pub fn summary() -> Outcome {
     let rows = table();
-    let line = "─".repeat(78);
+    let line = "─".repeat(84);
     println!("Model: \"inception_v3\" without its top\n{line}");
     println!(
-        "{:<38} {:<24} {:>14}\n{line}",
+        "{:<52} {:<18} {:>12}\n{line}",
         "Layer (type)", "Output shape", "Param #"
     );
     for row in &rows {
         let shape: Vec<_> = row.output.iter().map(usize::to_string).collect();
         let layer = format!("{} ({})", row.name, row.class);
         println!(
-            "{layer:<46} {:<18} {:>12}",
+            "{layer:<52} {:<18} {:>12}",
             format!("(None, {})", shape.join(", ")),
             thousands(row.parameters)
         );
