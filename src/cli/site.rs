@@ -4,7 +4,6 @@ use std::{
     env, fs,
     path::{Path, PathBuf},
     process::Command,
-    time::SystemTime,
 };
 
 use inception_web::weights::{Dtype, Weights, hex};
@@ -141,6 +140,14 @@ pub fn nsfwjs_folder(root: &Path) -> Outcome<PathBuf> {
 
 /// Builds one wasm and its JavaScript into `pkg/NAME`; returns the wasm's path.
 fn runtime(root: &Path, name: &str, features: &str, profile: &str) -> Outcome<PathBuf> {
+    let target = env::var("CARGO_TARGET_DIR").map_or_else(|_| root.join("target"), PathBuf::from);
+    let out = root.join("pkg").join(name);
+    let wasm = out.join("inception_web_bg.wasm");
+    let stamp = target.join(format!("{name}.stamp"));
+    let sources = sources(root, &[features, profile])?;
+    if wasm.exists() && fs::read_to_string(&stamp).is_ok_and(|built| built == sources) {
+        return Ok(wasm);
+    }
     require_target()?;
     eprintln!("building pkg/{name} (minutes at the first time, then seconds)");
     let home = |variable: &str| env::var(variable).unwrap_or_default();
@@ -166,16 +173,7 @@ fn runtime(root: &Path, name: &str, features: &str, profile: &str) -> Outcome<Pa
         .current_dir(root);
     succeed(&mut command, "install Rust by rustup (https://rustup.rs)")?;
 
-    let target = env::var("CARGO_TARGET_DIR").map_or_else(|_| root.join("target"), PathBuf::from);
     let built = target.join(TARGET).join(profile).join("inception_web.wasm");
-    let kept = target.join(format!("{name}.wasm"));
-    let out = root.join("pkg").join(name);
-    let wasm = out.join("inception_web_bg.wasm");
-    // Both builds have one name in cargo's folder, so it is the bytes that tell whether anything is new.
-    let bytes = read(&built)?;
-    if fs::read(&kept).is_ok_and(|old| old == bytes) && newer(&wasm, &kept) {
-        return Ok(wasm);
-    }
     Bindgen::new()
         .input_path(&built)
         .out_name("inception_web")
@@ -187,17 +185,34 @@ fn runtime(root: &Path, name: &str, features: &str, profile: &str) -> Outcome<Pa
                 .generate(&out)
         })
         .map_err(|error| format!("pkg/{name}: {error:#}"))?;
-    write(&kept, &bytes)?;
-    fs::File::options()
-        .append(true)
-        .open(&wasm)?
-        .set_modified(SystemTime::now())?;
+    write(&stamp, sources.as_bytes())?;
     Ok(wasm)
 }
 
-fn newer(path: &Path, than: &Path) -> bool {
-    let time = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified());
-    matches!((time(path), time(than)), (Ok(path), Ok(than)) if path >= than)
+/// SHA-256 of what a wasm build is made of. Cargo itself cannot tell that two builds of one name, each with features of its own,
+/// are both fresh, and would make them again at every start.
+fn sources(root: &Path, settings: &[&str]) -> Outcome<String> {
+    let mut files = vec![root.join("Cargo.toml"), root.join("Cargo.lock")];
+    let mut folders = vec![root.join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            match path.is_dir() {
+                true if path.ends_with("cli") => {}
+                true => folders.push(path),
+                false => files.push(path),
+            }
+        }
+    }
+    files.sort();
+    let mut hash = Sha256::new();
+    for setting in settings {
+        hash.update(format!("{setting}\n"));
+    }
+    for file in files {
+        hash.update(read(&file)?);
+    }
+    Ok(hex(&hash.finalize()))
 }
 
 /// Sees to it that the Rust toolchain can build for wasm.
