@@ -69,7 +69,7 @@ impl Base {
             return Ok(worst);
         }
         let reason = format!(
-            "it computes wrong latents (off by {worst:.2e} of the largest, at most {TOLERANCE:.0e} is right); use another device"
+            "it computes wrong latents (off by {worst:.1e} of the largest, at most {TOLERANCE:.0e} is right)"
         );
         Err(Error::Device { reason })
     }

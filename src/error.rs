@@ -210,9 +210,9 @@ pub enum Error {
     },
 
     /// The device cannot be used.
-    #[error("device: {reason}")]
+    #[error("device: {reason}; use another device, such as the CPU")]
     Device {
-        /// Why, and what to do.
+        /// Why.
         reason: String,
     },
 }

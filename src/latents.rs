@@ -25,7 +25,8 @@ pub struct Stamp {
 impl Stamp {
     pub(crate) fn read(container: &Container) -> Result<Stamp, Error> {
         Ok(Stamp {
-            base: container.text("base")?.into(),
+            // Other people's files need only say which base it was, not what it is called.
+            base: container.text("base").unwrap_or("unnamed").into(),
             fingerprint: container.text("fingerprint")?.into(),
         })
     }

@@ -210,9 +210,7 @@ impl Session {
 }
 
 async fn latents(base: &Base, pictures: &[Resized]) -> Result<Vec<f32>, Error> {
-    let failed = |reason: String| Error::Device {
-        reason: format!("{reason}; use another device"),
-    };
+    let failed = |reason: String| Error::Device { reason };
     let data = base
         .latents(pictures)
         .into_data_async()
@@ -233,7 +231,7 @@ async fn webgpu() -> Result<Device, Error> {
 #[cfg(not(feature = "webgpu"))]
 async fn webgpu() -> Result<Device, Error> {
     Err(Error::Device {
-        reason: "this build has no WebGPU; load pkg/webgpu".into(),
+        reason: "this build has no WebGPU, pkg/webgpu has".into(),
     })
 }
 
@@ -244,13 +242,19 @@ fn plain(value: &impl Serialize) -> JsValue {
         .expect("plain data becomes an object")
 }
 
-/// An `Error` with a `kind`; AVIF has a kind of its own, for the browser can decode it.
+/// An `Error` with a `kind`, and a device's also with the bare `reason`; AVIF has a kind of its own, for the browser can decode it.
 fn js(error: Error) -> JsValue {
     let kind = match &error {
         Error::UnsupportedPicture { format: "AVIF" } => "avif",
         other => other.kind(),
     };
     let value = js_sys::Error::new(&error.to_string());
-    Reflect::set(value.as_ref(), &"kind".into(), &kind.into()).expect("an Error takes a property");
+    let set = |key: &str, text: &str| {
+        Reflect::set(value.as_ref(), &key.into(), &text.into()).expect("an Error takes a property");
+    };
+    set("kind", kind);
+    if let Error::Device { reason } = &error {
+        set("reason", reason);
+    }
     value.unchecked_into()
 }

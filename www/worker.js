@@ -62,12 +62,12 @@ async function load({ device: wish, weights, head }, tell) {
   try {
     session = await runtime.Session.open(device, file.bytes);
   } catch (error) {
-    const { kind, message } = explain(error);
+    const { kind, reason } = /** @type {{ kind?: string, reason?: string }} */ (error);
     if (device !== "webgpu" || kind !== "device") {
       if (file.cached) await forget(entry);
       throw error;
     }
-    [device, name, notice] = ["cpu", CPU, `The GPU could not be used (${message}), so the CPU does the work.`];
+    [device, name, notice] = ["cpu", CPU, `The graphics card was left for the CPU: ${reason}.`];
     session = await runtime.Session.open(device, file.bytes);
   }
   tell({ stage: "check", done: 1, total: 1 });

@@ -40,7 +40,7 @@ const CIFAR_10: [&str; 10] = [
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// A folder with a folder per class, a flat folder, pictures, or CIFAR-10 `.bin` files
+    /// A folder with a folder per class, a flat folder, pictures, or CIFAR-10 `.bin` files or their folder
     #[arg(required = true)]
     input: Vec<PathBuf>,
     /// The latents file to write
@@ -192,37 +192,29 @@ fn list(inputs: &[PathBuf]) -> Outcome<(Vec<String>, Vec<Item>)> {
             classes.len() - 1
         }) as i64
     };
-    for input in inputs {
-        if input
-            .extension()
-            .is_some_and(|extension| extension == "bin")
-        {
+    for input in &expand(inputs)? {
+        if is_cifar(input) {
             let labels: Vec<_> = cifar_classes(input)?.into_iter().map(&mut class).collect();
             cifar(input, &labels, &mut items)?;
         } else if input.is_dir() {
-            let (folders, files): (Vec<_>, Vec<_>) =
-                entries(input)?.into_iter().partition(|path| path.is_dir());
+            let folders: Vec<_> = entries(input)?
+                .into_iter()
+                .filter(|path| path.is_dir())
+                .collect();
             for folder in &folders {
-                let label = class(file_name(folder));
-                let named =
-                    |path: PathBuf| (format!("{}/{}", file_name(folder), file_name(&path)), path);
-                let pictures = entries(folder)?
-                    .into_iter()
-                    .filter(|path| path.is_file())
-                    .map(named);
-                items.extend(pictures.map(|(name, path)| Item {
-                    name,
-                    label,
-                    source: Source::File(path),
-                }));
+                let name = file_name(folder);
+                items.extend(pictures(folder, &format!("{name}/"), class(name))?);
             }
             if folders.is_empty() {
-                let label = class(file_name(input));
-                items.extend(files.into_iter().map(|path| Item::file(path, label)));
+                items.extend(pictures(input, "", class(file_name(input)))?);
             }
         } else if input.is_file() {
-            let label = class("unlabelled".into());
-            items.push(Item::file(input.clone(), label));
+            let (name, label) = (input.display().to_string(), class("unlabelled".into()));
+            items.push(Item {
+                name,
+                label,
+                source: Source::File(input.clone()),
+            });
         } else {
             return Err(format!("{}: no such file or folder", input.display()).into());
         }
@@ -236,15 +228,18 @@ fn list(inputs: &[PathBuf]) -> Outcome<(Vec<String>, Vec<Item>)> {
     }
 }
 
-impl Item {
-    fn file(path: PathBuf, label: i64) -> Item {
-        Item {
-            name: file_name(&path),
-            label,
-            source: Source::File(path),
-        }
-    }
+/// The files in a folder, all of one class.
+fn pictures(folder: &Path, prefix: &str, label: i64) -> Outcome<Vec<Item>> {
+    let files = entries(folder)?.into_iter().filter(|path| path.is_file());
+    let item = |path: PathBuf| Item {
+        name: format!("{prefix}{}", file_name(&path)),
+        label,
+        source: Source::File(path),
+    };
+    Ok(files.map(item).collect())
+}
 
+impl Item {
     fn pixels(&self) -> Result<Pixels, Error> {
         match &self.source {
             Source::File(path) => {
@@ -261,6 +256,28 @@ impl Item {
             }
         }
     }
+}
+
+/// The inputs, with a folder that holds CIFAR-10 files replaced by these.
+fn expand(inputs: &[PathBuf]) -> Outcome<Vec<PathBuf>> {
+    let mut expanded = Vec::new();
+    for input in inputs {
+        let mut inside = if input.is_dir() {
+            entries(input)?
+        } else {
+            Vec::new()
+        };
+        inside.retain(|path| is_cifar(path));
+        match inside.is_empty() {
+            true => expanded.push(input.clone()),
+            false => expanded.append(&mut inside),
+        }
+    }
+    Ok(expanded)
+}
+
+fn is_cifar(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "bin")
 }
 
 /// Class names from `batches.meta.txt` beside the file, or CIFAR-10's own.

@@ -206,6 +206,9 @@ impl<'a> Weights<'a> {
             average_pool,
             known_latents: container.json("known_latents", "a list of numbers")?,
         };
+        if info.known_latents.is_empty() {
+            return Err(bad("known_latents", "[]", "at least one number"));
+        }
         let kernels = kernels();
         container.only(|name| {
             let conv = name.split('.').next().unwrap_or_default();
@@ -256,7 +259,8 @@ impl<'a> Weights<'a> {
 /// SHA-256 (hex) of a file's tensors and of the metadata that decides what comes out.
 fn digest(container: &Container, info: &Info, fingerprint: &str) -> String {
     let mut hash = Sha256::new();
-    hash.update(format!("{}\n{fingerprint}\n", conventions(info)));
+    let known = json(&info.known_latents);
+    hash.update(format!("{}\n{fingerprint}\n{known}\n", conventions(info)));
     for (name, tensor) in container.sorted() {
         hash.update(format!("{name}\n"));
         hash.update(tensor.data());

@@ -28,3 +28,19 @@ test("a software adapter is left for the CPU unless it is asked for", async ({ p
   await expect(page.getByRole("status")).toHaveText(/^Ready · CPU/);
   await expect(page.getByText("WebGPU here is emulated in software, which is slower than the CPU itself, so the CPU does the work.")).toBeVisible();
 });
+
+test("a graphics card that computes wrongly is left for the CPU", async ({ page }) => {
+  const lie = `const make = GPUDevice.prototype.createShaderModule;
+    GPUDevice.prototype.createShaderModule = function (shader) {
+      return make.call(this, { ...shader, code: shader.code.replaceAll("max(", "min(") });
+    };`;
+  await page.route("**/worker.js", async (route) => {
+    const response = await route.fetch();
+    await route.fulfill({ response, body: `${lie}\n${await response.text()}` });
+  });
+  await page.goto("?device=webgpu");
+  await expect(page.getByRole("status")).toHaveText(/^Ready · CPU/, { timeout: 200_000 });
+  await expect(page.getByText(/^The graphics card was left for the CPU: it computes wrong latents \(off by .* of the largest/)).toBeVisible();
+  await page.getByRole("button", { name: "Cat", exact: true }).click();
+  await expect(page.getByRole("list", { name: "Results" }).getByRole("listitem")).toContainText(/cat\.jpg[\s\S]*\d+\.\d %/);
+});
