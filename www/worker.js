@@ -112,7 +112,9 @@ async function chooseDevice(wish) {
 /** @param {"webgpu" | "cpu"} device @param {Site} site @param {Tell} tell @returns {Promise<Runtime>} */
 async function loadRuntime(device, site, tell) {
   const { bytes, version } = site.runtimes[device];
-  const glue = await import(`./pkg/${device}/inception_web.js`);
+  const glue = await import(`./pkg/${device}/inception_web.js`).catch((error) => {
+    throw new Failure("network", `the program could not be fetched (${error.message}); check the connection and reload the page`);
+  });
   const response = await get(new URL(`./pkg/${device}/inception_web_bg.wasm?v=${version}`, import.meta.url));
   const counted = counting(response, (done) => tell({ stage: "runtime", done, total: bytes }));
   const wasm = new Response(counted, { headers: { "content-type": "application/wasm" } });
