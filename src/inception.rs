@@ -47,134 +47,49 @@ impl Column {
         self.0.push(layer);
         self
     }
+
+    fn layer(self, out: usize, kernel: [usize; 2], stride: usize, same: bool) -> Column {
+        self.then(Layer::Conv {
+            out,
+            kernel,
+            stride,
+            same,
+        })
+    }
+
+    /// Padded to the same size.
     fn conv(self, out: usize, kernel: [usize; 2]) -> Column {
-        self.then(Layer::Conv {
-            out,
-            kernel,
-            stride: 1,
-            same: true,
-        })
+        self.layer(out, kernel, 1, true)
     }
+
     fn conv_valid(self, out: usize, kernel: [usize; 2]) -> Column {
-        self.then(Layer::Conv {
-            out,
-            kernel,
-            stride: 1,
-            same: false,
-        })
+        self.layer(out, kernel, 1, false)
     }
+
+    /// Not padded, stride 2.
     fn conv_half(self, out: usize, kernel: [usize; 2]) -> Column {
-        self.then(Layer::Conv {
-            out,
-            kernel,
-            stride: 2,
-            same: false,
-        })
+        self.layer(out, kernel, 2, false)
     }
+
     fn max_pool(self) -> Column {
         self.then(Layer::MaxPool)
     }
+
     fn avg_pool(self) -> Column {
         self.then(Layer::AvgPool)
     }
+
     fn mixed<const N: usize>(self, name: &'static str, columns: [Column; N]) -> Column {
         self.then(Layer::Mixed {
             name,
             columns: columns.into(),
         })
     }
+}
 
-    /// [N, 3, 299, 299] -> [N, 192, 35, 35].
-    fn stem(self) -> Column {
-        self.conv_half(32, [3, 3])
-            .conv_valid(32, [3, 3])
-            .conv(64, [3, 3])
-            .max_pool()
-            .conv_valid(80, [1, 1])
-            .conv_valid(192, [3, 3])
-            .max_pool()
-    }
-
-    /// Keras `mixed0`..`mixed2`: [N, _, 35, 35] -> [N, 224 + n, 35, 35]; `n` is the width of the pooled column.
-    fn mixed_35(self, name: &'static str, n: usize) -> Column {
-        self.mixed(
-            name,
-            [
-                col().conv(64, [1, 1]),
-                col().conv(48, [1, 1]).conv(64, [5, 5]),
-                col().conv(64, [1, 1]).conv(96, [3, 3]).conv(96, [3, 3]),
-                col().avg_pool().conv(n, [1, 1]),
-            ],
-        )
-    }
-
-    /// Keras `mixed3`: [N, 288, 35, 35] -> [N, 768, 17, 17].
-    fn reduce_35(self, name: &'static str) -> Column {
-        self.mixed(
-            name,
-            [
-                col().conv_half(384, [3, 3]),
-                col()
-                    .conv(64, [1, 1])
-                    .conv(96, [3, 3])
-                    .conv_half(96, [3, 3]),
-                col().max_pool(),
-            ],
-        )
-    }
-
-    /// Keras `mixed4`..`mixed7`: [N, 768, 17, 17] -> [N, 768, 17, 17]; `n` is the width of the 7x7 columns.
-    fn mixed_17(self, name: &'static str, n: usize) -> Column {
-        self.mixed(
-            name,
-            [
-                col().conv(192, [1, 1]),
-                col().conv(n, [1, 1]).conv(n, [1, 7]).conv(192, [7, 1]),
-                col()
-                    .conv(n, [1, 1])
-                    .conv(n, [7, 1])
-                    .conv(n, [1, 7])
-                    .conv(n, [7, 1])
-                    .conv(192, [1, 7]),
-                col().avg_pool().conv(192, [1, 1]),
-            ],
-        )
-    }
-
-    /// Keras `mixed8`: [N, 768, 17, 17] -> [N, 1280, 8, 8].
-    fn reduce_17(self, name: &'static str) -> Column {
-        self.mixed(
-            name,
-            [
-                col().conv(192, [1, 1]).conv_half(320, [3, 3]),
-                col()
-                    .conv(192, [1, 1])
-                    .conv(192, [1, 7])
-                    .conv(192, [7, 1])
-                    .conv_half(192, [3, 3]),
-                col().max_pool(),
-            ],
-        )
-    }
-
-    /// Keras `mixed9`, `mixed10`: [N, _, 8, 8] -> [N, 2048, 8, 8]; `names` are the block's and its two inner forks'.
-    fn mixed_8(self, names: [&'static str; 3]) -> Column {
-        let fork = || [col().conv(384, [1, 3]), col().conv(384, [3, 1])];
-        self.mixed(
-            names[0],
-            [
-                col().conv(320, [1, 1]),
-                col().conv(384, [1, 1]).mixed(names[1], fork()),
-                col()
-                    .conv(448, [1, 1])
-                    .conv(384, [3, 3])
-                    .mixed(names[2], fork()),
-                col().avg_pool().conv(192, [1, 1]),
-            ],
-        )
-    }
-
-    /// The whole figure.
+/// The paper's figure. Not formatted by rustfmt: one line a column.
+#[rustfmt::skip]
+impl Column {
     fn inception_v3() -> Column {
         col()
             .stem()
@@ -189,6 +104,61 @@ impl Column {
             .reduce_17("mixed8")
             .mixed_8(["mixed9", "mixed9_0", "concatenate_1"])
             .mixed_8(["mixed10", "mixed9_1", "concatenate_2"])
+    }
+
+    /// [N, 3, 299, 299] -> [N, 192, 35, 35].
+    fn stem(self) -> Column {
+        self.conv_half(32, [3, 3]).conv_valid(32, [3, 3]).conv(64, [3, 3]).max_pool()
+            .conv_valid(80, [1, 1]).conv_valid(192, [3, 3]).max_pool()
+    }
+
+    /// Keras `mixed0`..`mixed2`: [N, _, 35, 35] -> [N, 224 + n, 35, 35]; `n` is the width of the pooled column.
+    fn mixed_35(self, name: &'static str, n: usize) -> Column {
+        self.mixed(name, [
+            col().conv(64, [1, 1]),
+            col().conv(48, [1, 1]).conv(64, [5, 5]),
+            col().conv(64, [1, 1]).conv(96, [3, 3]).conv(96, [3, 3]),
+            col().avg_pool().conv(n, [1, 1]),
+        ])
+    }
+
+    /// Keras `mixed3`: [N, 288, 35, 35] -> [N, 768, 17, 17].
+    fn reduce_35(self, name: &'static str) -> Column {
+        self.mixed(name, [
+            col().conv_half(384, [3, 3]),
+            col().conv(64, [1, 1]).conv(96, [3, 3]).conv_half(96, [3, 3]),
+            col().max_pool(),
+        ])
+    }
+
+    /// Keras `mixed4`..`mixed7`: [N, 768, 17, 17] -> [N, 768, 17, 17]; `n` is the width of the 7x7 columns.
+    fn mixed_17(self, name: &'static str, n: usize) -> Column {
+        self.mixed(name, [
+            col().conv(192, [1, 1]),
+            col().conv(n, [1, 1]).conv(n, [1, 7]).conv(192, [7, 1]),
+            col().conv(n, [1, 1]).conv(n, [7, 1]).conv(n, [1, 7]).conv(n, [7, 1]).conv(192, [1, 7]),
+            col().avg_pool().conv(192, [1, 1]),
+        ])
+    }
+
+    /// Keras `mixed8`: [N, 768, 17, 17] -> [N, 1280, 8, 8].
+    fn reduce_17(self, name: &'static str) -> Column {
+        self.mixed(name, [
+            col().conv(192, [1, 1]).conv_half(320, [3, 3]),
+            col().conv(192, [1, 1]).conv(192, [1, 7]).conv(192, [7, 1]).conv_half(192, [3, 3]),
+            col().max_pool(),
+        ])
+    }
+
+    /// Keras `mixed9`, `mixed10`: [N, _, 8, 8] -> [N, 2048, 8, 8]; `names` are the block's and its two inner forks'.
+    fn mixed_8(self, names: [&'static str; 3]) -> Column {
+        let fork = || [col().conv(384, [1, 3]), col().conv(384, [3, 1])];
+        self.mixed(names[0], [
+            col().conv(320, [1, 1]),
+            col().conv(384, [1, 1]).mixed(names[1], fork()),
+            col().conv(448, [1, 1]).conv(384, [3, 3]).mixed(names[2], fork()),
+            col().avg_pool().conv(192, [1, 1]),
+        ])
     }
 }
 
@@ -210,17 +180,14 @@ pub struct Row {
 /// The net's layers in the order of construction, which is the order of every list of kernels here.
 pub fn table() -> Vec<Row> {
     let mut table = Table::default();
-    table.push("input_1".into(), "InputLayer", [3, INPUT, INPUT], 0, None);
-    let [channels, ..] = table.walk(&Column::inception_v3(), [3, INPUT, INPUT]);
-    let mut rows = table.rows;
-    rows.push(Row {
-        name: "global_average_pooling2d_1".into(),
-        class: "GlobalAveragePooling2D",
-        output: vec![channels],
-        parameters: 0,
-        kernel: None,
-    });
-    rows
+    let input = [3, INPUT, INPUT];
+    table.row("input_1".into(), "InputLayer", input);
+    let [channels, ..] = table.walk(&Column::inception_v3(), input);
+    let pool = "global_average_pooling2d_1".into();
+    table
+        .row(pool, "GlobalAveragePooling2D", [channels, 1, 1])
+        .output = vec![channels];
+    table.rows
 }
 
 /// Names and kernel shapes [out, in, height, width] of the 94 convolutions, in the order of construction.
@@ -240,94 +207,71 @@ struct Table {
 }
 
 impl Table {
-    fn push(
-        &mut self,
-        name: String,
-        class: &'static str,
-        [c, h, w]: [usize; 3],
-        parameters: usize,
-        kernel: Option<[usize; 4]>,
-    ) {
+    fn row(&mut self, name: String, class: &'static str, [c, h, w]: [usize; 3]) -> &mut Row {
+        let output = vec![h, w, c];
         self.rows.push(Row {
             name,
             class,
-            output: vec![h, w, c],
-            parameters,
-            kernel,
+            output,
+            parameters: 0,
+            kernel: None,
         });
+        self.rows.last_mut().expect("a row was just pushed")
     }
 
     /// Appends a column's rows for an input of [channels, height, width]; returns its output's.
-    fn walk(&mut self, column: &Column, mut shape: [usize; 3]) -> [usize; 3] {
-        for layer in &column.0 {
-            let [c, h, w] = shape;
-            shape = match layer {
-                Layer::Conv {
-                    out,
-                    kernel: [kh, kw],
-                    stride,
-                    same,
-                } => {
-                    let shrink = |size: usize, k: usize| {
-                        if *same { size } else { (size - k) / stride + 1 }
-                    };
-                    let shape = [*out, shrink(h, *kh), shrink(w, *kw)];
-                    self.convs += 1;
-                    let k = self.convs;
-                    let kernel = [*out, c, *kh, *kw];
-                    self.push(
-                        format!("conv2d_{k}"),
-                        "Conv2D",
-                        shape,
-                        kernel.iter().product(),
-                        Some(kernel),
-                    );
-                    // beta, moving mean, moving variance: Keras builds this net's BatchNorm without gamma.
-                    self.push(
-                        format!("batch_normalization_{k}"),
-                        "BatchNormalization",
-                        shape,
-                        3 * out,
-                        None,
-                    );
-                    self.push(format!("activation_{k}"), "Activation", shape, 0, None);
-                    shape
-                }
-                Layer::MaxPool => {
-                    let shape = [c, (h - 3) / 2 + 1, (w - 3) / 2 + 1];
-                    self.max_pools += 1;
-                    self.push(
-                        format!("max_pooling2d_{}", self.max_pools),
-                        "MaxPooling2D",
-                        shape,
-                        0,
-                        None,
-                    );
-                    shape
-                }
-                Layer::AvgPool => {
-                    self.avg_pools += 1;
-                    self.push(
-                        format!("average_pooling2d_{}", self.avg_pools),
-                        "AveragePooling2D",
-                        shape,
-                        0,
-                        None,
-                    );
-                    shape
-                }
-                Layer::Mixed { name, columns } => {
-                    let ends: Vec<_> = columns
-                        .iter()
-                        .map(|column| self.walk(column, shape))
-                        .collect();
-                    let shape = [ends.iter().map(|end| end[0]).sum(), ends[0][1], ends[0][2]];
-                    self.push((*name).into(), "Concatenate", shape, 0, None);
-                    shape
-                }
-            };
-        }
-        shape
+    fn walk(&mut self, column: &Column, input: [usize; 3]) -> [usize; 3] {
+        column.0.iter().fold(input, |[c, h, w], layer| match layer {
+            Layer::Conv {
+                out,
+                kernel: [kh, kw],
+                stride,
+                same,
+            } => {
+                let size =
+                    |size: usize, k: usize| if *same { size } else { (size - k) / stride + 1 };
+                let shape = [*out, size(h, *kh), size(w, *kw)];
+                self.convs += 1;
+                let k = self.convs;
+                let conv = self.row(format!("conv2d_{k}"), "Conv2D", shape);
+                conv.kernel = Some([*out, c, *kh, *kw]);
+                conv.parameters = out * c * kh * kw;
+                let norm = self.row(
+                    format!("batch_normalization_{k}"),
+                    "BatchNormalization",
+                    shape,
+                );
+                // beta, moving mean, moving variance: Keras builds this net's BatchNorm without gamma.
+                norm.parameters = 3 * out;
+                self.row(format!("activation_{k}"), "Activation", shape);
+                shape
+            }
+            Layer::MaxPool => {
+                let shape = [c, (h - 3) / 2 + 1, (w - 3) / 2 + 1];
+                self.max_pools += 1;
+                self.row(
+                    format!("max_pooling2d_{}", self.max_pools),
+                    "MaxPooling2D",
+                    shape,
+                );
+                shape
+            }
+            Layer::AvgPool => {
+                self.avg_pools += 1;
+                let name = format!("average_pooling2d_{}", self.avg_pools);
+                self.row(name, "AveragePooling2D", [c, h, w]);
+                [c, h, w]
+            }
+            Layer::Mixed { name, columns } => {
+                let ends: Vec<_> = columns
+                    .iter()
+                    .map(|column| self.walk(column, [c, h, w]))
+                    .collect();
+                let shape = [ends.iter().map(|end| end[0]).sum(), ends[0][1], ends[0][2]];
+                self.row((*name).into(), "Concatenate", shape);
+                shape
+            }
+        })
     }
 }
 
