@@ -2,7 +2,10 @@
 //!
 //! See [safetensors](https://github.com/huggingface/safetensors). What the tensors mean is the matter of each kind's own file.
 
-use std::{borrow::Cow, collections::HashMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
+};
 
 use half::f16;
 use safetensors::{Dtype, SafeTensors, View, tensor::TensorView};
@@ -246,11 +249,23 @@ impl View for &Stored {
     }
 }
 
-/// The bytes of a file with these tensors and metadata.
+/// The bytes of a file with these tensors and metadata; the same every time, for the library shuffles what the header lists.
 pub(crate) fn write(tensors: &[(String, Stored)], metadata: HashMap<String, String>) -> Vec<u8> {
+    type Header = BTreeMap<String, BTreeMap<String, serde_json::Value>>;
     let views = tensors.iter().map(|(name, stored)| (name.as_str(), stored));
-    safetensors::serialize(views, Some(metadata))
-        .expect("our own tensors have the lengths of their shapes")
+    let shuffled = safetensors::serialize(views, Some(metadata))
+        .expect("our own tensors have the lengths of their shapes");
+    let (length, rest) = shuffled.split_first_chunk().expect("a length comes first");
+    let (header, data) = rest.split_at(u64::from_le_bytes(*length) as usize);
+    let header: Header = serde_json::from_slice(header).expect("the header is JSON of objects");
+    let mut header = json(&header).into_bytes();
+    header.resize(header.len().next_multiple_of(8), b' ');
+    [
+        &(header.len() as u64).to_le_bytes(),
+        header.as_slice(),
+        data,
+    ]
+    .concat()
 }
 
 /// JSON text for a metadata value.

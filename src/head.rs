@@ -223,6 +223,7 @@ mod tests {
             Head::read(&head.write(), &head.stamp).expect("our own file"),
             head
         );
+        assert_eq!(head.write(), head.write());
     }
 
     #[test]

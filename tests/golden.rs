@@ -1,6 +1,6 @@
 //! Whole pictures against real TensorFlow and Keras (`tests/golden/make.py`), on the CPU, for every dtype of the default base.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{fs, path::PathBuf, process::Command, sync::OnceLock};
 
 use burn::tensor::Device;
 use inception_web::{
@@ -33,28 +33,31 @@ fn picture(name: &str) -> Pixels {
     Pixels::decode(&fs::read(folder().join(format!("{name}.png"))).expect(name)).expect(name)
 }
 
-/// The default base, converted by the command line.
-fn weights(dtype: Dtype) -> Vec<u8> {
-    let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
-        .join(format!("golden-{}.safetensors", dtype.name()));
-    let made = Command::new(env!("CARGO_BIN_EXE_inception-web"))
-        .args([
-            "weights",
-            "--from",
-            "nsfwjs",
-            "--dtype",
-            dtype.name(),
-            "--out",
-        ])
-        .arg(&file)
-        .output()
-        .expect("the command line starts");
-    assert!(
-        made.status.success(),
-        "{}",
-        String::from_utf8_lossy(&made.stderr)
-    );
-    fs::read(file).expect("the weights just written")
+/// The default base, converted by the command line once for all tests.
+fn weights(dtype: Dtype) -> &'static [u8] {
+    static FILES: [OnceLock<Vec<u8>>; 3] = [const { OnceLock::new() }; 3];
+    FILES[dtype as usize].get_or_init(|| {
+        let name = format!("golden-{}.safetensors", dtype.name());
+        let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let made = Command::new(env!("CARGO_BIN_EXE_inception-web"))
+            .args([
+                "weights",
+                "--from",
+                "nsfwjs",
+                "--dtype",
+                dtype.name(),
+                "--out",
+            ])
+            .arg(&file)
+            .output()
+            .expect("the command line starts");
+        assert!(
+            made.status.success(),
+            "{}",
+            String::from_utf8_lossy(&made.stderr)
+        );
+        fs::read(file).expect("the weights just written")
+    })
 }
 
 fn latents(base: &Base, name: &str) -> Vec<f32> {
@@ -101,7 +104,7 @@ fn resize_is_tensorflows() {
 fn latents_are_keras() {
     let bytes = weights(Dtype::F32);
     let base =
-        Base::load(&Weights::open(&bytes).expect("weights"), &Device::flex()).expect("a base");
+        Base::load(&Weights::open(bytes).expect("weights"), &Device::flex()).expect("a base");
     for name in PICTURES {
         let (ours, keras) = (latents(&base, name), golden(&format!("{name}.latents")));
         let (off, cosine) = (furthest(&ours, &keras), cosine(&ours, &keras));
@@ -120,11 +123,11 @@ fn latents_are_keras() {
 #[test]
 fn smaller_dtypes_keep_the_latents_and_the_fingerprint() {
     let exact = weights(Dtype::F32);
-    let exact = Weights::open(&exact).expect("weights");
+    let exact = Weights::open(exact).expect("weights");
     let base = Base::load(&exact, &Device::flex()).expect("a base");
     for (dtype, megabytes) in [(Dtype::F16, 44), (Dtype::U8, 22)] {
         let bytes = weights(dtype);
-        let small = Weights::open(&bytes).expect("weights");
+        let small = Weights::open(bytes).expect("weights");
         assert_eq!(small.fingerprint, exact.fingerprint);
         assert_eq!(bytes.len().div_ceil(1_000_000), megabytes);
         let small = Base::load(&small, &Device::flex()).expect("a base");
@@ -140,7 +143,7 @@ fn smaller_dtypes_keep_the_latents_and_the_fingerprint() {
 fn self_check_passes_here_and_catches_a_wrong_device() {
     let bytes = weights(Dtype::U8);
     let base =
-        Base::load(&Weights::open(&bytes).expect("weights"), &Device::flex()).expect("a base");
+        Base::load(&Weights::open(bytes).expect("weights"), &Device::flex()).expect("a base");
     let mut latents = base
         .latents([&known_picture()])
         .try_into_vec_as::<f32>()
@@ -178,7 +181,7 @@ fn damaged_weights_are_refused_with_a_sentence() {
         "{cut}"
     );
 
-    let mut flipped = good.clone();
+    let mut flipped = good.to_vec();
     let last = flipped.len() - 1;
     flipped[last] ^= 1;
     let flipped = message(&flipped);
@@ -187,10 +190,12 @@ fn damaged_weights_are_refused_with_a_sentence() {
         "{flipped}"
     );
 
-    let other_range = String::from_utf8_lossy(&good[..40_000])
-        .find("[0.0,1.0]")
-        .expect("an input range");
-    let mut lying = good.clone();
+    let range = b"[0.0,1.0]";
+    let other_range = good
+        .windows(range.len())
+        .position(|window| window == range)
+        .expect("a range");
+    let mut lying = good.to_vec();
     lying[other_range + 1] = b'9';
     assert!(message(&lying).starts_with("weights: the SHA-256 of the contents is "));
 

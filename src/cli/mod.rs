@@ -74,7 +74,7 @@ fn write(path: &Path, bytes: &[u8]) -> Outcome {
         fs::create_dir_all(folder).map_err(tell)?;
     }
     let mut beside = path.as_os_str().to_owned();
-    beside.push(".writing");
+    beside.push(format!(".{}", std::process::id()));
     let beside = PathBuf::from(beside);
     fs::write(&beside, bytes).map_err(tell)?;
     Ok(fs::rename(&beside, path).map_err(tell)?)

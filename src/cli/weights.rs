@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use inception_web::{
     base::with_known_latents,
     inception::table,
-    weights::{Dtype, Info, Weights, fingerprint, tfjs, write},
+    weights::{Dtype, Info, PADDING, RESIZE, Weights, fingerprint, tfjs, write},
 };
 
 use super::{Outcome, at, read, site, thousands};
@@ -116,6 +116,15 @@ fn inspect(file: &Path) -> Outcome {
             format!("black {}, white {}", info.range.low, info.range.high),
         ),
         ("average pools", format!("{:?}", info.average_pool)),
+        ("resize", RESIZE.into()),
+        ("padding", PADDING.into()),
+        (
+            "self-check",
+            format!(
+                "the first {} latents of a known picture",
+                info.known_latents.len()
+            ),
+        ),
         ("dtype", weights.dtype.name().into()),
         (
             "convolutions",

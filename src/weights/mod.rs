@@ -22,9 +22,9 @@ use crate::{
 const WHAT: &str = "weights";
 const COMMAND: &str = "weights";
 /// How pictures reach the net, for every file here: part of the fingerprint.
-const RESIZE: &str = "tf.image.resize bilinear antialias, stretched to 299x299";
+pub const RESIZE: &str = "tf.image.resize bilinear antialias, stretched to 299x299";
 /// Where stride-1 convolutions and average pools pad: evenly, to the same size. Strided layers do not pad.
-const PADDING: &str = "same where stride 1, valid where stride 2, as Keras";
+pub const PADDING: &str = "same where stride 1, valid where stride 2, as Keras";
 
 /// How kernels are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
