@@ -1,6 +1,7 @@
 // @ts-check
 /** The page as a visitor meets it: the real network on the CPU, and nothing reached but what can be seen or saved. */
 import { readFile, mkdir, writeFile } from "node:fs/promises";
+import AxeBuilder from "@axe-core/playwright";
 import { expect, test } from "@playwright/test";
 import { stripes } from "./pictures.js";
 
@@ -388,3 +389,17 @@ test("the dark page is dark", async ({ page }) => {
   expect(dark.paper).toBeLessThan(50);
   expect(dark.ink).toBeGreaterThan(200);
 });
+
+for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
+  test(`an accessibility checker finds nothing wrong with answers and errors, ${colorScheme}`, async ({ page }) => {
+    await page.emulateMedia({ colorScheme });
+    await open(page);
+    await clickSample(page, "Cat");
+    await choose(page, [{ name: "nothing.png", mimeType: "image/png", buffer: Buffer.alloc(0) }]);
+    await expect(results(page)).toHaveCount(2, ANSWERED);
+    await page.getByText("Details", { exact: true }).click();
+    const { violations, passes } = await new AxeBuilder({ page }).analyze();
+    expect(passes.length).toBeGreaterThan(20);
+    expect(violations.map(({ id, nodes }) => `${id}: ${nodes[0].html}`)).toEqual([]);
+  });
+}
