@@ -153,12 +153,17 @@ class WorkerEngine {
   /** @param {Methods["answer"]["args"]} args @returns {Promise<Outcome[]>} */
   async #answer(args) {
     await this.#starting;
+    const worker = this.#worker;
     try {
       return await this.#call("answer", args);
     } catch (error) {
       if (!(error instanceof EngineError && (error.kind === "crash" || error.kind === "device")) || this.#disposed) throw error;
-      this.#stop(error);
-      await this.startOver();
+      if (this.#worker && this.#worker !== worker) {
+        await this.#starting; // another call in flight was told first
+      } else {
+        this.#stop(error);
+        await this.startOver();
+      }
       return this.#call("answer", args);
     }
   }

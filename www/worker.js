@@ -199,7 +199,8 @@ async function keep(url, entry, bytes) {
     await cache.put(cacheKey(entry), new Response(bytes, { headers: { "x-from": encodeURIComponent(from) } }));
     if (url) {
       const { fingerprint, dtype, sha256 } = entry;
-      await cache.put(addressKey(url), Response.json({ url, fingerprint, dtype, sha256, bytes: bytes.length }));
+      const known = JSON.stringify({ url, fingerprint, dtype, sha256, bytes: bytes.length });
+      await cache.put(addressKey(url), new Response(known));
     }
     return true;
   } catch {
