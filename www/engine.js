@@ -152,19 +152,27 @@ class WorkerEngine {
 
   /** @param {Methods["answer"]["args"]} args @returns {Promise<Outcome[]>} */
   async #answer(args) {
-    await this.#starting;
+    await this.#started();
     const worker = this.#worker;
     try {
       return await this.#call("answer", args);
     } catch (error) {
       if (!(error instanceof EngineError && (error.kind === "crash" || error.kind === "device")) || this.#disposed) throw error;
       if (this.#worker && this.#worker !== worker) {
-        await this.#starting; // another call in flight was told first
+        await this.#started(); // another call in flight was told first
       } else {
         this.#stop(error);
         await this.startOver();
       }
       return this.#call("answer", args);
+    }
+  }
+
+  /** Waits for the start under way, and for one that took its place meanwhile. */
+  async #started() {
+    for (let waited; waited !== this.#starting; ) {
+      waited = this.#starting;
+      await waited;
     }
   }
 
