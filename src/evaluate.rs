@@ -1,11 +1,9 @@
 //! How good a head is on pictures that it was not trained on.
 
-use serde::{Deserialize, Serialize};
-
 use crate::{head::Head, latents::Latents};
 
 /// Right answers among pictures held out of training.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scores {
     /// Pictures whose most probable class was theirs.
     pub correct: usize,

@@ -1,8 +1,11 @@
 //! The head: dense layers on latents, softmax, class names; and its file form, `head.safetensors`.
 //!
 //! Tensors: `dense_K.kernel` [in, out] and `dense_K.bias` [out], K from 1, ReLU between layers, softmax after the last. Metadata: `name`,
-//! `classes` (JSON list), `base` and `fingerprint` of the base whose latents it reads, `scores` (JSON, held-out accuracy), `pictures`.
+//! `classes` (JSON list), `base` and `fingerprint` of the base whose latents it reads, `layers`, `pictures` it was trained on, and, where it was
+//! measured on pictures held out of training, `accuracy` (0 to 1), `correct` and `total`.
 //! A head is small, so it runs on the host in plain loops, the same on every device.
+
+use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -107,14 +110,19 @@ impl Head {
             ));
             tensors.push((format!("dense_{k}.bias"), Stored::f32(&[out], &layer.bias)));
         }
-        let metadata = self.stamp.metadata().into_iter().chain([
+        let mut metadata: HashMap<_, _> = self.stamp.metadata().into();
+        metadata.extend([
             ("name".to_string(), self.name.clone()),
             ("classes".to_string(), json(&self.classes)),
             ("layers".to_string(), json(&self.layers.len())),
-            ("scores".to_string(), json(&self.scores)),
             ("pictures".to_string(), json(&self.pictures)),
         ]);
-        container::write(&tensors, metadata.collect())
+        if let Some(scores) = &self.scores {
+            metadata.insert("correct".into(), json(&scores.correct));
+            metadata.insert("total".into(), json(&scores.total));
+            metadata.insert("accuracy".into(), json(&scores.accuracy()));
+        }
+        container::write(&tensors, metadata)
     }
 
     /// Reads `head.safetensors`, whole or not at all, for a base.
@@ -151,12 +159,31 @@ impl Head {
                 want: "at least one class and one layer",
             });
         }
+        let count = "a number of pictures";
+        let scores = match container.text("accuracy") {
+            Ok(_) => Some(Scores {
+                correct: container.json("correct", count)?,
+                total: container.json("total", count)?,
+            }),
+            Err(_) => None,
+        };
+        if let Some(Scores { correct, total }) =
+            scores.filter(|s| s.total == 0 || s.correct > s.total)
+        {
+            let got = format!("{correct} right of {total}");
+            return Err(Error::Metadata {
+                what: WHAT,
+                key: "accuracy",
+                got,
+                want: "some right of more",
+            });
+        }
         Ok(Head {
             name: container.text("name")?.into(),
             stamp,
             classes,
-            scores: container.json("scores", "scores or null")?,
-            pictures: container.json("pictures", "a number")?,
+            scores,
+            pictures: container.json("pictures", count)?,
             layers,
         })
     }
@@ -188,7 +215,10 @@ mod tests {
             name: "test".into(),
             stamp: stamp("base one", "1"),
             classes: vec!["left".into(), "right".into()],
-            scores: None,
+            scores: Some(Scores {
+                correct: 3,
+                total: 4,
+            }),
             pictures: 4,
             layers: vec![Dense {
                 kernel,
