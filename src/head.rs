@@ -1,6 +1,6 @@
 //! The head: dense layers on latents, softmax, class names; and its file form, `head.safetensors`.
 //!
-//! Tensors: `dense_K.kernel` [in, out] and `dense_K.bias` [out], K from 1, ReLU between layers, softmax after the last. Metadata: `name`,
+//! Tensors: `dense_K.kernel` [in, out] and `dense_K.bias` `[out]`, K from 1, ReLU between layers, softmax after the last. Metadata: `name`,
 //! `classes` (JSON list), `base` and `fingerprint` of the base whose latents it reads, `layers`, `pictures` it was trained on, and, where it was
 //! measured on pictures held out of training, `accuracy` (0 to 1), `correct` and `total`.
 //! A head is small, so it runs on the host in plain loops, the same on every device.
@@ -25,7 +25,7 @@ const COMMAND: &str = "train";
 pub struct Dense {
     /// [in, out], row-major.
     pub kernel: Vec<f32>,
-    /// [out].
+    /// `[out]`.
     pub bias: Vec<f32>,
 }
 
@@ -71,7 +71,7 @@ impl Head {
     /// The probability of every class, in the order of the classes.
     ///
     /// # Shapes
-    /// [2048] -> [classes].
+    /// `[2048]` -> `[classes]`.
     pub fn probabilities(&self, latents: &[f32]) -> Vec<f32> {
         let (last, hidden) = self.layers.split_last().expect("a head has a layer");
         let features = hidden.iter().fold(latents.to_vec(), |x, layer| {

@@ -169,7 +169,7 @@ pub struct Row {
     pub name: String,
     /// Keras's layer class, such as `Conv2D`.
     pub class: &'static str,
-    /// [height, width, channels] for one picture; the latents are [2048].
+    /// [height, width, channels] for one picture; the latents are `[2048]`.
     pub output: Vec<usize>,
     /// Parameters as Keras counts them, BatchNorm's moving statistics included.
     pub parameters: usize,
@@ -289,7 +289,7 @@ pub enum AveragePool {
 pub struct Folded {
     /// [out, in, height, width], row-major.
     pub kernel: Vec<f32>,
-    /// [out].
+    /// `[out]`.
     pub bias: Vec<f32>,
 }
 

@@ -1,6 +1,6 @@
 //! The labelled table of latents and its file form, `latents.safetensors`, stamped with the base's fingerprint.
 //!
-//! Tensors: `latents` [N, 2048] f32, f16, or u8 with `latents.scale` and `latents.min` [2048] (value = u8 x scale + min); `labels` [N]
+//! Tensors: `latents` [N, 2048] f32, f16, or u8 with `latents.scale` and `latents.min` `[2048]` (value = u8 x scale + min); `labels` `[N]`
 //! i64. Metadata: `classes` and `names` (JSON lists), `fingerprint`, `base`. Python's `safetensors` reads it.
 
 use crate::{
@@ -94,7 +94,7 @@ impl Latents {
         self.labels.is_empty()
     }
 
-    /// One picture's latents, [2048].
+    /// One picture's latents, `[2048]`.
     pub fn row(&self, row: usize) -> &[f32] {
         &self.values[row * LATENTS..][..LATENTS]
     }

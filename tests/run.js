@@ -54,6 +54,7 @@ step("the page's files", ["cargo", "run", "--release", "--locked", "--", "build"
 step("lints", ["cargo", "clippy", "--release", "--locked", "--all-targets", "--", "-D", "warnings"]);
 const wasm = ["--target", "wasm32-unknown-unknown", "--no-default-features"];
 step("lints of the web build", ["cargo", "clippy", "--release", "--locked", "--lib", ...wasm, "--", "-D", "warnings"]);
+step("documentation", ["cargo", "doc", "--release", "--locked", "--no-deps"], { RUSTDOCFLAGS: "-D warnings" });
 step("Rust tests", ["cargo", "test", "--release", "--locked"]);
 step("JavaScript types", ["npx", "tsc", "--project", "tsconfig.json"]);
 const browser = chromium();

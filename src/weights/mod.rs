@@ -1,6 +1,6 @@
 //! The base's weights in the one file format of ours: safetensors, BatchNorm folded, with what must be known to use them.
 //!
-//! Tensors: `conv2d_K.kernel` [out, in, height, width] and `conv2d_K.bias` [out] for K in 1..=94. Kernels are f32, f16, or u8 with
+//! Tensors: `conv2d_K.kernel` [out, in, height, width] and `conv2d_K.bias` `[out]` for K in 1..=94. Kernels are f32, f16, or u8 with
 //! `conv2d_K.kernel.scale` and `.min` per output channel (value = u8 x scale + min); the rest is f32. Other formats are read by the
 //! files beside this one, each to [`Folded`] convolutions in the order of [`kernels`].
 
