@@ -263,8 +263,8 @@ function inWords(n) {
 /** @param {number} seconds @returns {string} */
 function duration(seconds) {
   if (seconds < 10) return `${seconds.toFixed(1)} s`;
-  if (seconds < 100) return `${Math.round(seconds)} s`;
-  return `${Math.round(seconds / 60)} min`;
+  const whole = Math.round(seconds);
+  return whole < 100 ? `${whole} s` : `${Math.floor(whole / 60)} min ${whole % 60} s`;
 }
 
 // ---- in files ----
