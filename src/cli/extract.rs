@@ -22,7 +22,7 @@ use super::{Outcome, at, read, site, weights::DtypeArg, write};
 /// Pictures between two looks at the clock.
 const CHUNK: usize = 16;
 /// How much work a broken-off run may lose.
-const CHECKPOINT: Duration = Duration::from_secs(20);
+const CHECKPOINT: Duration = Duration::from_secs(5);
 /// CIFAR-10's binary record: a label, then 32 x 32 red, green and blue, row by row.
 const RECORD: usize = 1 + 3 * 1024;
 const CIFAR_10: [&str; 10] = [

@@ -132,7 +132,7 @@ pub fn nsfwjs_folder(root: &Path) -> Outcome<PathBuf> {
             .current_dir(root);
         succeed(
             &mut command,
-            "install Node.js 20 or later (https://nodejs.org)",
+            "install Node.js 20.15 or later (https://nodejs.org)",
         )?;
     }
     Ok(folder)
