@@ -11,8 +11,8 @@ use crate::{
     weights::{Info, Weights},
 };
 
-#[cfg(feature = "cli")]
 /// How many latents of the known picture a weights file carries.
+#[cfg(feature = "cli")]
 const KNOWN: usize = 64;
 /// How far a device's latents of the known picture may lie from the file's, relative to the largest of them.
 const TOLERANCE: f32 = 1e-3;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use half::f16;
-use safetensors::{Dtype, SafeTensors, View, tensor::TensorView};
+use safetensors::{SafeTensors, View, tensor::TensorView};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::error::Error;
@@ -95,8 +95,10 @@ impl<'a> Container<'a> {
     pub(crate) fn floats(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
         let tensor = self.tensor(name, shape)?;
         let values: Vec<f32> = match tensor.dtype() {
-            Dtype::F32 => numbers(tensor.data(), f32::from_le_bytes).collect(),
-            Dtype::F16 => numbers(tensor.data(), |b| f16::from_le_bytes(b).to_f32()).collect(),
+            safetensors::Dtype::F32 => numbers(tensor.data(), f32::from_le_bytes).collect(),
+            safetensors::Dtype::F16 => {
+                numbers(tensor.data(), |b| f16::from_le_bytes(b).to_f32()).collect()
+            }
             _ => return Err(self.dtype(name, "f32 or f16", tensor.dtype())),
         };
         match values.iter().position(|value| !value.is_finite()) {
@@ -119,7 +121,7 @@ impl<'a> Container<'a> {
         axis: usize,
     ) -> Result<Vec<f32>, Error> {
         let tensor = self.tensor(name, shape)?;
-        if tensor.dtype() != Dtype::U8 {
+        if tensor.dtype() != safetensors::Dtype::U8 {
             return self.floats(name, shape);
         }
         let scale = self.floats(&format!("{name}.scale"), &shape[axis..=axis])?;
@@ -137,7 +139,7 @@ impl<'a> Container<'a> {
     pub(crate) fn integers(&self, name: &str, shape: &[usize]) -> Result<Vec<i64>, Error> {
         let tensor = self.tensor(name, shape)?;
         match tensor.dtype() {
-            Dtype::I64 => Ok(numbers(tensor.data(), i64::from_le_bytes).collect()),
+            safetensors::Dtype::I64 => Ok(numbers(tensor.data(), i64::from_le_bytes).collect()),
             other => Err(self.dtype(name, "i64", other)),
         }
     }
@@ -160,7 +162,7 @@ impl<'a> Container<'a> {
         tensors
     }
 
-    fn dtype(&self, name: &str, want: &'static str, got: Dtype) -> Error {
+    fn dtype(&self, name: &str, want: &'static str, got: safetensors::Dtype) -> Error {
         Error::Dtype {
             what: self.what,
             name: name.into(),
@@ -181,9 +183,64 @@ fn numbers<const N: usize, T>(
         .map(move |chunk| read(*chunk))
 }
 
+/// How the large table of a file is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dtype {
+    /// 4 bytes a number, exact.
+    F32,
+    /// 2 bytes a number.
+    F16,
+    /// 1 byte a number, 256 levels for each output channel or column.
+    U8,
+}
+
+impl Dtype {
+    pub(crate) const ALL: [(&'static str, Dtype); 3] =
+        [("f32", Dtype::F32), ("f16", Dtype::F16), ("u8", Dtype::U8)];
+
+    /// `f32`, `f16` or `u8`.
+    pub fn name(self) -> &'static str {
+        Dtype::ALL[self as usize].0
+    }
+}
+
+/// A table of floats in any dtype, as [`Container::affine_floats`] reads it: u8 comes with `NAME.scale` and `NAME.min` along `axis`.
+pub(crate) fn floats(
+    name: &str,
+    shape: &[usize],
+    values: &[f32],
+    axis: usize,
+    dtype: Dtype,
+) -> Vec<(String, Stored)> {
+    let name = name.to_string();
+    match dtype {
+        Dtype::F32 => vec![(name, Stored::f32(shape, values))],
+        Dtype::F16 => vec![(name, Stored::f16(shape, values))],
+        Dtype::U8 => {
+            let channels = shape[axis];
+            let inner: usize = shape[axis + 1..].iter().product();
+            let affine = |channel: usize| {
+                let blocks = values.chunks_exact(channels * inner);
+                let own = blocks.flat_map(move |block| &block[channel * inner..][..inner]);
+                Affine::of(own.copied())
+            };
+            let affines: Vec<_> = (0..channels).map(affine).collect();
+            let level = |(i, value): (usize, &f32)| affines[i / inner % channels].level(*value);
+            let levels = values.iter().enumerate().map(level).collect();
+            let scale: Vec<_> = affines.iter().map(|affine| affine.scale).collect();
+            let min: Vec<_> = affines.iter().map(|affine| affine.min).collect();
+            vec![
+                (format!("{name}.scale"), Stored::f32(&[channels], &scale)),
+                (format!("{name}.min"), Stored::f32(&[channels], &min)),
+                (name, Stored::u8(shape, levels)),
+            ]
+        }
+    }
+}
+
 /// A tensor on its way into a file.
 pub(crate) struct Stored {
-    dtype: Dtype,
+    dtype: safetensors::Dtype,
     shape: Vec<usize>,
     bytes: Vec<u8>,
 }
@@ -195,19 +252,19 @@ impl Stored {
             .flat_map(|value| value.to_le_bytes())
             .collect();
         Stored {
-            dtype: Dtype::F32,
+            dtype: safetensors::Dtype::F32,
             shape: shape.into(),
             bytes,
         }
     }
 
-    pub(crate) fn f16(shape: &[usize], values: &[f32]) -> Stored {
+    fn f16(shape: &[usize], values: &[f32]) -> Stored {
         let bytes = values
             .iter()
             .flat_map(|value| f16::from_f32(*value).to_le_bytes())
             .collect();
         Stored {
-            dtype: Dtype::F16,
+            dtype: safetensors::Dtype::F16,
             shape: shape.into(),
             bytes,
         }
@@ -219,15 +276,15 @@ impl Stored {
             .flat_map(|value| value.to_le_bytes())
             .collect();
         Stored {
-            dtype: Dtype::I64,
+            dtype: safetensors::Dtype::I64,
             shape: shape.into(),
             bytes,
         }
     }
 
-    pub(crate) fn u8(shape: &[usize], values: Vec<u8>) -> Stored {
+    fn u8(shape: &[usize], values: Vec<u8>) -> Stored {
         Stored {
-            dtype: Dtype::U8,
+            dtype: safetensors::Dtype::U8,
             shape: shape.into(),
             bytes: values,
         }
@@ -235,7 +292,7 @@ impl Stored {
 }
 
 impl View for &Stored {
-    fn dtype(&self) -> Dtype {
+    fn dtype(&self) -> safetensors::Dtype {
         self.dtype
     }
     fn shape(&self) -> &[usize] {
@@ -274,17 +331,17 @@ pub(crate) fn json(value: &impl Serialize) -> String {
 }
 
 /// How a run of numbers lies in 8 bits: value = u8 x scale + min.
-pub(crate) struct Affine {
+struct Affine {
     /// The step from one level to the next.
-    pub(crate) scale: f32,
+    scale: f32,
     /// The value of level 0.
-    pub(crate) min: f32,
+    min: f32,
 }
 
 impl Affine {
     /// The finest 256 levels from the least to the greatest value. Where the values already lie on an even grid of at most
     /// 256 levels, as weights do that were quantised before, that grid is kept, and nothing is lost.
-    pub(crate) fn of(values: impl Iterator<Item = f32> + Clone) -> Affine {
+    fn of(values: impl Iterator<Item = f32> + Clone) -> Affine {
         let (min, max) = values
             .clone()
             .fold((f64::INFINITY, f64::NEG_INFINITY), |(min, max), value| {
@@ -313,7 +370,7 @@ impl Affine {
     }
 
     /// The level nearest to a value.
-    pub(crate) fn level(&self, value: f32) -> u8 {
+    fn level(&self, value: f32) -> u8 {
         if self.scale == 0.0 {
             0
         } else {

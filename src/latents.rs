@@ -4,10 +4,9 @@
 //! i64. Metadata: `classes` and `names` (JSON lists), `fingerprint`, `base`. Python's `safetensors` reads it.
 
 use crate::{
-    container::{self, Affine, Container, Stored, json},
+    container::{self, Container, Dtype, Stored, json},
     error::Error,
     inception::LATENTS,
-    weights::Dtype,
 };
 
 const WHAT: &str = "latents";
@@ -148,25 +147,7 @@ impl Latents {
     pub fn write(&self, dtype: Dtype) -> Vec<u8> {
         let shape = [self.len(), LATENTS];
         let mut tensors = vec![("labels".to_string(), Stored::i64(&shape[..1], &self.labels))];
-        let latents = "latents".to_string();
-        match dtype {
-            Dtype::F32 => tensors.push((latents, Stored::f32(&shape, &self.values))),
-            Dtype::F16 => tensors.push((latents, Stored::f16(&shape, &self.values))),
-            Dtype::U8 => {
-                let column = |c: usize| self.values.iter().skip(c).step_by(LATENTS).copied();
-                let affines: Vec<_> = (0..LATENTS).map(|c| Affine::of(column(c))).collect();
-                let levels = self
-                    .values
-                    .iter()
-                    .enumerate()
-                    .map(|(i, value)| affines[i % LATENTS].level(*value));
-                tensors.push((latents, Stored::u8(&shape, levels.collect())));
-                let scale: Vec<_> = affines.iter().map(|affine| affine.scale).collect();
-                let min: Vec<_> = affines.iter().map(|affine| affine.min).collect();
-                tensors.push(("latents.scale".into(), Stored::f32(&[LATENTS], &scale)));
-                tensors.push(("latents.min".into(), Stored::f32(&[LATENTS], &min)));
-            }
-        }
+        tensors.extend(container::floats("latents", &shape, &self.values, 1, dtype));
         let metadata = self.stamp.metadata().into_iter().chain([
             ("classes".to_string(), json(&self.classes)),
             ("names".to_string(), json(&self.names)),

@@ -112,7 +112,7 @@ fn latents_are_keras() {
             "{name}: max abs diff {off:.1e}, 1 - cosine {:.1e}",
             1.0 - cosine
         );
-        // The issue of f32 is rounding alone: Keras against itself in f64 differs by 7e-7.
+        // Nothing but f32 rounding is left: Keras in f32 differs from itself in f64 by 7e-7.
         assert!(
             off <= 1e-5 && cosine >= 0.999_999,
             "{name}: {off:e}, {cosine}"

@@ -13,11 +13,13 @@ use burn::tensor::Device;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    container::{self, Affine, Container, Stored, json},
+    container::{self, Container, Stored, json},
     error::Error,
     image::InputRange,
     inception::{AveragePool, Folded, Inception, kernels},
 };
+
+pub use crate::container::Dtype;
 
 const WHAT: &str = "weights";
 const COMMAND: &str = "weights";
@@ -25,27 +27,6 @@ const COMMAND: &str = "weights";
 pub const RESIZE: &str = "tf.image.resize bilinear antialias, stretched to 299x299";
 /// Where stride-1 convolutions and average pools pad: evenly, to the same size. Strided layers do not pad.
 pub const PADDING: &str = "same where stride 1, valid where stride 2, as Keras";
-
-/// How kernels are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dtype {
-    /// 4 bytes a number, exact.
-    F32,
-    /// 2 bytes a number.
-    F16,
-    /// 1 byte a number, 256 levels an output channel.
-    U8,
-}
-
-impl Dtype {
-    const ALL: [(&'static str, Dtype); 3] =
-        [("f32", Dtype::F32), ("f16", Dtype::F16), ("u8", Dtype::U8)];
-
-    /// `f32`, `f16` or `u8`.
-    pub fn name(self) -> &'static str {
-        Dtype::ALL[self as usize].0
-    }
-}
 
 /// What a person and a program must know of a base besides its numbers.
 #[derive(Debug, Clone, PartialEq)]
@@ -101,25 +82,7 @@ pub fn write(info: &Info, fingerprint: &str, convs: &[Folded], dtype: Dtype) -> 
     for ((name, shape), conv) in kernels().iter().zip(convs) {
         assert_eq!(conv.kernel.len(), shape.iter().product::<usize>(), "{name}");
         let kernel = format!("{name}.kernel");
-        match dtype {
-            Dtype::F32 => tensors.push((kernel, Stored::f32(shape, &conv.kernel))),
-            Dtype::F16 => tensors.push((kernel, Stored::f16(shape, &conv.kernel))),
-            Dtype::U8 => {
-                let channels = conv.kernel.chunks_exact(conv.kernel.len() / shape[0]);
-                let affines: Vec<_> = channels
-                    .clone()
-                    .map(|channel| Affine::of(channel.iter().copied()))
-                    .collect();
-                let levels = channels
-                    .zip(&affines)
-                    .flat_map(|(channel, affine)| channel.iter().map(|v| affine.level(*v)));
-                tensors.push((kernel.clone(), Stored::u8(shape, levels.collect())));
-                let scale: Vec<_> = affines.iter().map(|affine| affine.scale).collect();
-                let min: Vec<_> = affines.iter().map(|affine| affine.min).collect();
-                tensors.push((format!("{kernel}.scale"), Stored::f32(&shape[..1], &scale)));
-                tensors.push((format!("{kernel}.min"), Stored::f32(&shape[..1], &min)));
-            }
-        }
+        tensors.extend(container::floats(&kernel, shape, &conv.kernel, 0, dtype));
         tensors.push((format!("{name}.bias"), Stored::f32(&shape[..1], &conv.bias)));
     }
     let average_pool = match info.average_pool {
@@ -154,7 +117,7 @@ pub fn write(info: &Info, fingerprint: &str, convs: &[Folded], dtype: Dtype) -> 
 }
 
 impl<'a> Weights<'a> {
-    /// Opens a file of ours and checks everything about it: metadata, names, shapes, number types, SHA-256 of the contents.
+    /// Opens a file of ours and checks metadata, names, shapes and the SHA-256 of the contents.
     ///
     /// # Errors
     /// A truncated, foreign or damaged file, each with a sentence that names what is wrong.
