@@ -1,10 +1,10 @@
 // @ts-check
 /** The wires: what people do becomes actions, actions change the state, the state is shown. */
 import { createEngine } from "./engine.js";
-import { initialState, isBusy, reduce, toCsv, toJson } from "./state.js";
-import { createView } from "./view.js";
+import { initialState, isBusy, reduce, toCsv, toJson } from "./predict/state.js";
+import { createView } from "./predict/view.js";
 
-/** @typedef {import("./state.js").Action} Action */
+/** @typedef {import("./predict/state.js").Action} Action */
 
 const STALLED_AFTER = 30_000;
 const TOP_K = 5;

@@ -1,8 +1,8 @@
 // @ts-check
-/** The only file that touches the DOM. Names of files and words of errors go in as text, never as markup. */
-import {
-  announcement, batchText, caveatText, facts, isBusy, percent, sentence, statusText, UNSURE_BELOW,
-} from "./state.js";
+/** How pictures come in and answers are shown. Names of files and words of errors go in as text, never as markup. */
+import { alert, button, byId, calm, download, link, make } from "../dom.js";
+import { percent, sentence } from "../words.js";
+import { announcement, batchText, caveatText, facts, isBusy, statusText, UNSURE_BELOW } from "./state.js";
 
 /** @typedef {import("./state.js").State} State */
 /** @typedef {import("./state.js").Row} Row */
@@ -388,60 +388,4 @@ function looksLikePicture({ name, file }) {
 /** @param {FileList | null} files @returns {Picture[]} */
 function named(files) {
   return [...(files ?? [])].map((file) => ({ name: file.name, file }));
-}
-
-// ---- small helpers ----
-
-/** @param {string} name @param {Blob} blob */
-function download(name, blob) {
-  const url = URL.createObjectURL(blob);
-  const anchor = link("", url);
-  anchor.download = name;
-  anchor.click();
-  setTimeout(() => URL.revokeObjectURL(url), 10_000);
-}
-
-/** @template {HTMLElement} T @param {string} id @param {{ new (): T, prototype: T }} type @returns {T} */
-function byId(id, type) {
-  const element = document.getElementById(id);
-  if (!(element instanceof type)) throw new Error(`page: no #${id}`);
-  return element;
-}
-
-/** @param {string} tag @param {string} className @param {(Node | string)[]} children @returns {HTMLElement} */
-function make(tag, className, ...children) {
-  const element = document.createElement(tag);
-  if (className) element.className = className;
-  element.append(...children);
-  return element;
-}
-
-/** @param {string} words @returns {HTMLElement} */
-function alert(words) {
-  const element = make("p", "alert", words);
-  element.setAttribute("role", "alert");
-  return element;
-}
-
-/** @param {string} words @param {() => unknown} press @returns {HTMLButtonElement} */
-function button(words, press) {
-  const element = document.createElement("button");
-  element.type = "button";
-  element.className = "button small";
-  element.textContent = words;
-  element.addEventListener("click", () => press());
-  return element;
-}
-
-/** @param {string} words @param {string} href @returns {HTMLAnchorElement} */
-function link(words, href) {
-  const element = document.createElement("a");
-  element.textContent = words;
-  element.href = href;
-  return element;
-}
-
-/** @returns {boolean} */
-function calm() {
-  return matchMedia("(prefers-reduced-motion: reduce)").matches;
 }

@@ -4,10 +4,12 @@
  * No DOM, no engine and no clock: times come in with the actions, in milliseconds.
  */
 
-/** @typedef {import("./engine.js").Prediction} Prediction */
-/** @typedef {import("./engine.js").Answer} Answer */
-/** @typedef {import("./engine.js").LoadProgress} LoadProgress */
-/** @typedef {Pick<import("./engine.js").Engine, "device" | "deviceName" | "notice" | "fingerprint" | "classes" | "base" | "head">} About */
+import { count, duration, hundredths, inWords, megabytes, percent, pictures } from "../words.js";
+
+/** @typedef {import("../engine.js").Prediction} Prediction */
+/** @typedef {import("../engine.js").Answer} Answer */
+/** @typedef {import("../engine.js").LoadProgress} LoadProgress */
+/** @typedef {Pick<import("../engine.js").Engine, "device" | "deviceName" | "notice" | "fingerprint" | "classes" | "base" | "head">} About */
 /** @typedef {{ id: number, name: string, file: Blob }} Waiting */
 /** @typedef {{ id: number, name: string, answer: Answer | null, error: string | null }} Row  Exactly one of answer and error is set. */
 /** @typedef {{ done: number, total: number, broken: number, startedAt: number | null, now: number, end: "finished" | "cancelled" | null }} Batch */
@@ -222,49 +224,6 @@ export function facts({ base, head, fingerprint, deviceName, classes }) {
   if (head.pictures !== null) list.push(["Head trained on", pictures(head.pictures)]);
   list.push(["Head measured", headText(classes.length, head)]);
   return list;
-}
-
-/** @param {string} message @returns {string} an error's message with a capital and a full stop */
-export function sentence(message) {
-  const words = message.charAt(0).toUpperCase() + message.slice(1);
-  return /[.!?]$/.test(words) ? words : `${words}.`;
-}
-
-/** @param {number} share 0..1 @returns {string} */
-export function percent(share) {
-  return `${hundredths(share)} %`;
-}
-
-/** @param {number} share @returns {string} */
-function hundredths(share) {
-  return (share * 100).toFixed(1);
-}
-
-/** @param {number} bytes @returns {string} */
-function megabytes(bytes) {
-  return (bytes / 1e6).toFixed(1);
-}
-
-/** @param {number} n @returns {string} */
-function pictures(n) {
-  return n === 1 ? "1 picture" : `${count(n)} pictures`;
-}
-
-/** @param {number} n @returns {string} */
-function count(n) {
-  return n.toLocaleString("en");
-}
-
-/** @param {number} n @returns {string} */
-function inWords(n) {
-  return ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"][n] ?? count(n);
-}
-
-/** @param {number} seconds @returns {string} */
-function duration(seconds) {
-  if (seconds < 10) return `${seconds.toFixed(1)} s`;
-  const whole = Math.round(seconds);
-  return whole < 100 ? `${whole} s` : `${Math.floor(whole / 60)} min ${whole % 60} s`;
 }
 
 // ---- in files ----
