@@ -26,6 +26,8 @@ export class EngineError extends Error {
 export interface Answer {
   /** Best first. */
   predictions: Prediction[];
+  /** What the head read. */
+  latents: Float32Array;
   /** The time that decoding, resizing and the network took; a batch's time is shared evenly. */
   milliseconds: number;
   /** Pixels a row, of the upright picture. */
@@ -231,6 +233,8 @@ export interface Engine {
   classify(pictures: Picture[], options?: ClassifyOptions): Promise<Prediction[][]>;
   /** As `latents`, with sizes and thumbnails, and able to go on past broken pictures. */
   embed(pictures: Picture[], options?: EmbedOptions): Promise<(Embedded | null)[]>;
+  /** Ranked classes by the head in use for latents that are there already: takes no time. */
+  predict(latents: Float32Array, topK?: number): Promise<Prediction[]>;
   readonly dataset: Dataset;
   /** What training does where nothing else is said. */
   readonly defaults: Required<TrainOptions>;

@@ -1,0 +1,37 @@
+/** What `app.js` lends to the wires of each room of the page. */
+import type { Embedded, Engine } from "./engine.js";
+import type { Picture, Project } from "./project.js";
+import type { Kept, Store } from "./store.js";
+
+export interface Context {
+  /** Null until it is loaded, and after it failed. */
+  engine(): Engine | null;
+  /** Null where the browser grants no storage. */
+  store(): Store | null;
+  project(): Project;
+  embedded(): ReadonlyMap<string, Embedded>;
+  /** Puts a changed project in place: shown, told to the engine, saved, and undone by one step that is called `words` ("Relabel 3 pictures"). */
+  change(project: Project, words: string): void;
+  /** The one place that catches: shows the error's sentence, keeps the cause for the console. Cancelled work is no error. */
+  attempt(verb: () => Promise<unknown>): Promise<void>;
+  /** Tells a screen reader. */
+  announce(words: string): void;
+  /** The engine has another head in use: the status line and the answers shown follow. */
+  headChanged(): void;
+  /** An object URL for what stands for a picture: its thumbnail, or its file; null if it has neither. Kept and revoked by the page. */
+  pictureUrl(picture: Picture): string | null;
+}
+
+/** `study/wires.js`: training, evaluation, runs, map, and why an answer was given. Its views fill the element `#study`. */
+export interface Study {
+  /** The engine is ready, and what was kept has been loaded: runs are shown, and the head that was in use is put in use again. */
+  ready(kept: Kept): Promise<void>;
+  /** The project or its latents changed. */
+  projectChanged(): void;
+  /** Opens the reasons for an answer in a dialog: where the evidence lies, and the nearest training pictures. */
+  why(name: string, picture: Blob, latents: Float32Array, label: string): Promise<void>;
+  /** All runs and the head in use, to go into a saved project. */
+  kept(): Pick<Kept, "runs" | "runInUse" | "head">;
+  /** Whether training or cross-validation is under way (leaving the page then asks first). */
+  readonly busy: boolean;
+}
