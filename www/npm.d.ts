@@ -1,0 +1,16 @@
+/** Types of the npm packages that lie beside the page as single files: `inception-web serve` and `build` put them there. */
+declare module "*/npm/idb.js" {
+  export * from "idb";
+}
+
+declare module "*/npm/uplot.js" {
+  export { default } from "uplot";
+}
+
+declare module "*/npm/zip.js" {
+  export * from "@zip.js/zip.js";
+}
+
+declare module "*/npm/umap.js" {
+  export { UMAP } from "umap-js";
+}
