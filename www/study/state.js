@@ -3,7 +3,7 @@
  * What the study knows: what can be trained, the training under way, the kept runs and how good they are; and its words.
  * No DOM, no engine and no clock: times come in with the actions, in milliseconds.
  */
-import { count, duration, hundredths, percent, pictures } from "../words.js";
+import { count, duration, hundredths, inWords, percent, pictures } from "../words.js";
 
 /** @import { Embedded, EpochReport, Evaluation, TrainOptions, TrainReport, BatchProgress } from "../engine.js" */
 /** @import { Project } from "../project.js" */
@@ -18,9 +18,10 @@ import { count, duration, hundredths, percent, pictures } from "../words.js";
 /**
  * @typedef {{
  *   epochs: readonly EpochReport[], limit: number, startedAt: number, now: number,
- *   pausedAt: number | null, idle: number, stopping: boolean,
- * }} Training  `idle` is the time spent paused.
+ *   worked: number, pausedAt: number | null, idle: number, stopping: boolean,
+ * }} Training  `worked` is the time that the epochs took, `idle` the time spent paused.
  */
+/** @typedef {{ method: "pca" | "umap", ids: readonly number[], points: Float32Array }} Atlas  The dataset in the plane, x and y of each id. */
 /**
  * @typedef {{
  *   ready: boolean,
@@ -35,18 +36,21 @@ import { count, duration, hundredths, percent, pictures } from "../words.js";
  *   folds: number,
  *   crossing: (BatchProgress & { folds: number }) | null,
  *   cell: readonly [number, number] | null,
- *   keptLabels: ReadonlySet<number>,
+ *   keptLabels: ReadonlySet<string>,
  *   unsureBelow: number,
  *   runs: readonly Run[],
  *   runInUse: number | null,
  *   head: Uint8Array | null,
  *   headName: string,
  *   ticked: readonly number[],
+ *   removed: Run | null,
+ *   atlas: Atlas | null,
+ *   mapping: (BatchProgress & { method: "pca" | "umap" }) | null,
  * }} State
- *   `report` is of the run in use; `keptLabels` are pictures whose doubtful label somebody confirmed.
+ *   `report` is of the run in use; `keptLabels` are doubtful labels that somebody confirmed; `removed` can come back.
  */
 /**
- * @typedef {{ type: "ready", defaults: Settings, unsureBelow: number, headName: string, runs: readonly Run[], runInUse: number | null, head: Uint8Array | null }
+ * @typedef {{ type: "ready", defaults: Settings, unsureBelow: number, headName: string, runs: readonly Run[] }
  *   | { type: "project", project: Project, embedded: ReadonlyMap<string, Embedded> }
  *   | { type: "setting", patch: Partial<Settings> }
  *   | { type: "reset settings" }
@@ -64,11 +68,15 @@ import { count, duration, hundredths, percent, pictures } from "../words.js";
  *   | { type: "source", source: Source }
  *   | { type: "folds", folds: number }
  *   | { type: "cell", cell: readonly [number, number] | null }
- *   | { type: "kept label", picture: number }
+ *   | { type: "kept label", picture: number, label: number }
  *   | { type: "unsure", below: number }
+ *   | { type: "head kept", head: Uint8Array }
  *   | { type: "run changed", run: Run }
  *   | { type: "run removed", id: number }
+ *   | { type: "run back", run: Run }
  *   | { type: "ticked", id: number, on: boolean }
+ *   | { type: "mapping", progress: State["mapping"] }
+ *   | { type: "mapped", atlas: Atlas }
  * } Action
  */
 
@@ -93,6 +101,9 @@ export const initialState = {
   head: null,
   headName: "",
   ticked: [],
+  removed: null,
+  atlas: null,
+  mapping: null,
 };
 
 /**
@@ -101,11 +112,20 @@ export const initialState = {
  */
 export function reduce(state, action) {
   switch (action.type) {
-    case "ready": {
-      const { type: _, defaults, ...kept } = action;
-      const run = kept.runs.find(({ id }) => id === kept.runInUse) ?? null;
-      return { ...judged(state, run), ...kept, defaults, settings: state.settings ?? defaults, ready: true, ticked: [] };
-    }
+    case "ready":
+      return {
+        ...judged(state, null),
+        runs: action.runs,
+        runInUse: null,
+        head: null,
+        headName: action.headName,
+        unsureBelow: action.unsureBelow,
+        defaults: action.defaults,
+        settings: state.settings ?? action.defaults,
+        ready: true,
+        ticked: [],
+        removed: null,
+      };
     case "project":
       return { ...state, project: action.project, data: dataOf(action.project, action.embedded) };
     case "setting":
@@ -115,10 +135,12 @@ export function reduce(state, action) {
     case "started":
       return {
         ...state,
-        training: { epochs: [], limit: action.limit, startedAt: action.at, now: action.at, pausedAt: null, idle: 0, stopping: false },
+        training: { epochs: [], limit: action.limit, startedAt: action.at, now: action.at, worked: 0, pausedAt: null, idle: 0, stopping: false },
       };
     case "epoch":
-      return trainingWith(state, (training) => ({ epochs: [...training.epochs, action.report], now: action.at }));
+      return trainingWith(state, ({ epochs, startedAt, idle }) => ({
+        epochs: [...epochs, action.report], now: action.at, worked: action.at - startedAt - idle,
+      }));
     case "tick":
       return trainingWith(state, () => ({ now: action.at }));
     case "paused":
@@ -153,7 +175,7 @@ export function reduce(state, action) {
       return { ...state, crossing: action.progress };
     case "evaluated": {
       const { on } = action.evaluation;
-      return { ...state, evaluations: { ...state.evaluations, [on]: action.evaluation }, source: on, cell: null, keptLabels: new Set() };
+      return { ...state, evaluations: { ...state.evaluations, [on]: action.evaluation }, source: on, cell: null };
     }
     case "source":
       return { ...state, source: action.source, cell: null };
@@ -162,19 +184,28 @@ export function reduce(state, action) {
     case "cell":
       return { ...state, cell: action.cell };
     case "kept label":
-      return { ...state, keptLabels: new Set([...state.keptLabels, action.picture]) };
+      return { ...state, keptLabels: new Set([...state.keptLabels, keptLabel(action.picture, action.label)]) };
     case "unsure":
       return { ...state, unsureBelow: action.below };
+    case "head kept":
+      return { ...state, head: action.head };
     case "run changed":
       return { ...state, runs: state.runs.map((run) => (run.id === action.run.id ? action.run : run)) };
     case "run removed":
       return {
         ...state,
         runs: state.runs.filter(({ id }) => id !== action.id),
+        removed: state.runs.find(({ id }) => id === action.id) ?? null,
         ticked: state.ticked.filter((id) => id !== action.id),
       };
+    case "run back":
+      return { ...state, runs: [...state.runs, action.run].sort((a, b) => a.id - b.id), removed: null };
     case "ticked":
       return { ...state, ticked: [...state.ticked.filter((id) => id !== action.id), ...(action.on ? [action.id] : [])].slice(-2) };
+    case "mapping":
+      return { ...state, mapping: action.progress };
+    case "mapped":
+      return { ...state, atlas: action.atlas, mapping: null };
   }
 }
 
@@ -243,11 +274,11 @@ export function planText({ data: { classes, pictures: all, embedded }, settings 
 
 /** @param {Training} training @returns {string} how far, how fast, how long */
 export function progressText(training) {
-  const { epochs, limit, now, startedAt, idle, pausedAt, stopping } = training;
+  const { epochs, limit, now, startedAt, worked, idle, pausedAt, stopping } = training;
   const done = epochs.length;
   const words = [done ? `Epoch ${count(done)} of ${count(limit)}` : "Getting ready"];
   if (done) {
-    const each = secondsAnEpoch(training);
+    const each = worked / 1000 / done;
     words.push(`${each < 1 ? each.toFixed(2) : each.toFixed(1)} s an epoch`);
     if (stopping) words.push("stopping");
     else if (pausedAt !== null) words.push("paused");
@@ -256,11 +287,6 @@ export function progressText(training) {
     words.push(duration((now - startedAt - idle) / 1000));
   }
   return words.join(" · ");
-}
-
-/** @param {Training} training @returns {number} */
-function secondsAnEpoch({ epochs, now, startedAt, idle, pausedAt }) {
-  return ((pausedAt ?? now) - startedAt - idle) / 1000 / Math.max(1, epochs.length);
 }
 
 /** @param {TrainReport} report @returns {string} begins "Validation accuracy" where one was measured */
@@ -286,6 +312,189 @@ export function curvesText(epochs) {
     ? ""
     : ` At the best epoch, ${best.epoch}, the validation loss is ${best.validationLoss.toFixed(2)} and ${percent(best.validationAccuracy)} of the validation pictures are right.`;
   return `Over ${count(epochs.length)} ${epochs.length === 1 ? "epoch" : "epochs"} the training loss goes from ${first.loss.toFixed(2)} to ${last.loss.toFixed(2)}.${validation}`;
+}
+
+// ---- evaluation ----
+
+/** @param {State} state @returns {Evaluation | null} the one that is shown */
+export function shownEvaluation({ evaluations, source }) {
+  return evaluations[source] ?? null;
+}
+
+/** @param {Evaluation} evaluation @returns {string} */
+export function headlineText(evaluation) {
+  const on = {
+    validation: `of ${pictures(evaluation.total)} held out of training`,
+    folds: `of ${pictures(evaluation.total)}, each judged by a head that was not trained on it (${inWords(evaluation.folds)} parts)`,
+    dataset: `of all ${pictures(evaluation.total)}; some of them may have been trained on, so new pictures may fare worse`,
+  }[evaluation.on];
+  return `${accuracyText(evaluation)} right, ${on}.`;
+}
+
+/** @param {Evaluation} evaluation @returns {string} which classes are taken for which, the worst first */
+export function confusionsText({ classes, confusion, total, correct }) {
+  const worst = confusion
+    .flatMap((row, truth) => row.map((pictures, answered) => ({ truth, answered, pictures })))
+    .filter(({ truth, answered, pictures }) => truth !== answered && pictures)
+    .sort((a, b) => b.pictures - a.pictures)
+    .slice(0, 3)
+    .map(({ truth, answered, pictures }) => `${classes[truth].name} taken for ${classes[answered].name} (${count(pictures)})`);
+  if (!worst.length) return total ? "Not one was taken for another class." : "";
+  return total - correct === 1 ? `One mistake: ${worst[0].replace(/ \(1\)$/, "")}.` : `Most often: ${worst.join(", ")}.`;
+}
+
+/** @param {number} pictures @param {string} truth @param {string} answered @returns {string} a cell's name */
+export function cellText(pictures, truth, answered) {
+  const many = pictures === 1 ? "1 picture" : `${count(pictures)} pictures`;
+  return truth === answered ? `${many} of ${truth} answered rightly` : `${many} of ${truth} answered as ${answered}`;
+}
+
+/**
+ * The answers of a cell whose pictures are still there, the surest first.
+ * @param {State} state @param {Evaluation} evaluation @param {readonly [number, number]} cell
+ */
+export function answersOf({ project }, evaluation, [truth, answered]) {
+  const byId = new Map(project.pictures.map((picture) => [picture.id, picture]));
+  return evaluation.answers
+    .filter((answer) => answer.label === truth && answer.answered === answered)
+    .flatMap((answer) => {
+      const picture = byId.get(answer.id);
+      return picture ? [{ picture, probability: answer.probability }] : [];
+    })
+    .sort((a, b) => b.probability - a.probability);
+}
+
+/** @param {State} state @param {Evaluation} evaluation @returns {string | null} that pictures have other labels since, or are gone */
+export function staleText({ project }, { answers, classes }) {
+  const names = new Map(project.classes.map(({ id, name }) => [id, name]));
+  const labels = new Map(project.pictures.map(({ id, label }) => [id, names.get(label)]));
+  let moved = 0;
+  let gone = 0;
+  for (const { id, label } of answers) {
+    if (!labels.has(id)) gone += 1;
+    else if (labels.get(id) !== classes[label].name) moved += 1;
+  }
+  if (!moved && !gone) return null;
+  const what = [moved ? `${pictures(moved)} got another class` : "", gone ? `${pictures(gone)} went away` : ""].filter(Boolean);
+  return `Since then ${what.join(" and ")}.`;
+}
+
+/** @param {number} picture @param {number} label @returns {string} */
+function keptLabel(picture, label) {
+  return `${picture} ${label}`;
+}
+
+/**
+ * Doubtful labels that nobody has decided on, with their pictures; the suggested class is null where it is gone.
+ * @param {State} state @param {Evaluation} evaluation
+ */
+export function doubtful({ project, keptLabels }, { mislabels, classes }) {
+  const byId = new Map(project.pictures.map((picture) => [picture.id, picture]));
+  const byName = new Map(project.classes.map(({ id, name }) => [name, id]));
+  return mislabels.flatMap(({ id, given, suggested, givenProbability, suggestedProbability }) => {
+    const picture = byId.get(id);
+    if (!picture || picture.label !== byName.get(classes[given].name) || keptLabels.has(keptLabel(id, picture.label))) return [];
+    return [{
+      picture, given: classes[given].name, suggested: classes[suggested].name, suggestedId: byName.get(classes[suggested].name) ?? null,
+      givenProbability, suggestedProbability,
+    }];
+  });
+}
+
+/** @param {Evaluation} evaluation @returns {string} */
+export function calibrationText({ calibrationError, calibrationErrorBefore, temperature, bins }) {
+  const off = `Its percentages are off by ${percent(calibrationError)} on average (expected calibration error)`;
+  const before = temperature === 1 ? "" : `; without the temperature of ${temperature.toFixed(2)} it would be ${percent(calibrationErrorBefore)}`;
+  const fullest = bins.reduce((most, bin) => (bin.pictures > most.pictures ? bin : most));
+  if (!fullest.pictures) return `${off}${before}.`;
+  return `${off}${before}. Where it says about ${rounded(fullest.confidence)}, it is right ${rounded(fullest.accuracy)} of the time.`;
+}
+
+/** @param {Evaluation} evaluation @param {number} below @returns {string} what a threshold would mean */
+export function unsureText({ answers }, below) {
+  if (!below) return "The page never says that it is unsure.";
+  const sure = answers.filter(({ probability }) => probability >= below);
+  const right = sure.filter(({ label, answered }) => label === answered).length;
+  const share = rounded(1 - sure.length / Math.max(1, answers.length));
+  const others = sure.length ? `of the others ${rounded(right / sure.length)} are right` : "there are no others";
+  return `Below ${rounded(below)} the page says it is unsure: that is ${share} of these pictures; ${others}.`;
+}
+
+/** @param {number} share @returns {string} whole percent */
+export function rounded(share) {
+  return `${Math.round(share * 100)} %`;
+}
+
+// ---- settings and runs ----
+
+/** @param {Settings} settings @param {Settings} defaults @returns {string[]} what differs, a few words each */
+export function differences(settings, defaults) {
+  /** @type {(keyof Settings)[]} */
+  const keys = ["hidden", "dropout", "optimizer", "learningRate", "weightDecay", "batch", "epochs", "patience", "labelSmoothing", "classWeights", "validation", "seed"];
+  return keys
+    .filter((key) => settings[key] !== defaults[key] && !(key === "dropout" && !settings.hidden))
+    .map((key) => settingText(key, settings));
+}
+
+/** @param {keyof Settings} key @param {Settings} settings @returns {string} */
+export function settingText(key, settings) {
+  switch (key) {
+    case "hidden": return settings.hidden ? `hidden layer of ${count(settings.hidden)}` : "no hidden layer";
+    case "dropout": return `dropout ${rounded(settings.dropout)}`;
+    case "optimizer": return settings.optimizer === "adam" ? "Adam" : "AdamW";
+    case "learningRate": return `learning rate ${settings.learningRate}`;
+    case "weightDecay": return `weight decay ${settings.weightDecay}`;
+    case "batch": return `${pictures(settings.batch)} a step`;
+    case "epochs": return `${count(settings.epochs)} epochs at most`;
+    case "patience": return settings.patience ? `patience ${count(settings.patience)}` : "no early end";
+    case "labelSmoothing": return `label smoothing ${rounded(settings.labelSmoothing)}`;
+    case "classWeights": return settings.classWeights === "balanced" ? "balanced classes" : "classes as they are";
+    case "validation": return settings.validation ? `${rounded(settings.validation)} held out` : "none held out";
+    case "seed": return `seed ${settings.seed}`;
+    case "name": return settings.name;
+  }
+}
+
+/** @param {Run} run @returns {number} of all classes, held out ones included */
+export function picturesOf({ report }) {
+  return report.classes.reduce((sum, one) => sum + one.pictures, 0);
+}
+
+/** @param {Run} a @param {Run} b @returns {string} which is better, and whether that can be told */
+export function comparisonText(a, b) {
+  const [one, other] = [a.report.evaluation, b.report.evaluation];
+  if (!one || !other) return "At least one of them was trained without held-out pictures, so they cannot be compared.";
+  const points = Math.abs(one.accuracy - other.accuracy) * 100;
+  if (points < 0.05) return "Both are right equally often.";
+  const [better, worse] = one.accuracy > other.accuracy ? [a.name, b.name] : [b.name, a.name];
+  const overlap = one.interval[0] <= other.interval[1] && other.interval[0] <= one.interval[1];
+  return `${better} is right ${points.toFixed(1)} points more often than ${worse}. `
+    + (overlap ? "Their intervals overlap: it may be chance." : "Their intervals do not overlap: it is hardly chance.");
+}
+
+// ---- map ----
+
+/**
+ * Each class's centre on the map and the class whose centre is nearest.
+ * @param {State} state @param {Atlas} atlas
+ * @returns {{ name: string, pictures: number, nearest: string | null, distance: number }[]}
+ */
+export function centres({ project }, { ids, points }) {
+  const labels = new Map(project.pictures.map(({ id, label }) => [id, label]));
+  const sums = new Map(project.classes.map(({ id, name }) => [id, { name, x: 0, y: 0, pictures: 0 }]));
+  ids.forEach((id, index) => {
+    const sum = sums.get(labels.get(id) ?? -1);
+    if (!sum) return;
+    sum.x += points[2 * index];
+    sum.y += points[2 * index + 1];
+    sum.pictures += 1;
+  });
+  const means = [...sums.values()].filter((sum) => sum.pictures).map(({ name, x, y, pictures }) => ({ name, x: x / pictures, y: y / pictures, pictures }));
+  return means.map((one) => {
+    const others = means.filter((other) => other !== one).map((other) => ({ name: other.name, distance: Math.hypot(one.x - other.x, one.y - other.y) }));
+    const nearest = others.sort((a, b) => a.distance - b.distance).at(0);
+    return { name: one.name, pictures: one.pictures, nearest: nearest?.name ?? null, distance: nearest?.distance ?? 0 };
+  });
 }
 
 /** @param {readonly string[]} names @returns {string} "a, b and c" */
