@@ -29,14 +29,15 @@ import { megabytes } from "./words.js";
  * @property {{ key: string, value: Frame | HeadInUse }} state
  */
 /** @typedef {"pictures" | "files" | "latents" | "runs" | "state"} StoreName */
+/** @typedef {import("idb").IDBPTransaction<Schema, StoreName[], "readonly">} Reading */
 /** @typedef {import("idb").IDBPTransaction<Schema, StoreName[], "readwrite">} Writing */
 
 const NAME = "inception-web";
 const VERSION = 1;
-/** Records that are handed over at a time; the page breathes between. */
-const CHUNK = 128;
-/** Records that are asked for at a time. */
-const BULK = 512;
+/** Records that are written at a time; the page breathes between. */
+const CHUNK = 64;
+/** Records that are read at a time. */
+const BULK = 256;
 /** @type {StoreName[]} */
 const ALL = ["pictures", "files", "latents", "runs", "state"];
 
@@ -112,18 +113,14 @@ class IndexedStore {
     return this.#queue(async () => {
       const reading = this.#database.transaction(ALL, "readonly");
       const state = reading.objectStore("state");
-      const [frame, inUse, runs] = await Promise.all([state.get("project"), state.get("head"), reading.objectStore("runs").getAll()]);
-      const project = await readProject(reading, /** @type {Frame | undefined} */ (frame));
-      const wanted = new Set(project.pictures.map(({ hash }) => hash));
+      const [frame, inUse, runs, project, latents] = await Promise.all([
+        state.get("project"), state.get("head"), reading.objectStore("runs").getAll(), readProject(reading), readLatents(reading, fingerprint),
+      ]);
       /** @type {Map<string, Embedded>} */
       const embedded = new Map();
-      const latents = reading.objectStore("latents");
-      let after = "";
-      for (;;) {
-        const some = await latents.getAll(IDBKeyRange.bound([fingerprint, after], [fingerprint, []], true), BULK);
-        for (const each of some) if (wanted.has(each.hash)) embedded.set(each.hash, unpack(each));
-        if (some.length < BULK) break;
-        after = some[some.length - 1].hash;
+      for (const { hash } of project.pictures) {
+        const found = latents.get(hash);
+        if (found) embedded.set(hash, unpack(found));
       }
       const head = /** @type {HeadInUse | undefined} */ (inUse) ?? null;
       this.#kept = project;
@@ -305,21 +302,17 @@ class IndexedStore {
   }
 }
 
-/**
- * @param {import("idb").IDBPTransaction<Schema, StoreName[], "readonly">} reading @param {Frame | undefined} frame
- * @returns {Promise<Project>}
- */
-async function readProject(reading, frame) {
+/** @param {Reading} reading @returns {Promise<Project>} */
+async function readProject(reading) {
+  const frame = /** @type {Frame | undefined} */ (await reading.objectStore("state").get("project"));
   if (!frame) return emptyProject;
   /** @type {Map<string, Blob>} */
   const files = new Map();
-  let after = "";
-  for (;;) {
-    const some = await reading.objectStore("files").getAll(IDBKeyRange.lowerBound(after, true), BULK);
-    for (const { hash, file } of some) files.set(hash, file);
-    if (some.length < BULK) break;
-    after = some[some.length - 1].hash;
-  }
+  const store = reading.objectStore("files");
+  await inBulk(
+    (after) => store.getAll(IDBKeyRange.lowerBound(after, true), BULK),
+    ({ hash, file }) => files.set(hash, file),
+  );
   const records = await reading.objectStore("pictures").getAll();
   let pictures = records.map((record) => ({ ...record, file: files.get(record.hash) ?? null }));
   if (frame.order) {
@@ -327,6 +320,32 @@ async function readProject(reading, frame) {
     pictures = frame.order.flatMap((id) => byId.get(id) ?? []);
   }
   return { name: frame.name, classes: frame.classes, pictures, nextId: frame.nextId };
+}
+
+/** @param {Reading} reading @param {string} fingerprint @returns {Promise<Map<string, KeptLatents>>} by hash */
+async function readLatents(reading, fingerprint) {
+  /** @type {Map<string, KeptLatents>} */
+  const latents = new Map();
+  const store = reading.objectStore("latents");
+  await inBulk(
+    (after) => store.getAll(IDBKeyRange.bound([fingerprint, after], [fingerprint, []], true), BULK),
+    (record) => latents.set(record.hash, record),
+  );
+  return latents;
+}
+
+/**
+ * Reads a whole store or range by the hash, some records at a time: one answer of all of them would freeze the page.
+ * @template {{ hash: string }} T @param {(after: string) => Promise<T[]>} read @param {(record: T) => unknown} take
+ */
+async function inBulk(read, take) {
+  let after = "";
+  for (;;) {
+    const some = await read(after);
+    some.forEach(take);
+    if (some.length < BULK) return;
+    after = some[some.length - 1].hash;
+  }
 }
 
 /** @param {Project} project @param {number} revision @returns {Frame} */
@@ -367,18 +386,39 @@ async function inChunks(items, request) {
   }
 }
 
-/** Thumbnails as bytes: as Blobs each would be a file on the disk. @param {string} fingerprint @param {ReadonlyMap<string, Embedded>} embedded @returns {Promise<KeptLatents[]>} */
+/**
+ * Thumbnails as bytes: as Blobs each would be a file on the disk. They are read many at once, for reading one takes milliseconds.
+ * @param {string} fingerprint @param {ReadonlyMap<string, Embedded>} embedded @returns {Promise<KeptLatents[]>}
+ */
 async function pack(fingerprint, embedded) {
-  return Promise.all(
-    Array.from(embedded, async ([hash, { latents, width, height, thumbnail }]) => ({
-      fingerprint, hash, latents, width, height, thumbnail: thumbnail && (await thumbnail.arrayBuffer()),
-    })),
-  );
+  const entries = [...embedded];
+  /** @type {KeptLatents[]} */
+  const records = [];
+  for (let i = 0; i < entries.length; i += BULK) {
+    const some = entries.slice(i, i + BULK);
+    const bytes = await new Blob(some.flatMap(([, { thumbnail }]) => thumbnail ?? [])).arrayBuffer();
+    let from = 0;
+    for (const [hash, { latents, width, height, thumbnail }] of some) {
+      const to = from + (thumbnail?.size ?? 0);
+      records.push({ fingerprint, hash, latents, width, height, thumbnail: thumbnail && bytes.slice(from, to) });
+      from = to;
+    }
+  }
+  return records;
 }
 
-/** @param {KeptLatents} kept @returns {Embedded} */
-function unpack({ latents, width, height, thumbnail }) {
-  return { latents, width, height, thumbnail: thumbnail && new Blob([thumbnail], { type: "image/jpeg" }) };
+/** Thumbnails become Blobs when they are first looked at: thousands of Blobs take a second to make. @param {KeptLatents} kept @returns {Embedded} */
+function unpack({ latents, width, height, thumbnail: bytes }) {
+  /** @type {Blob | null} */
+  let made = null;
+  return {
+    latents,
+    width,
+    height,
+    get thumbnail() {
+      return bytes && (made ??= new Blob([bytes], { type: "image/jpeg" }));
+    },
+  };
 }
 
 /** @param {unknown} error @returns {string} */
