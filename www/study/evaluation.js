@@ -3,7 +3,7 @@
 import { button, make } from "../dom.js";
 import { percent, pictures } from "../words.js";
 import { createMatrix } from "./matrix.js";
-import { bar, classSelect, details, paged, part, table, thumbnail } from "./pieces.js";
+import { bar, classSelect, details, fileName, paged, part, table, thumbnail } from "./pieces.js";
 import { answersOf, calibrationText, cellText, confusionsText, doubtful, headlineText, rounded, shownEvaluation, staleText, unsureText } from "./state.js";
 
 /** @import { Evaluation } from "../engine.js" */
@@ -17,6 +17,8 @@ import { answersOf, calibrationText, cellText, confusionsText, doubtful, headlin
  * }} EvaluationHandlers
  */
 
+/** So many classes leave room for their table beside the matrix. */
+const FEW = 12;
 const CELL_PAGE = 24;
 const DOUBTFUL_PAGE = 8;
 /** @type {readonly { source: Source, words: string }[]} */
@@ -60,11 +62,12 @@ export function createEvaluation(on) {
   const staleRow = make("div", "study-row", stale, recheck);
   const matrix = createMatrix(on.cell);
   const cell = createCell(on);
-  const classes = make("div", "");
+  const classes = make("div", "study-by-class");
+  const cells = make("div", "study-cells", matrix.element, cell.element, classes);
   const labels = createDoubtful(on);
   const calibration = make("div", "");
   const unsure = createUnsure(on.unsure);
-  const judged = make("div", "", headline, worst, staleRow, matrix.element, cell.element, classes, labels.element, calibration);
+  const judged = make("div", "", headline, worst, staleRow, cells, labels.element, calibration);
   const element = part("study-evaluation", "How good is it", make("div", "study-row", which, asking, crossing), nothing, judged, unsure.element);
 
   return { element, render };
@@ -98,6 +101,7 @@ export function createEvaluation(on) {
       headline.textContent = headlineText(evaluation);
       worst.textContent = confusionsText(evaluation);
       classes.replaceChildren(classTable(evaluation));
+      cells.classList.toggle("few", evaluation.classes.length <= FEW);
       calibration.replaceChildren(...reliability(evaluation));
     }
     if (fresh || state.project !== before?.project) {
@@ -157,10 +161,8 @@ function createCell(on) {
   /** @param {{ picture: Picture, probability: number }} answer @returns {HTMLElement} */
   function item({ picture, probability }) {
     const { project } = /** @type {State} */ (shown);
-    const name = make("span", "study-name", picture.name);
-    name.title = picture.name;
     return make(
-      "li", "", thumbnail(on.pictureUrl(picture)), name, make("span", "study-soft", `${percent(probability)} sure`),
+      "li", "", thumbnail(on.pictureUrl(picture)), fileName(picture.name), make("span", "study-soft", `${percent(probability)} sure`),
       classSelect(project, picture.label, `Class of ${picture.name}`, (label) => on.relabel([picture.id], label)),
     );
   }
@@ -205,7 +207,7 @@ function createDoubtful(on) {
     return make(
       "li", "", thumbnail(on.pictureUrl(picture)),
       make(
-        "div", "study-doubt", make("span", "study-name", picture.name),
+        "div", "study-doubt", fileName(picture.name),
         make("span", "", `Labelled ${given} (${percent(givenProbability)}), looks like ${suggested} (${percent(suggestedProbability)})`),
         make("div", "study-row", relabel, keep),
       ),

@@ -2,7 +2,7 @@
 /** All latents as points in the plane: coloured and shaped by class, looked at, selected, relabelled. */
 import { button, make } from "../dom.js";
 import { count, pictures } from "../words.js";
-import { details, part, select, table, thumbnail } from "./pieces.js";
+import { details, fileName, part, select, table, thumbnail } from "./pieces.js";
 import { centres } from "./state.js";
 
 /** @import { Picture } from "../project.js" */
@@ -259,7 +259,7 @@ export function createMap(on) {
     if (!one || !shown) return;
     const className = shown.project.classes.find(({ id }) => id === one.picture.label)?.name ?? "";
     const url = on.pictureUrl(one.picture);
-    tip.replaceChildren(...(url ? [thumbnail(url)] : []), make("strong", "", className), make("span", "study-name", one.picture.name));
+    tip.replaceChildren(...(url ? [thumbnail(url)] : []), make("strong", "", className), fileName(one.picture.name));
     const [x, y] = position(one);
     tip.style.insetInlineStart = `${Math.min(Math.max(0, x + 12), frame.clientWidth - tip.offsetWidth)}px`;
     tip.style.insetBlockStart = `${Math.max(0, y + 12 + tip.offsetHeight > frame.clientHeight ? y - 12 - tip.offsetHeight : y + 12)}px`;

@@ -40,6 +40,13 @@ export function thumbnail(url) {
   return box;
 }
 
+/** @param {string} path @returns {HTMLElement} a file's name, with its folders for those who point at it */
+export function fileName(path) {
+  const name = make("span", "study-name", path.slice(path.lastIndexOf("/") + 1));
+  name.title = path;
+  return name;
+}
+
 /** @param {readonly { value: string, words: string }[]} choices @param {string} value @param {string} label @returns {HTMLSelectElement} */
 export function select(choices, value, label) {
   const element = document.createElement("select");

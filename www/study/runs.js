@@ -77,7 +77,7 @@ export function createRuns(on) {
     const element = make(
       "tr", inUse ? "in-use" : "", make("td", "", tick), make("td", "", when(run.at)), rowName,
       make("td", "", count(picturesOf(run))), make("td", "", count(report.classes.length)), make("td", "study-words", settings || "nothing"),
-      make("td", "", report.evaluation ? accuracyText(report.evaluation) : "not measured"), make("td", "", duration(report.seconds)),
+      make("td", "study-words", report.evaluation ? accuracyText(report.evaluation) : "not measured"), make("td", "", duration(report.seconds)),
       make("td", "", make("div", "study-row tight", inUse ? make("strong", "study-used", "in use") : restore, remove)),
     );
     return element;
@@ -88,7 +88,7 @@ export function createRuns(on) {
     const words = (/** @type {Run} */ run) => run.report.evaluation ? accuracyText(run.report.evaluation) : "not measured";
     /** @type {string[][]} */
     const rows = [
-      ["Validation accuracy", words(a), words(b)],
+      ["Right on held-out pictures", words(a), words(b)],
       ["Pictures", count(picturesOf(a)), count(picturesOf(b))],
       ["Took", duration(a.report.seconds), duration(b.report.seconds)],
       ["Epoch kept", `${a.report.bestEpoch} of ${a.report.epochs.length}`, `${b.report.bestEpoch} of ${b.report.epochs.length}`],

@@ -88,7 +88,7 @@ function epochTable(epochs) {
   const number = (/** @type {number | null} */ value) => value === null ? "–" : value.toFixed(4);
   const share = (/** @type {number | null} */ value) => value === null ? "–" : percent(value);
   return table(
-    "Epochs", ["Epoch", "Training loss", "Training accuracy", "Validation loss", "Validation accuracy"],
+    "Epochs", ["Epoch", "Loss, training", "Accuracy, training", "Loss, validation", "Accuracy, validation"],
     epochs.map((epoch) => [
       count(epoch.epoch), number(epoch.loss), share(epoch.accuracy), number(epoch.validationLoss), share(epoch.validationAccuracy),
     ]),

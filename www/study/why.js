@@ -2,7 +2,7 @@
 /** The reasons of an answer, in a dialog: where in the picture the evidence lies, and the nearest training pictures. */
 import { button, make } from "../dom.js";
 import { percent } from "../words.js";
-import { select, thumbnail } from "./pieces.js";
+import { fileName, select, thumbnail } from "./pieces.js";
 
 /** @import { Prediction } from "../engine.js" */
 /**
@@ -76,7 +76,7 @@ export function createWhy(attempt, announce) {
     choices.replaceChildren(choice);
     none.hidden = nearest.length > 0;
     list.replaceChildren(...nearest.map(({ name, className, similarity, url }) => make(
-      "li", "", thumbnail(url), make("strong", "", className), make("span", "study-name", name), make("span", "study-soft", `${Math.round(similarity * 100)} % alike`),
+      "li", "", thumbnail(url), make("strong", "", className), fileName(name), make("span", "study-soft", `${Math.round(similarity * 100)} % alike`),
     )));
     canvas.setAttribute("aria-label", name);
     draw();
