@@ -61,7 +61,7 @@ export function createEvaluation(on) {
   const recheck = button("Check again", on.check);
   const staleRow = make("div", "study-row", stale, recheck);
   const matrix = createMatrix(on.cell);
-  const cell = createCell(on);
+  const cell = createCell(on, matrix.focus);
   const classes = make("div", "study-by-class");
   const cells = make("div", "study-cells", matrix.element, cell.element, classes);
   const labels = createDoubtful(on);
@@ -126,20 +126,24 @@ function classTable({ classes, macroF1 }) {
 
 // ---- a cell's pictures ----
 
-/** @param {EvaluationHandlers} on */
-function createCell(on) {
+/** @param {EvaluationHandlers} on @param {() => unknown} back  Where the focus goes once it is closed. */
+function createCell(on, back) {
   const title = make("h3", "");
   const hint = make("p", "study-soft");
   /** @type {State | null} */
   let shown = null;
   const list = paged(CELL_PAGE, (/** @type {{ picture: Picture, probability: number }} */ answer) => item(answer), "Pictures of the cell");
   list.list.className = "study-pictures";
-  const close = button("Close", () => on.cell(null));
+  const shut = () => {
+    on.cell(null);
+    back();
+  };
+  const close = button("Close", shut);
   const element = make("section", "study-block study-cell", make("div", "study-row", title, close), hint, list.element);
   element.id = "study-cell";
   element.setAttribute("aria-label", "Pictures of the cell");
   element.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") on.cell(null);
+    if (event.key === "Escape") shut();
   });
 
   return { element, render };

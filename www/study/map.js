@@ -9,13 +9,20 @@ import { centres } from "./state.js";
 /** @import { State } from "./state.js" */
 /** @typedef {{ map(method: "pca" | "umap"): unknown, cancelMap(): unknown, relabel(pictures: readonly number[], label: number): unknown, pictureUrl(picture: Picture): string | null }} MapHandlers */
 /** @typedef {{ picture: Picture, x: number, y: number }} Point  In the unit square. */
+/** @typedef {{ side: number, pixels: Uint8ClampedArray }} Mark  Square, RGBA. */
 
-/** After Okabe and Ito, told apart by the colour-blind, darkened where white paper asks for it; with the shapes, 42 classes differ. */
-const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b88700", "#56b4e9", "#7d5fb2"];
+/** After Okabe and Ito, told apart by the colour-blind, darker or lighter as the paper asks; with the shapes, 42 classes differ. */
+const COLOURS = {
+  light: ["#0072b2", "#d55e00", "#009e73", "#c2649a", "#b88700", "#45a5dd", "#7d5fb2"],
+  dark: ["#4aa0e0", "#ff8a3d", "#2fc298", "#e79cc5", "#dcb53c", "#9ad6f7", "#b49ee6"],
+};
+const DARK = matchMedia("(prefers-color-scheme: dark)");
 const SHAPES = 6;
 const SIZE = 4;
 const NEAR = 12;
 const MARGIN = 16;
+/** How much is left of the colour of what is not selected. */
+const FADED = 0.25;
 
 /** @param {MapHandlers} on */
 export function createMap(on) {
@@ -65,12 +72,15 @@ export function createMap(on) {
   let lassoing = false;
   /** @type {number[][] | null} */
   let loop = null;
-  /** What is drawn once and kept while only the pointer moves. */
-  const layer = document.createElement("canvas");
+  /** All points, drawn once and kept while only the pointer moves. @type {ImageData | null} */
+  let layer = null;
   let wanted = false;
 
   new ResizeObserver(() => draw()).observe(frame);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => draw());
+  DARK.addEventListener("change", () => {
+    if (shown?.atlas) paintLegend(shown);
+    draw();
+  });
   listen();
 
   return { element, render };
@@ -128,44 +138,38 @@ export function createMap(on) {
     });
   }
 
+  /** Marks are laid down pixel by pixel: thousands of drawImage calls take several times as long where no GPU helps. */
   function drawLayer() {
-    const width = frame.clientWidth;
-    const height = frame.clientHeight;
-    if (!width || !height || !shown) return;
     const ratio = devicePixelRatio;
-    for (const one of [layer, canvas]) {
-      one.width = width * ratio;
-      one.height = height * ratio;
-    }
-    const context = /** @type {CanvasRenderingContext2D} */ (layer.getContext("2d"));
-    const sprites = new Map(shown.project.classes.map(({ id }, index) => [id, sprite(index, ratio)]));
+    const width = Math.round(frame.clientWidth * ratio);
+    const height = Math.round(frame.clientHeight * ratio);
+    if (!width || !height || !shown) return;
+    if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+    if (layer?.width !== width || layer.height !== height) layer = new ImageData(width, height);
+    const [red, green, blue] = (getComputedStyle(frame).backgroundColor.match(/\d+/g) ?? []).map(Number);
+    new Uint32Array(layer.data.buffer).fill(new Uint32Array(new Uint8Array([red, green, blue, 255]).buffer)[0]);
+    const marks = new Map(shown.project.classes.map(({ id }, index) => [id, markOf(index, ratio)]));
     for (const one of points) {
-      const image = sprites.get(one.picture.label);
-      if (!image || hidden.has(one.picture.label)) continue;
+      const mark = marks.get(one.picture.label);
+      if (!mark || hidden.has(one.picture.label)) continue;
       const [x, y] = position(one);
-      context.drawImage(image, x * ratio - image.width / 2, y * ratio - image.height / 2);
+      stamp(layer, mark, x * ratio, y * ratio, selected.size && !selected.has(one.picture.id) ? FADED : 1);
     }
   }
 
   function drawOver() {
-    const context = canvas.getContext("2d");
-    if (!context || !layer.width) return;
-    const ratio = devicePixelRatio;
+    const context = canvas.getContext("2d", { willReadFrequently: true });
+    if (!context || !layer) return;
     context.setTransform(1, 0, 0, 1, 0, 0);
-    context.clearRect(0, 0, canvas.width, canvas.height);
-    context.globalAlpha = selected.size ? 0.35 : 1;
-    context.drawImage(layer, 0, 0);
-    context.globalAlpha = 1;
-    context.scale(ratio, ratio);
-    const ink = getComputedStyle(element).getPropertyValue("--ink");
-    context.strokeStyle = ink;
-    context.lineWidth = 1.5;
-    for (const one of points) if (selected.has(one.picture.id) && !hidden.has(one.picture.label)) ring(context, one, 5);
+    context.putImageData(layer, 0, 0);
+    context.scale(devicePixelRatio, devicePixelRatio);
+    context.strokeStyle = getComputedStyle(element).getPropertyValue("--ink");
     if (pointed) {
       context.lineWidth = 2.5;
       ring(context, pointed, 8);
     }
     if (loop && loop.length > 1) {
+      context.lineWidth = 1.5;
       context.setLineDash([5, 4]);
       context.beginPath();
       loop.forEach(([x, y]) => context.lineTo(x, y));
@@ -246,7 +250,7 @@ export function createMap(on) {
   function selectOnly(ids) {
     selected = new Set(ids);
     paintSelection();
-    drawOver();
+    draw();
     if (selected.size) spoken.textContent = `${pictures(selected.size)} selected`;
   }
 
@@ -381,16 +385,50 @@ function inside([x, y], loop) {
   return within;
 }
 
+/** @type {Map<string, Mark>} */
+const marks = new Map();
+
+/** @param {number} index a class's place @param {number} ratio @returns {Mark} */
+function markOf(index, ratio) {
+  const key = `${index} ${ratio} ${DARK.matches}`;
+  const known = marks.get(key);
+  if (known) return known;
+  const image = sprite(index, ratio);
+  const context = /** @type {CanvasRenderingContext2D} */ (image.getContext("2d"));
+  const mark = { side: image.width, pixels: context.getImageData(0, 0, image.width, image.width).data };
+  marks.set(key, mark);
+  return mark;
+}
+
+/** Blends a mark into the layer around a place. @param {ImageData} layer @param {Mark} mark @param {number} x @param {number} y @param {number} strength */
+function stamp({ data, width, height }, { side, pixels }, x, y, strength) {
+  const left = Math.round(x - side / 2);
+  const top = Math.round(y - side / 2);
+  const [from, to] = [Math.max(0, -left), Math.min(side, width - left)];
+  for (let row = Math.max(0, -top); row < Math.min(side, height - top); row++) {
+    let source = 4 * (row * side + from);
+    let target = 4 * ((top + row) * width + left + from);
+    for (let column = from; column < to; column++, source += 4, target += 4) {
+      const alpha = (pixels[source + 3] / 255) * strength;
+      if (!alpha) continue;
+      data[target] += (pixels[source] - data[target]) * alpha;
+      data[target + 1] += (pixels[source + 1] - data[target + 1]) * alpha;
+      data[target + 2] += (pixels[source + 2] - data[target + 2]) * alpha;
+    }
+  }
+}
+
 /** @param {number} index a class's place @param {number} ratio @returns {HTMLCanvasElement} its mark */
 function sprite(index, ratio) {
-  const side = 2 * (SIZE + 2) * ratio;
+  const colours = DARK.matches ? COLOURS.dark : COLOURS.light;
+  const side = Math.ceil(2 * (SIZE + 2) * ratio);
   const canvas = document.createElement("canvas");
   canvas.width = canvas.height = side;
-  const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+  const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d", { willReadFrequently: true }));
   context.translate(side / 2, side / 2);
   context.scale(ratio, ratio);
   context.globalAlpha = 0.85;
-  context.fillStyle = context.strokeStyle = COLOURS[index % COLOURS.length];
+  context.fillStyle = context.strokeStyle = colours[index % colours.length];
   context.lineWidth = 2;
   context.beginPath();
   /** @param {number[][]} corners */
