@@ -69,6 +69,8 @@ export function createMap(on) {
   /** @type {Point | null} */
   let pointed = null;
   let view = { scale: 1, x: 0, y: 0 };
+  /** Of the frame, in CSS pixels. */
+  let extent = { width: 0, height: 0 };
   let lassoing = false;
   /** @type {number[][] | null} */
   let loop = null;
@@ -141,8 +143,9 @@ export function createMap(on) {
   /** Marks are laid down pixel by pixel: thousands of drawImage calls take several times as long where no GPU helps. */
   function drawLayer() {
     const ratio = devicePixelRatio;
-    const width = Math.round(frame.clientWidth * ratio);
-    const height = Math.round(frame.clientHeight * ratio);
+    extent = { width: frame.clientWidth, height: frame.clientHeight };
+    const width = Math.round(extent.width * ratio);
+    const height = Math.round(extent.height * ratio);
     if (!width || !height || !shown) return;
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
     if (layer?.width !== width || layer.height !== height) layer = new ImageData(width, height);
@@ -189,11 +192,9 @@ export function createMap(on) {
 
   /** @param {Point} one @returns {[number, number]} in CSS pixels */
   function position({ x, y }) {
-    const width = frame.clientWidth;
-    const height = frame.clientHeight;
     return [
-      MARGIN + x * (width - 2 * MARGIN) * view.scale + view.x,
-      height - MARGIN - y * (height - 2 * MARGIN) * view.scale + view.y,
+      MARGIN + x * (extent.width - 2 * MARGIN) * view.scale + view.x,
+      extent.height - MARGIN - y * (extent.height - 2 * MARGIN) * view.scale + view.y,
     ];
   }
 
