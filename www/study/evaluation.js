@@ -4,7 +4,7 @@ import { button, make } from "../dom.js";
 import { percent, pictures } from "../words.js";
 import { createMatrix } from "./matrix.js";
 import { bar, classSelect, details, fileName, paged, part, table, thumbnail } from "./pieces.js";
-import { answersOf, calibrationText, cellText, confusionsText, doubtful, headlineText, rounded, shownEvaluation, staleText, unsureText } from "./state.js";
+import { answersOf, calibrationText, cellText, confusionsText, crossingText, doubtful, headlineText, rounded, shownEvaluation, staleText, unsureText } from "./state.js";
 
 /** @import { Evaluation } from "../engine.js" */
 /** @import { Picture } from "../project.js" */
@@ -89,8 +89,8 @@ export function createEvaluation(on) {
     crossing.hidden = !state.crossing;
     if (state.crossing) {
       if (!before?.crossing) cancel.focus();
-      crossWords.textContent = `Part ${Math.min(state.crossing.done + 1, state.crossing.folds)} of ${state.crossing.folds}`;
-      crossProgress.max = state.crossing.total;
+      crossWords.textContent = crossingText(state.crossing);
+      crossProgress.max = state.crossing.total || 1;
       crossProgress.value = state.crossing.done;
     } else if (before?.crossing && (document.activeElement === document.body || crossing.contains(document.activeElement))) cross.focus();
     nothing.hidden = evaluation !== null;

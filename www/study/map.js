@@ -71,6 +71,8 @@ export function createMap(on) {
   let view = { scale: 1, x: 0, y: 0 };
   /** Of the frame, in CSS pixels. */
   let extent = { width: 0, height: 0 };
+  /** Middle and size of what the points cover; distances are never stretched. */
+  let spread = { x: 0, y: 0, width: 1, height: 1 };
   let lassoing = false;
   /** @type {number[][] | null} */
   let loop = null;
@@ -124,7 +126,10 @@ export function createMap(on) {
       return picture ? [{ picture, x: atlas.points[2 * index], y: atlas.points[2 * index + 1] }] : [];
     });
     selected = new Set([...selected].filter((id) => byId.has(id)));
-    if (fresh) view = { scale: 1, x: 0, y: 0 };
+    if (fresh) {
+      view = { scale: 1, x: 0, y: 0 };
+      spread = spreadOf(atlas.points);
+    }
     point(null);
   }
 
@@ -192,9 +197,10 @@ export function createMap(on) {
 
   /** @param {Point} one @returns {[number, number]} in CSS pixels */
   function position({ x, y }) {
+    const scale = Math.min((extent.width - 2 * MARGIN) / spread.width, (extent.height - 2 * MARGIN) / spread.height) * view.scale;
     return [
-      MARGIN + x * (extent.width - 2 * MARGIN) * view.scale + view.x,
-      extent.height - MARGIN - y * (extent.height - 2 * MARGIN) * view.scale + view.y,
+      extent.width / 2 + (x - spread.x) * scale + view.x,
+      extent.height / 2 - (y - spread.y) * scale + view.y,
     ];
   }
 
@@ -223,7 +229,7 @@ export function createMap(on) {
   function paintWords(state) {
     if (!state.atlas) return;
     words.replaceChildren(details("Classes that lie close together", table(
-      "Classes on the map", ["Class", "Pictures", "Nearest class", "Distance of their centres, of the map's width"],
+      "Classes on the map", ["Class", "Pictures", "Nearest class", "Distance of their centres, of the map's longer side"],
       centres(state, state.atlas).map(({ name, pictures: many, nearest, distance }) => [name, count(many), nearest ?? "–", nearest ? `${Math.round(distance * 100)} %` : "–"]),
     )));
     canvas.setAttribute("aria-label", `Map of ${pictures(points.length)} in ${state.project.classes.length} classes`);
@@ -319,8 +325,8 @@ export function createMap(on) {
     canvas.addEventListener("keydown", (event) => {
       const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
       if (way) point(towards(way[0], way[1]), true);
-      else if (event.key === "+") zoom(1.25, frame.clientWidth / 2, frame.clientHeight / 2);
-      else if (event.key === "-") zoom(0.8, frame.clientWidth / 2, frame.clientHeight / 2);
+      else if (event.key === "+") zoom(1.25, extent.width / 2, extent.height / 2);
+      else if (event.key === "-") zoom(0.8, extent.width / 2, extent.height / 2);
       else if (event.key === " " && pointed) {
         const { id } = pointed.picture;
         selectOnly(selected.has(id) ? [...selected].filter((one) => one !== id) : [...selected, id]);
@@ -334,9 +340,8 @@ export function createMap(on) {
   function zoom(by, x, y) {
     const scale = Math.min(40, Math.max(0.5, view.scale * by));
     const ratio = scale / view.scale;
-    const left = MARGIN;
-    const bottom = frame.clientHeight - MARGIN;
-    view = { scale, x: x - left - (x - left - view.x) * ratio, y: y - bottom - (y - bottom - view.y) * ratio };
+    const fromMiddle = { x: x - extent.width / 2, y: y - extent.height / 2 };
+    view = { scale, x: fromMiddle.x - (fromMiddle.x - view.x) * ratio, y: fromMiddle.y - (fromMiddle.y - view.y) * ratio };
     point(null);
     draw();
   }
@@ -357,7 +362,7 @@ export function createMap(on) {
 
   /** @param {number} dx @param {number} dy @returns {Point | null} the next point that way */
   function towards(dx, dy) {
-    const [x, y] = pointed ? position(pointed) : [frame.clientWidth / 2, frame.clientHeight / 2];
+    const [x, y] = pointed ? position(pointed) : [extent.width / 2, extent.height / 2];
     /** @type {Point | null} */
     let best = null;
     let least = Infinity;
@@ -374,6 +379,17 @@ export function createMap(on) {
     }
     return best ?? pointed;
   }
+}
+
+/** @param {Float32Array} points x and y in turn */
+function spreadOf(points) {
+  const axis = (/** @type {number} */ which) => {
+    let [least, most] = [Infinity, -Infinity];
+    for (let at = which; at < points.length; at += 2) [least, most] = [Math.min(least, points[at]), Math.max(most, points[at])];
+    return { middle: (least + most) / 2, size: most - least || 1 };
+  };
+  const [x, y] = [axis(0), axis(1)];
+  return { x: x.middle, y: y.middle, width: x.size, height: y.size };
 }
 
 /** @param {readonly [number, number]} point @param {readonly (readonly number[])[]} loop @returns {boolean} by the even-odd rule */
