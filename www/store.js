@@ -431,13 +431,19 @@ async function told(error) {
   if (error instanceof StoreError) return error;
   if (named(error) === "QuotaExceededError") {
     const space = await usage();
-    const figures = space ? ` (${megabytes(space.used)} of ${megabytes(space.granted)} MB used)` : "";
-    const words = `storage: the browser's space for this page is full${figures}; what you have stays open in this tab, save it with "Save project" or remove pictures`;
+    const words = `storage: the browser's space for this page is full${space ? figures(space) : ""}; what you have stays open in this tab, save it with "Save project" or remove pictures`;
     return new StoreError("quota", words, error);
   }
   if (named(error) === "InvalidStateError") return new StoreError("failed", CLOSED, error);
   const reason = error instanceof Error || error instanceof DOMException ? error.message : String(error);
   return new StoreError("failed", `storage: saving or reading failed (${reason}); save your work with "Save project" and reload`, error);
+}
+
+/** Browsers grant more than a full disk has, so that pages do not learn its size. @param {{ used: number, granted: number }} space @returns {string} */
+function figures({ used, granted }) {
+  return used > granted * 0.9
+    ? ` (${megabytes(used)} of ${megabytes(granted)} MB used)`
+    : ` (${megabytes(used)} MB used; the disk may be full)`;
 }
 
 /** @returns {Promise<{ used: number, granted: number } | null>} */

@@ -1,0 +1,552 @@
+// What the page keeps and takes away: the project as a value, IndexedDB, .zip files.
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, test } from "@playwright/test";
+
+/** A file of the site with nothing in it that runs. */
+const EMPTY = "style.css";
+const FINGERPRINT = "ab".repeat(32);
+
+/** What the tests make pictures and engines of, inside the page. */
+const tools = `
+  self.hex = (n) => n.toString(16).padStart(64, "0");
+  self.bytes = (n, size) => Uint8Array.from({ length: size }, (_, i) => (n * 31 + i * 7) & 255);
+  self.file = (n, size = 40) => new File([bytes(n, size)], "p" + n + ".jpg", { type: "image/jpeg" });
+  self.arrival = (n, size) => ({ name: "folder/p" + n + ".jpg", hash: hex(n), file: file(n, size) });
+  self.embeddedOf = (n) => ({
+    latents: Float32Array.from({ length: 2048 }, (_, i) => n + i / 2048), width: 40 + n, height: 30,
+    thumbnail: new Blob([bytes(n, 9)], { type: "image/jpeg" }),
+  });
+  self.runOf = (id) => ({
+    id, at: 1700000000000 + id, name: "run " + id, head: bytes(id, 20),
+    report: { settings: { seed: id }, classes: [{ name: "cat", pictures: 2 }], pictures: 2, epochs: [], bestEpoch: 1, end: "finished", seconds: 1, evaluation: null },
+  });
+  // Blobs and typed arrays as what can be compared.
+  self.plain = async (value) => {
+    if (value instanceof Blob) return { type: value.type, bytes: [...new Uint8Array(await value.arrayBuffer())].join() };
+    if (ArrayBuffer.isView(value)) return value.constructor.name + " " + [...value].join();
+    if (value instanceof Map) return plain(Object.fromEntries(value));
+    if (Array.isArray(value)) return Promise.all(value.map(plain));
+    if (value === null || typeof value !== "object") return value;
+    return Object.fromEntries(await Promise.all(Object.keys(value).sort().map(async (key) => [key, await plain(value[key])])));
+  };
+  self.failure = (promise) => promise.then(() => "nothing failed", (error) => ({ kind: error.kind, message: error.message }));
+  // Latents as raw rows: the container is the engine's own matter.
+  self.engineOf = (kept, fingerprint = "ab".repeat(32)) => {
+    const rows = kept ? kept.project.pictures.filter(({ hash }) => kept.embedded.has(hash)) : [];
+    return {
+      fingerprint, base: { name: "stub" }, dataset: { count: rows.length },
+      exportLatents: async () => new Blob(rows.map(({ hash }) => kept.embedded.get(hash).latents)),
+      readLatents: async ([file]) => {
+        const latents = new Float32Array(await file.arrayBuffer());
+        return [{ classes: [], names: Array(latents.length / 2048).fill(""), labels: new Uint32Array(), latents, notice: null }];
+      },
+    };
+  };
+`;
+
+test.beforeEach(async ({ page, context }) => {
+  await context.addInitScript({ content: tools });
+  await page.goto(EMPTY);
+});
+
+test("each change of a project makes a new one, and leaves the old one as it was", async ({ page }) => {
+  const told = await page.evaluate(async () => {
+    const p = await import("/project.js");
+    const show = ({ classes, pictures, nextId }) => [
+      classes.map(({ id, name }) => `${id} ${name}`).join(", "), pictures.map(({ id, label, hash }) => `${id}:${label}:${Number.parseInt(hash, 16)}`).join(" "), nextId,
+    ];
+    const said = (work) => {
+      try {
+        work();
+        return "nothing";
+      } catch (error) {
+        return error.message;
+      }
+    };
+    let one = p.addClass(p.emptyProject).project; // 1
+    one = p.addClass(one, " cat ").project; // 2
+    const added = p.addPictures(one, 1, [arrival(7), arrival(8), arrival(7)]);
+    const two = p.addPictures(added.project, 2, [arrival(8), arrival(9)]).project;
+    const before = JSON.stringify(two);
+    const moved = p.relabel(two, [3, 4, 99], 2);
+    const facts = {
+      added: [added.ids, added.duplicates, show(two)],
+      "adding what is there": p.addPictures(two, 1, [arrival(7)]).project === two,
+      named: (({ project, ids, duplicates }) => [show(project), ids, duplicates])(
+        p.addNamed(two, ["dog", "cat"], [{ ...arrival(1), className: "dog" }, { ...arrival(9), className: "cat" }, { ...arrival(1), className: "fox" }]),
+      ),
+      renamed: show(p.renameClass(two, 1, "dog")),
+      "letter case counts": show(p.renameClass(two, 1, "Cat")),
+      "the same name": p.renameClass(two, 2, "cat ") === two,
+      merged: show(p.mergeClasses(two, 1, 2)),
+      "moved first": show(p.moveClass(two, 2, 0)),
+      "moved far": show(p.moveClass(two, 1, 99)),
+      "moved nowhere": p.moveClass(two, 1, 0) === two,
+      removed: show(p.removeClass(two, 1)),
+      relabelled: show(moved),
+      "others stay the same objects": moved.pictures.at(-1) === two.pictures.at(-1),
+      "without pictures": show(p.removePictures(two, [3, 5])),
+      "removing none": p.removePictures(two, [77]) === two,
+      grouped: [...p.byClass(p.addClass(two, "none").project)].map(([id, pictures]) => [id, pictures.length]),
+      "grouped once": p.byClass(two) === p.byClass(two),
+      "first free name": p.addClass(p.removeClass(p.addClass(p.addClass(p.emptyProject).project).project, 1)).project.classes.at(-1).name,
+      hash: [await p.hashOf(new Blob(["abc"])), await p.hashOf(new TextEncoder().encode("abc"))],
+      empty: said(() => p.addClass(two, "  ")),
+      taken: said(() => p.renameClass(two, 1, "cat")),
+      gone: said(() => p.addPictures(two, 77, [arrival(1)])),
+    };
+    const large = p.addPictures(one, 1, Array.from({ length: 10_000 }, (_, n) => arrival(n, 1))).project;
+    const start = performance.now();
+    p.byClass(p.addPictures(p.mergeClasses(large, 1, 2), 2, [arrival(10_001)]).project);
+    return { facts, unchanged: JSON.stringify(two) === before, milliseconds: performance.now() - start };
+  });
+  const abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+  expect(told.facts).toEqual({
+    added: [[3, 4], 1, ["1 Class 1, 2 cat", "3:1:7 4:1:8 5:2:8 6:2:9", 7]],
+    "adding what is there": true,
+    named: [["1 Class 1, 2 cat, 7 dog, 8 fox", "3:1:7 4:1:8 5:2:8 6:2:9 9:7:1 10:8:1", 11], [9, 10], 1],
+    renamed: ["1 dog, 2 cat", "3:1:7 4:1:8 5:2:8 6:2:9", 7],
+    "letter case counts": ["1 Cat, 2 cat", "3:1:7 4:1:8 5:2:8 6:2:9", 7],
+    "the same name": true,
+    merged: ["2 cat", "3:2:7 5:2:8 6:2:9", 7],
+    "moved first": ["2 cat, 1 Class 1", "3:1:7 4:1:8 5:2:8 6:2:9", 7],
+    "moved far": ["2 cat, 1 Class 1", "3:1:7 4:1:8 5:2:8 6:2:9", 7],
+    "moved nowhere": true,
+    removed: ["2 cat", "5:2:8 6:2:9", 7],
+    relabelled: ["1 Class 1, 2 cat", "3:2:7 5:2:8 6:2:9", 7],
+    "others stay the same objects": true,
+    "without pictures": ["1 Class 1, 2 cat", "4:1:8 6:2:9", 7],
+    "removing none": true,
+    grouped: [[1, 2], [2, 2], [7, 0]],
+    "grouped once": true,
+    "first free name": "Class 1",
+    hash: [abc, abc],
+    empty: "class: the name is empty; give it at least one letter",
+    taken: 'class: there is one named "cat" already; choose another name, or merge the two',
+    gone: "class: there is none with the id 77; it was removed",
+  });
+  expect(told.unchanged).toBe(true);
+  expect(told.milliseconds).toBeLessThan(500);
+});
+
+test("what was saved is there after a reload, in the same order, with the head in use", async ({ page }) => {
+  const saved = await page.evaluate(async (fingerprint) => {
+    const p = await import("/project.js");
+    const { openStore } = await import("/store.js");
+    const store = await openStore();
+    const first = await plain(await store.load(fingerprint));
+    let project = p.addClass(p.emptyProject, "cat").project;
+    project = p.addClass(project, "dog").project;
+    project = p.addPictures(project, 2, [arrival(5), arrival(4), arrival(3)]).project;
+    project = p.addPictures(project, 1, [arrival(4), { name: "row", hash: hex(9), file: null }]).project;
+    const handWritten = { ...project, pictures: project.pictures.toReversed() };
+    const embedded = new Map([3, 4, 9].map((n) => [hex(n), embeddedOf(n)]));
+    await store.saveEmbedded(fingerprint, embedded);
+    await store.saveEmbedded("cd".repeat(32), new Map([[hex(5), embeddedOf(55)]]));
+    await store.saveProject(p.emptyProject, handWritten);
+    await store.saveRun(runOf(1));
+    await store.saveRun(runOf(2));
+    await store.saveHead({ run: 2 });
+    const found = await store.findEmbedded(fingerprint, [hex(3), hex(5), hex(77)]);
+    return { first, found: [...found.keys()], kept: await plain({ project: handWritten, embedded, runs: [runOf(1), runOf(2)], runInUse: 2, head: null }) };
+  }, FINGERPRINT);
+  expect(saved.first).toEqual({ project: { name: "my classes", classes: [], pictures: [], nextId: 1 }, embedded: {}, runs: [], runInUse: null, head: null });
+  expect(saved.found).toEqual(["3".padStart(64, "0")]);
+  await page.reload();
+  const loaded = await page.evaluate(async (fingerprint) => {
+    const { openStore } = await import("/store.js");
+    const store = await openStore();
+    const kept = await store.load(fingerprint);
+    const here = await plain(kept);
+    await store.removeRun(2);
+    const without = await plain(await store.load("cd".repeat(32)));
+    // Latents of pictures that are in no project are forgotten; those of another base are not.
+    const { removePictures } = await import("/project.js");
+    const fewer = removePictures(kept.project, kept.project.pictures.filter(({ hash }) => hash === hex(3)).map(({ id }) => id));
+    await store.saveProject(kept.project, fewer);
+    await store.sweep();
+    const left = [...(await store.findEmbedded(fingerprint, [hex(3), hex(4)])).keys(), ...(await store.findEmbedded("cd".repeat(32), [hex(5)])).keys()];
+    await store.replace(fingerprint, { ...kept, project: fewer, runInUse: null, head: bytes(3, 5) });
+    return { here, without, left, again: await plain(await store.load(fingerprint)), fewer: await plain(fewer), usage: await store.usage() };
+  }, FINGERPRINT);
+  expect(loaded.here).toEqual(saved.kept);
+  expect(loaded.without).toMatchObject({ runInUse: null, head: saved.kept.runs[1].head, runs: [{ id: 1 }] });
+  expect(Object.keys(loaded.without.embedded)).toEqual(["5".padStart(64, "0")]);
+  expect(loaded.left).toEqual(["4", "5"].map((n) => n.padStart(64, "0")));
+  expect(loaded.again).toMatchObject({ project: loaded.fewer, runInUse: null, head: "Uint8Array 93,100,107,114,121" });
+  expect(loaded.usage.used).toBeGreaterThan(0);
+});
+
+test("a save writes only what changed, in the order asked for, and a failed one is made up for by the next", async ({ page }) => {
+  const told = await page.evaluate(async () => {
+    const p = await import("/project.js");
+    const { openStore } = await import("/store.js");
+    const store = await openStore();
+    await store.load("x");
+    const written = [];
+    for (const method of ["put", "delete"]) {
+      const real = IDBObjectStore.prototype[method];
+      IDBObjectStore.prototype[method] = function (...args) {
+        written.push(`${method} ${this.name}`);
+        return real.apply(this, args);
+      };
+    }
+    const count = () => Object.fromEntries([...Map.groupBy(written.splice(0), (each) => each)].map(([each, all]) => [each, all.length]));
+    const zero = p.addClass(p.addClass(p.emptyProject, "a").project, "b").project;
+    const one = p.addPictures(zero, 1, Array.from({ length: 300 }, (_, n) => arrival(n))).project;
+    const counts = [];
+    await store.saveProject(p.emptyProject, one);
+    counts.push(count());
+    const two = p.relabel(one, [one.pictures[7].id], 2);
+    await store.saveProject(one, two);
+    counts.push(count());
+    const three = p.renameClass(two, 1, "c");
+    await store.saveProject(two, three);
+    counts.push(count());
+    const four = p.removePictures(three, [three.pictures[0].id]);
+    await store.saveProject(three, four);
+    counts.push(count());
+    // A picture that cannot be copied makes the whole save fail.
+    const broken = p.addPictures(p.addClass(four, "d").project, 1, [{ name: "x", hash: hex(999), file: () => {} }]).project;
+    const failed = await failure(store.saveProject(four, broken));
+    const mended = p.addPictures({ ...broken, pictures: four.pictures }, broken.classes.at(-1).id, [arrival(1000)]).project;
+    const late = Promise.all([store.saveProject(broken, mended), store.saveProject(mended, p.renameClass(mended, 2, "last"))]);
+    const kept = await store.load("x");
+    await late;
+    return { counts, failed, classes: kept.project.classes.map(({ name }) => name), pictures: kept.project.pictures.length };
+  });
+  expect(told.counts).toEqual([
+    { "put state": 1, "put pictures": 300, "put files": 300 },
+    { "put state": 1, "put pictures": 1 },
+    { "put state": 1 },
+    { "put state": 1, "delete pictures": 1, "delete files": 1 },
+  ]);
+  expect(told.failed).toMatchObject({ kind: "failed", message: expect.stringMatching(/^storage: saving or reading failed \(/) });
+  expect(told.classes).toEqual(["c", "last", "d"]);
+  expect(told.pictures).toBe(300);
+});
+
+test("a full quota is told in a sentence, and leaves what was kept before", async ({ page, baseURL }) => {
+  const cdp = await page.context().newCDPSession(page);
+  const origin = new URL(baseURL ?? "").origin;
+  // Before the first save: the browser remembers for a while how much is left.
+  await cdp.send("Storage.overrideQuotaForOrigin", { origin, quotaSize: 2_000_000 });
+  const project = await page.evaluate(async () => {
+    const p = await import("/project.js");
+    const { openStore } = await import("/store.js");
+    self.store = await openStore();
+    await store.load("x");
+    self.one = p.addPictures(p.addClass(p.emptyProject, "cat").project, 1, [arrival(1), arrival(2)]).project;
+    await store.saveProject(p.emptyProject, one);
+    return plain(one);
+  });
+  const told = await page.evaluate(async () => {
+    const p = await import("/project.js");
+    self.two = p.addPictures(one, 1, Array.from({ length: 100 }, (_, n) => arrival(n + 10, 100_000))).project;
+    const failed = await failure(store.saveProject(one, two));
+    const latents = await failure(store.saveEmbedded("x", new Map(Array.from({ length: 1000 }, (_, n) => [hex(n), embeddedOf(n)]))));
+    return { failed, latents, kept: await plain((await store.load("x")).project) };
+  });
+  const sentence =
+    /^storage: the browser's space for this page is full \(.* used.*\); what you have stays open in this tab, save it with "Save project" or remove pictures$/;
+  expect(told.failed).toEqual({ kind: "quota", message: expect.stringMatching(sentence) });
+  expect(told.latents).toEqual({ kind: "quota", message: expect.stringMatching(sentence) });
+  expect(told.kept).toEqual(project);
+  await cdp.send("Storage.overrideQuotaForOrigin", { origin });
+  const after = await page.evaluate(async () => {
+    await store.saveProject(one, two);
+    return (await store.load("x")).project.pictures.length;
+  });
+  expect(after).toBe(102);
+});
+
+test("a page killed in the middle of a save leaves all of the last save, and nothing half", async ({ playwright, baseURL }) => {
+  const profile = mkdtempSync(join(tmpdir(), "inception-web-"));
+  const { launchOptions } = test.info().project.use;
+  const open = async () => {
+    const context = await playwright.chromium.launchPersistentContext(profile, { ...launchOptions, baseURL });
+    await context.addInitScript({ content: tools });
+    const page = await context.newPage();
+    await page.goto(EMPTY);
+    return { context, page };
+  };
+  try {
+    for (const wait of [0, 400, Infinity]) {
+      const { context, page } = await open();
+      await page.evaluate(async (fingerprint) => {
+        const p = await import("/project.js");
+        const { openStore } = await import("/store.js");
+        self.store = await openStore();
+        const before = (await store.load(fingerprint)).project;
+        self.one = p.addPictures(p.addClass(p.emptyProject, "cat").project, 1, [arrival(1), arrival(2)]).project;
+        await store.saveEmbedded(fingerprint, new Map([1, 2].map((n) => [hex(n), embeddedOf(n)])));
+        await store.saveProject(before, one);
+        const named = p.addNamed(p.removePictures(one, [2]), ["dog"], Array.from({ length: 1500 }, (_, n) => ({ ...arrival(n + 10, 20_000), className: "dog" })));
+        self.saving = "under way";
+        store.saveProject(one, named.project).then(() => (self.saving = "done"));
+      }, FINGERPRINT);
+      await (wait === Infinity ? page.waitForFunction(() => self.saving === "done") : page.waitForTimeout(wait));
+      const saving = await page.evaluate(() => self.saving);
+      const crash = await context.newCDPSession(page);
+      await Promise.race([crash.send("Page.crash").catch(() => {}), page.waitForEvent("crash")]);
+      await context.close();
+      const again = await open();
+      const found = await again.page.evaluate(async (fingerprint) => {
+        const { openStore } = await import("/store.js");
+        const { project, embedded } = await (await openStore()).load(fingerprint);
+        const labels = new Set(project.classes.map(({ id }) => id));
+        return {
+          names: project.classes.map(({ name }) => name), pictures: project.pictures.length, embedded: embedded.size,
+          lost: project.pictures.filter(({ label }) => !labels.has(label)).length,
+          bytes: (await Promise.all(project.pictures.map(({ file }) => file.arrayBuffer()))).reduce((sum, { byteLength }) => sum + byteLength, 0),
+        };
+      }, FINGERPRINT);
+      await again.context.close();
+      console.log(`killed ${wait} ms into a save that was ${saving}: ${found.pictures} pictures`);
+      if (saving === "done") expect(found.pictures).toBe(1501);
+      expect(found.lost).toBe(0);
+      expect([
+        { names: ["cat"], pictures: 2, embedded: 2, bytes: 80 },
+        { names: ["cat", "dog"], pictures: 1501, embedded: 1, bytes: 1500 * 20_000 + 40 },
+      ]).toContainEqual({ names: found.names, pictures: found.pictures, embedded: found.embedded, bytes: found.bytes });
+    }
+  } finally {
+    rmSync(profile, { recursive: true, force: true });
+  }
+});
+
+test("storage of a newer version is refused and left as it is, none at all is told, and tabs do not overwrite each other", async ({ page, context }) => {
+  const other = await context.newPage();
+  await other.goto(EMPTY);
+  const open = async () => {
+    const { openStore } = await import("/store.js");
+    self.store = await openStore();
+    self.kept = (await store.load("x")).project;
+  };
+  const save = async (name) => {
+    const p = await import("/project.js");
+    const next = p.addClass(kept, name).project;
+    const told = await failure(store.saveProject(kept, next));
+    self.kept = next;
+    return told;
+  };
+  await page.evaluate(open);
+  await other.evaluate(open);
+  expect(await page.evaluate(save, "cat")).toBe("nothing failed");
+  expect(await other.evaluate(save, "dog")).toEqual({
+    kind: "failed",
+    message: 'storage: another tab changed what is kept, so this tab no longer saves; save your work with "Save project", or reload to see the other tab\'s',
+  });
+  expect(await page.evaluate(save, "fox")).toBe("nothing failed");
+  await other.evaluate(open);
+  expect(await other.evaluate(() => kept.classes.map(({ name }) => name))).toEqual(["cat", "fox"]);
+
+  const told = await page.evaluate(async () => {
+    const { openStore } = await import("/store.js");
+    // Both tabs let go of the storage for the newer version.
+    const newer = await new Promise((resolve) => {
+      const request = indexedDB.open("inception-web", 99);
+      request.onsuccess = () => resolve(request.result);
+    });
+    const stores = [...newer.objectStoreNames].length;
+    const closed = await failure(store.saveHead(null));
+    newer.close();
+    const refused = await failure(openStore());
+    const version = (await indexedDB.databases()).find(({ name }) => name === "inception-web").version;
+    Object.defineProperty(globalThis, "indexedDB", { value: undefined });
+    return { stores, closed, refused, version, none: await failure(openStore()) };
+  });
+  expect(told).toEqual({
+    stores: 5,
+    version: 99,
+    closed: {
+      kind: "failed",
+      message: 'storage: the browser closed this page\'s storage, or a newer version of the page took it over; save your work with "Save project" and reload',
+    },
+    refused: {
+      kind: "newer",
+      message: "storage: what is kept here was written by a newer version of this page, and is left as it is; reload the page to get that version",
+    },
+    none: {
+      kind: "unavailable",
+      message:
+        'storage: this browser keeps nothing for this page (a private window, or storage is switched off); your work lives in this tab only, save it with "Save project"',
+    },
+  });
+});
+
+/** A project with awkward names, the same picture in two classes, latents without a file, runs. */
+async function awkward() {
+  const p = await import("/project.js");
+  const pictures = await Promise.all(
+    ["../../up.jpg", "/abs\u0000olute.jpg", "A.jpg", "sub/a.JPG", "con.jpg", "x".repeat(300) + ".png", "..", "日本.png"].map(async (name, n) => {
+      const picture = new Blob([bytes(n, 50)], { type: "image/jpeg" });
+      return { name, hash: await p.hashOf(picture), file: picture };
+    }),
+  );
+  let project = p.addClass(p.emptyProject, "../cat").project;
+  project = p.addClass(project, "..\\CAT").project;
+  project = p.addClass(project, "empty").project;
+  project = p.addPictures(project, 1, pictures).project;
+  project = p.addPictures(project, 2, [pictures[2], { name: "row 7", hash: hex(7), file: null }]).project;
+  project = { ...p.relabel(project, [4], 2), name: "pets & <co>" };
+  const embedded = new Map([pictures[0].hash, pictures[2].hash, hex(7)].map((hash, n) => [hash, embeddedOf(n)]));
+  embedded.get(hex(7)).thumbnail = null;
+  return { project, embedded, runs: [runOf(1), runOf(3)], runInUse: 3, head: null };
+}
+
+test("a project saved to a zip and opened again is the same project", async ({ page }) => {
+  const told = await page.evaluate(async (make) => {
+    const { saveProject, openProject, isProject } = await import("/archive.js");
+    const { ZipReader, BlobReader, ZipWriter, BlobWriter } = await import("/npm/zip.js");
+    const kept = await (0, make)();
+    const progress = [];
+    const zip = await saveProject(kept, engineOf(kept), { onProgress: ({ done, total }) => progress.push(`${done}/${total}`) });
+    const opened = await openProject(zip, engineOf());
+    const names = (await new ZipReader(new BlobReader(zip)).getEntries()).map(({ filename }) => filename);
+    // Unpacked by hand and packed again, in a folder.
+    const packed = new ZipWriter(new BlobWriter());
+    for (const entry of await new ZipReader(new BlobReader(zip)).getEntries()) {
+      await packed.add(`folder/${entry.filename}`, new BlobReader(await entry.getData(new BlobWriter())));
+    }
+    const again = await openProject(await packed.close(), engineOf());
+    const elsewhere = await openProject(zip, engineOf(null, "cd".repeat(32)));
+    const refused = await openProject(zip, {
+      ...engineOf(), readLatents: () => Promise.reject(Object.assign(new Error("latents: no"), { kind: "latents" })),
+    });
+    return {
+      kept: await plain(kept), opened: await plain(opened), again: await plain(again), names, progress: [progress.length, progress[0], progress.at(-1)],
+      elsewhere: { notice: elsewhere.notice, embedded: elsewhere.kept.embedded.size, pictures: elsewhere.kept.project.pictures.length, runInUse: elsewhere.kept.runInUse },
+      refused: refused.notice,
+      cancelled: await failure(saveProject(kept, engineOf(kept), { signal: AbortSignal.abort() })),
+      is: [await isProject(zip), await isProject(new Blob(["PK"])), await isProject(new Blob([]))],
+    };
+  }, await page.evaluateHandle(`(${awkward})`));
+  expect(told.opened).toEqual({ kept: told.kept, notice: null });
+  expect(told.again).toEqual({ kept: told.kept, notice: null });
+  expect(told.progress).toEqual([17, "1/17", "17/17"]);
+  expect(told.names.filter((name) => name.startsWith("pictures/"))).toEqual([
+    "pictures/_CAT (2)/up.jpg", "pictures/_cat/abs_olute.jpg", "pictures/_cat/A.jpg", "pictures/_cat/a (2).JPG", "pictures/_cat/_con.jpg",
+    `pictures/_cat/${"x".repeat(60)}${"x".repeat(26)}.png`, "pictures/_cat/_", "pictures/_cat/日本.png", "pictures/_CAT (2)/A.jpg",
+  ]);
+  expect(told.elsewhere).toEqual({
+    notice: 'The project was made with another base ("stub"), so its latents are of no use here and pictures are computed again.'
+      + " 1 picture without a file could not be used and was left out. The head in use belongs to that other base, so the page's own head is in use.",
+    embedded: 0,
+    pictures: 9,
+    runInUse: null,
+  });
+  expect(told.refused).toBe(
+    "The project's latents could not be used (latents: no), so pictures are computed again. 1 picture without a file could not be used and was left out.",
+  );
+  expect(told.cancelled.message).toMatch(/abort/);
+  expect(told.is).toEqual([true, false, false]);
+});
+
+const damages = [
+  ["another format", (d) => (d.format = "x"), "project: project.json is not one of this page; open a .zip that \"Save project\" made"],
+  ["a newer version", (d) => (d.version = 2), "project: it was saved by a newer version of this page (format 2, here 1); reload the page to get that version"],
+  ["a class that is not there", (d) => (d.pictures[0].class = 77), /^project: "..\/..\/up.jpg" is in a class \(77\) that is not there; /],
+  ["an id twice", (d) => (d.pictures[0].id = 1), /^project: the id 1 is there twice; /],
+  ["an id that is text", (d) => (d.pictures[0].id = "5"), /^project: the id of a picture is not a whole number from 1 on; /],
+  ["a used next id", (d) => (d.nextId = 3), /^project: nextId is 3, but there is an id \d+; /],
+  ["classes of one name", (d) => (d.classes[1].name = d.classes[0].name), /^project: the class name "..\/cat" is empty or there twice; /],
+  ["a hash that is none", (d) => (d.pictures[0].hash = "../x"), /^project: the hash of "..\/..\/up.jpg" is not a SHA-256/],
+  ["a row that is not there", (d) => (d.pictures[0].row = 99), /^project: "..\/..\/up.jpg" has row 99, and there are 4 rows of latents; /],
+  ["a file that is not there", (d) => (d.pictures[0].file = "../../etc/passwd"), /^project: ..\/..\/etc\/passwd is missing in the .zip; /],
+  ["a file of another picture", (d) => (d.pictures[0].file = d.pictures[1].file), /abs_olute.jpg is not the picture that was saved there; /],
+  ["a run that is not there", (d) => (d.runInUse = 9), /^project: the run in use \(9\) is none of the runs; /],
+  ["no list of pictures", (d) => (d.pictures = {}), /^project: pictures is not a list; /],
+];
+
+test("damaged projects are refused with the reason", async ({ page }) => {
+  await page.evaluate(async (make) => {
+    const { saveProject } = await import("/archive.js");
+    self.kept = await (0, make)();
+    self.zip = await saveProject(kept, engineOf(kept));
+  }, await page.evaluateHandle(`(${awkward})`));
+  for (const [fact, change, says] of damages) {
+    const told = await page.evaluate(async (change) => {
+      const { openProject } = await import("/archive.js");
+      const { ZipReader, BlobReader, ZipWriter, BlobWriter, TextReader, TextWriter } = await import("/npm/zip.js");
+      const packed = new ZipWriter(new BlobWriter(), { level: 0 });
+      for (const entry of await new ZipReader(new BlobReader(zip)).getEntries()) {
+        if (entry.filename !== "project.json") {
+          await packed.add(entry.filename, new BlobReader(await entry.getData(new BlobWriter())));
+          continue;
+        }
+        const description = JSON.parse(await entry.getData(new TextWriter()));
+        change(description);
+        await packed.add(entry.filename, new TextReader(JSON.stringify(description)));
+      }
+      return (await failure(openProject(await packed.close(), engineOf()))).message;
+    }, await page.evaluateHandle(`(${change})`));
+    expect(told, fact).toMatch(says instanceof RegExp ? says : new RegExp(`^${says.replace(/[.()]/g, "\\$&")}$`));
+  }
+  const broken = await page.evaluate(async () => {
+    const { openProject } = await import("/archive.js");
+    const whole = new Uint8Array(await zip.arrayBuffer());
+    const text = new TextDecoder("latin1").decode(whole);
+    const flipped = whole.slice();
+    flipped[text.indexOf("pictures/_CAT (2)/up.jpg") + 60] ^= 1;
+    const messages = [];
+    for (const bytes of [flipped, whole.slice(0, -100), new Uint8Array(10)]) messages.push((await failure(openProject(new Blob([bytes]), engineOf()))).message);
+    return messages;
+  });
+  const noZip = "project: this is not a .zip file, or it was cut off; save or download it again";
+  expect(broken).toEqual(["project: pictures/_CAT (2)/up.jpg in the .zip is damaged; save or download it again", noZip, noZip]);
+});
+
+test("pictures come out of a zip with their folders; system files and what is no picture do not", async ({ page }) => {
+  const told = await page.evaluate(async () => {
+    const { unzipPictures, classOf } = await import("/archive.js");
+    const { ZipWriter, BlobWriter, BlobReader } = await import("/npm/zip.js");
+    const pack = async (names, options = {}) => {
+      const zip = new ZipWriter(new BlobWriter(), options);
+      for (const [n, name] of names.entries()) await zip.add(name, name.endsWith("/") ? undefined : new BlobReader(new Blob([bytes(n, 3000)])));
+      return new File([await zip.close()], "pets.zip");
+    };
+    const zip = await pack([
+      "data/", "data/cat/10.jpg", "data/cat/2.JPG", "data/dog/deep/1.png", "data/cat/.hidden.jpg", "__MACOSX/data/cat/._2.jpg", ".git/a.jpg",
+      "data/notes.txt", "top.webp", "../../up.gif", "/abs/x.avif", "data\\win\\1.bmp", "data/Thumbs.db",
+    ]);
+    const found = await unzipPictures(zip);
+    const damaged = new Uint8Array(await zip.arrayBuffer());
+    damaged[new TextDecoder("latin1").decode(damaged).indexOf("data/cat/10.jpg") + 60] ^= 255;
+    const encrypted = await pack(["a/1.jpg"], { password: "x" });
+    // Says that it unpacks to 3 GB.
+    const large = new Uint8Array(await (await pack(["a/1.jpg"])).arrayBuffer());
+    const text = new TextDecoder("latin1").decode(large);
+    new DataView(large.buffer).setUint32(text.indexOf("PK\u0001\u0002") + 24, 3e9, true);
+    const messages = [];
+    for (const each of [new Blob([damaged]), encrypted, new File([large], "large.zip"), new File(["no zip"], "no.zip"), new Blob([(await zip.arrayBuffer()).slice(0, -40)])]) {
+      messages.push((await failure(unzipPictures(each))).message);
+    }
+    return {
+      found: found.map(({ name, file }) => [name, file.name, file.type, classOf(name)]),
+      bytes: (await plain(found.find(({ name }) => name === "data/cat/2.JPG").file)).bytes === [...bytes(2, 3000)].join(),
+      messages,
+      empty: await unzipPictures(await pack([])),
+    };
+  });
+  expect(told.found).toEqual([
+    ["abs/x.avif", "x.avif", "image/avif", "abs"],
+    ["data/cat/2.JPG", "2.JPG", "image/jpeg", "cat"],
+    ["data/cat/10.jpg", "10.jpg", "image/jpeg", "cat"],
+    ["data/dog/deep/1.png", "1.png", "image/png", "deep"],
+    ["data/win/1.bmp", "1.bmp", "image/bmp", "win"],
+    ["top.webp", "top.webp", "image/webp", null],
+    ["up.gif", "up.gif", "image/gif", null],
+  ]);
+  expect(told.bytes).toBe(true);
+  expect(told.messages).toEqual([
+    "zip: data/cat/10.jpg in the .zip is damaged; save or download it again",
+    "pets.zip: a/1.jpg is encrypted; unpack the .zip with its password and use the folder",
+    "large.zip: its pictures are 3.0 GB, and 2 GB is the most at a time; unpack it and drop its folders one after the other",
+    "no.zip: this is not a .zip file, or it was cut off; save or download it again",
+    "zip: this is not a .zip file, or it was cut off; save or download it again",
+  ]);
+  expect(told.empty).toEqual([]);
+});
