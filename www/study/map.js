@@ -45,6 +45,7 @@ export function createMap(on) {
   canvas.setAttribute("role", "application");
   canvas.setAttribute("aria-label", "Map of all pictures");
   const tip = make("div", "study-tip");
+  tip.hidden = true;
   const spoken = make("p", "unseen");
   spoken.setAttribute("aria-live", "polite");
   const frame = make("div", "study-map", canvas, tip, spoken);
