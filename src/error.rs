@@ -198,6 +198,20 @@ pub enum Error {
         /// Classes with at least one picture.
         got: usize,
     },
+    /// A class that nobody can learn.
+    #[error("train: the class {name:?} has no pictures; add some, or delete the class")]
+    EmptyClass {
+        /// Its name.
+        name: String,
+    },
+    /// A class that cannot be both learnt and asked about.
+    #[error(
+        "evaluate: the class {name:?} has one picture, and folds need two of each; add pictures to it"
+    )]
+    SmallClass {
+        /// Its name.
+        name: String,
+    },
     /// A setting that cannot work.
     #[error("{name}: {got} will not do, expected {want}")]
     Setting {
@@ -239,7 +253,9 @@ impl Error {
             | Error::OtherBase { what, .. } => what,
             Error::Digest { .. } | Error::Source { .. } => "weights",
             Error::Label { .. } => "latents",
-            Error::TooFewClasses { .. } => "train",
+            Error::TooFewClasses { .. } | Error::EmptyClass { .. } | Error::SmallClass { .. } => {
+                "train"
+            }
             Error::Setting { .. } => "setting",
             Error::Device { .. } => "device",
         }

@@ -1,5 +1,6 @@
 //! The command line: a second consumer of the same library, and the only place that knows the file system.
 
+mod evaluate;
 mod extract;
 mod predict;
 mod serve;
@@ -44,6 +45,8 @@ enum Command {
     Extract(extract::Args),
     /// Train a head on latents and write it with its held-out accuracy
     Train(train::Args),
+    /// Tell how good a head is on labelled latents, or cross-validate a way of training
+    Evaluate(evaluate::Args),
     /// Classify pictures with a head
     Predict(predict::Args),
 }
@@ -58,6 +61,7 @@ pub fn run() -> Outcome {
         Command::Summary => weights::summary(),
         Command::Extract(args) => extract::run(args),
         Command::Train(args) => train::run(args),
+        Command::Evaluate(args) => evaluate::run(args),
         Command::Predict(args) => predict::run(args),
     }
 }
