@@ -35,6 +35,8 @@ mod tests {
             classes: vec!["cat".into(), "dog".into()],
             scores: None,
             pictures: 0,
+            temperature: 1.0,
+            unsure_below: 0.5,
             layers: vec![Dense {
                 kernel: vec![0.0; LATENTS * 2],
                 bias: vec![0.0, 1.0],

@@ -15,6 +15,8 @@ pub mod head;
 pub mod image;
 pub mod inception;
 pub mod latents;
+mod npz;
+mod onnx;
 pub mod train;
 #[cfg(target_arch = "wasm32")]
 mod web;

@@ -10,7 +10,7 @@ use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
 
 use crate::{
     error::Error,
-    head::{Dense, Head},
+    head::{Dense, Head, UNSURE_BELOW},
     inception::LATENTS,
     latents::Latents,
 };
@@ -207,6 +207,8 @@ pub fn train(
         classes: latents.classes.clone(),
         scores: None,
         pictures: latents.len(),
+        temperature: 1.0,
+        unsure_below: UNSURE_BELOW,
         layers: trainer.finish(),
     })
 }

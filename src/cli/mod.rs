@@ -1,5 +1,6 @@
 //! The command line: a second consumer of the same library, and the only place that knows the file system.
 
+mod export;
 mod extract;
 mod predict;
 mod serve;
@@ -46,6 +47,8 @@ enum Command {
     Train(train::Args),
     /// Classify pictures with a head
     Predict(predict::Args),
+    /// Write a head or latents in another form: .npz for NumPy, .onnx, .safetensors
+    Export(export::Args),
 }
 
 /// Runs what the arguments ask for.
@@ -59,6 +62,7 @@ pub fn run() -> Outcome {
         Command::Extract(args) => extract::run(args),
         Command::Train(args) => train::run(args),
         Command::Predict(args) => predict::run(args),
+        Command::Export(args) => export::run(args),
     }
 }
 

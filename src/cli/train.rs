@@ -9,7 +9,7 @@ use inception_web::{
     train::{self, Settings},
 };
 
-use super::{Outcome, at, read, write};
+use super::{Outcome, at, extract, write};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -48,7 +48,7 @@ pub struct Args {
 pub fn run(args: Args) -> Outcome {
     let mut all: Option<Latents> = None;
     for path in &args.latents {
-        let latents = at(path, Latents::read(&read(path)?))?;
+        let latents = extract::read_latents(path)?;
         match &mut all {
             None => all = Some(latents),
             Some(all) => at(path, all.append(latents))?,
@@ -57,7 +57,7 @@ pub fn run(args: Args) -> Outcome {
     let all = all.expect("clap requires a latents file");
     let (training, held_out) = match &args.test {
         Some(path) => {
-            let test = at(path, Latents::read(&read(path)?))?;
+            let test = extract::read_latents(path)?;
             at(path, test.stamp.must_be(&all.stamp, "latents"))?;
             (all, test)
         }
