@@ -534,12 +534,12 @@ mod tests {
             classes: classes.map(String::from).into(),
             scores: None,
             pictures: 0,
+            temperature: 1.0,
+            unsure_below: 0.5,
             layers: vec![Dense {
                 kernel,
                 bias: vec![0.0; 3],
             }],
-            temperature: 1.0,
-            unsure_below: 0.5,
         }
     }
 

@@ -1,12 +1,17 @@
-//! The labelled table of latents and its file form, `latents.safetensors`, stamped with the base's fingerprint.
+//! The labelled table of latents and its two file forms, `latents.safetensors` and NumPy's `latents.npz`, stamped with the base's
+//! fingerprint.
 //!
-//! Tensors: `latents` [N, 2048] f32, f16, or u8 with `latents.scale` and `latents.min` `[2048]` (value = u8 x scale + min); `labels` `[N]`
-//! i64. Metadata: `classes` and `names` (JSON lists), `fingerprint`, `base`. Python's `safetensors` reads it.
+//! Tensors or arrays: `latents` [N, 2048] of floats, `labels` `[N]` of integers. safetensors: in the metadata `classes` and `names` (JSON
+//! lists), `fingerprint`, `base`; `latents` also as u8 with `latents.scale` and `latents.min` `[2048]` (value = u8 x scale + min). npz:
+//! `classes` `[K]`, `names` `[N]`, `fingerprint`, `base` as arrays of text. Other people's files need only latents, labels and classes.
+
+use std::collections::HashSet;
 
 use crate::{
     container::{self, Container, Dtype, Stored, json},
     error::Error,
     inception::LATENTS,
+    npz::{self, Npz},
 };
 
 const WHAT: &str = "latents";
@@ -106,21 +111,23 @@ impl Latents {
         self.values.extend_from_slice(latents);
     }
 
-    /// Joins a table of the same base and the same classes in the same order.
+    /// Joins a table of the same base. Classes are the same by name; those that are new come behind.
     ///
     /// # Errors
-    /// Another base, or other classes.
+    /// Another base.
     pub fn append(&mut self, other: Latents) -> Result<(), Error> {
         other.stamp.must_be(&self.stamp, WHAT)?;
-        if other.classes != self.classes {
-            return Err(Error::Setting {
-                name: "classes of the second latents file",
-                got: other.classes.join(", "),
-                want: "the same classes in the same order as in the first",
-            });
-        }
+        let mut place = |class: String| {
+            let known = self.classes.iter().position(|known| *known == class);
+            known.unwrap_or_else(|| {
+                self.classes.push(class);
+                self.classes.len() - 1
+            }) as i64
+        };
+        let places: Vec<_> = other.classes.into_iter().map(&mut place).collect();
+        let moved = |label: i64| places[index(label)];
         self.names.extend(other.names);
-        self.labels.extend(other.labels);
+        self.labels.extend(other.labels.into_iter().map(moved));
         self.values.extend(other.values);
         Ok(())
     }
@@ -131,7 +138,7 @@ impl Latents {
         let (mut most, mut held_out) = (empty(), empty());
         let mut seen = vec![0usize; self.classes.len()];
         for (row, (name, label)) in self.names.iter().zip(&self.labels).enumerate() {
-            let count = &mut seen[usize::try_from(*label).expect("labels were checked when read")];
+            let count = &mut seen[index(*label)];
             *count += 1;
             let part = if count.is_multiple_of(nth) {
                 &mut held_out
@@ -155,50 +162,166 @@ impl Latents {
         container::write(&tensors, metadata.collect())
     }
 
-    /// Reads `latents.safetensors`, whole or not at all.
+    /// The bytes of `latents.npz`, which `np.load` reads without pickle.
+    pub fn write_npz(&self) -> Vec<u8> {
+        let mut npz = npz::Writer::new();
+        npz.floats("latents", &[self.len(), LATENTS], &self.values);
+        npz.integers("labels", &[self.len()], &self.labels);
+        npz.texts("classes", &self.classes);
+        npz.texts("names", &self.names);
+        for (key, value) in self.stamp.metadata() {
+            npz.text(&key, &value);
+        }
+        npz.finish()
+    }
+
+    /// Reads `latents.safetensors` or `latents.npz`, whole or not at all: the table, and a sentence that is worth telling, if any.
+    ///
+    /// `base` is what the latents must be of, and what those are taken to be of that do not say it. Without it any base will do.
     ///
     /// # Errors
-    /// A truncated or foreign file, wrong shapes, numbers that are not finite, labels outside the classes.
-    pub fn read(bytes: &[u8]) -> Result<Latents, Error> {
-        let container = Container::open(WHAT, COMMAND, bytes)?;
-        let stamp = Stamp::read(&container)?;
-        let classes: Vec<String> = container.json("classes", "a list of names")?;
-        let names: Vec<String> = container.json("names", "a list of names")?;
-        let rows = container
-            .any("labels")?
-            .shape()
-            .first()
-            .copied()
-            .unwrap_or(0);
-        let labels = container.integers("labels", &[rows])?;
-        let values = container.affine_floats("latents", &[rows, LATENTS], 1)?;
-        if names.len() != rows {
-            let got = format!("{} names", names.len());
+    /// A truncated or foreign file, another base or none, wrong shapes, numbers that are not finite, labels outside the classes.
+    pub fn read(bytes: &[u8], base: Option<&Stamp>) -> Result<(Latents, Option<String>), Error> {
+        let parts = match Npz::is(bytes) {
+            true => Parts::from_npz(bytes),
+            false => Parts::from_safetensors(bytes),
+        }?;
+        let (stamp, notice) = match (parts.fingerprint, base) {
+            (Some(fingerprint), base) => {
+                let stamp = Stamp {
+                    base: parts.base.unwrap_or_else(|| "unnamed".into()),
+                    fingerprint,
+                };
+                base.map_or(Ok(()), |base| stamp.must_be(base, WHAT))?;
+                (stamp, None)
+            }
+            (None, Some(base)) => {
+                let notice = format!(
+                    "the file does not say which base made its latents; they are taken to be of the base here, {:?}",
+                    base.base
+                );
+                (base.clone(), Some(notice))
+            }
+            (None, None) => return Err(Error::UnknownBase),
+        };
+        let rows = parts.labels.len();
+        if rows == 0 {
+            return Err(Error::NoRows);
+        }
+        let numbered = || (1..=rows).map(|row| format!("row {row}")).collect();
+        let latents = Latents {
+            stamp,
+            classes: parts.classes,
+            names: parts.names.unwrap_or_else(numbered),
+            labels: parts.labels,
+            values: parts.values,
+        };
+        latents.check()?;
+        Ok((latents, notice))
+    }
+
+    /// Refuses what does not fit together.
+    fn check(&self) -> Result<(), Error> {
+        let finite = |value: &f32| value.is_finite();
+        if let Some(index) = self.values.iter().position(|value| !finite(value)) {
+            return Err(Error::NotFinite {
+                what: WHAT,
+                name: "latents".into(),
+                index,
+            });
+        }
+        let mut seen = HashSet::new();
+        if let Some(name) = self.classes.iter().find(|class| !seen.insert(*class)) {
+            return Err(Error::DuplicateClass { name: name.clone() });
+        }
+        if self.names.len() != self.len() {
             return Err(Error::Metadata {
                 what: WHAT,
                 key: "names",
-                got,
+                got: format!("{} names", self.names.len()),
                 want: "one name for each row",
             });
         }
-        let stray = labels
-            .iter()
-            .position(|label| usize::try_from(*label).map_or(true, |l| l >= classes.len()));
-        if let Some(row) = stray {
-            return Err(Error::Label {
-                label: labels[row],
+        let known = |label: &i64| usize::try_from(*label).is_ok_and(|l| l < self.classes.len());
+        match self.labels.iter().position(|label| !known(label)) {
+            Some(row) => Err(Error::Label {
+                label: self.labels[row],
                 row,
-                classes: classes.len(),
-            });
+                classes: self.classes.len(),
+            }),
+            None => Ok(()),
         }
-        Ok(Latents {
-            stamp,
-            classes,
-            names,
-            labels,
-            values,
+    }
+}
+
+/// A label as an index.
+fn index(label: i64) -> usize {
+    usize::try_from(label).expect("labels were checked when read")
+}
+
+/// What lies in a file, before it is known to fit together; there are as many labels as rows.
+struct Parts {
+    base: Option<String>,
+    fingerprint: Option<String>,
+    classes: Vec<String>,
+    names: Option<Vec<String>>,
+    labels: Vec<i64>,
+    values: Vec<f32>,
+}
+
+impl Parts {
+    fn from_safetensors(bytes: &[u8]) -> Result<Parts, Error> {
+        let container = Container::open(WHAT, COMMAND, bytes)?;
+        let rows = rows(container.any("latents")?.shape())?;
+        let list = "a list of names";
+        let text = |key| container.text(key).ok().map(String::from);
+        Ok(Parts {
+            labels: container.integers("labels", &[rows])?,
+            classes: match container.text("classes") {
+                Ok(_) => container.json("classes", list)?,
+                Err(_) => return Err(Error::MissingClasses),
+            },
+            names: match container.text("names") {
+                Ok(_) => Some(container.json("names", list)?),
+                Err(_) => None,
+            },
+            base: text("base"),
+            fingerprint: text("fingerprint"),
+            values: container.affine_floats("latents", &[rows, LATENTS], 1)?,
         })
     }
+
+    fn from_npz(bytes: &[u8]) -> Result<Parts, Error> {
+        let mut npz = Npz::open(WHAT, bytes)?;
+        let rows = rows(&npz.shape("latents")?)?;
+        let text = |npz: &mut Npz, name| npz.has(name).then(|| npz.text(name)).transpose();
+        Ok(Parts {
+            labels: npz.integers("labels", &[rows])?,
+            classes: npz.texts("classes", None)?,
+            names: match npz.has("names") {
+                true => Some(npz.texts("names", Some(rows))?),
+                false => None,
+            },
+            base: text(&mut npz, "base")?,
+            fingerprint: text(&mut npz, "fingerprint")?,
+            values: npz.floats("latents", &[rows, LATENTS])?,
+        })
+    }
+}
+
+/// How many rows of latents a shape has.
+fn rows(shape: &[usize]) -> Result<usize, Error> {
+    match *shape {
+        [rows, LATENTS] => Ok(rows),
+        [rows, _] => Err((rows, shape)),
+        _ => Err((1, shape)),
+    }
+    .map_err(|(rows, shape)| Error::Shape {
+        what: WHAT,
+        name: "latents".into(),
+        want: vec![rows, LATENTS],
+        got: shape.into(),
+    })
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@
 pub mod base;
 pub mod components;
 mod container;
+mod dense;
 pub mod error;
 pub mod evaluate;
 pub mod explain;
@@ -18,6 +19,8 @@ pub mod head;
 pub mod image;
 pub mod inception;
 pub mod latents;
+mod npz;
+mod onnx;
 pub mod train;
 #[cfg(target_arch = "wasm32")]
 mod web;

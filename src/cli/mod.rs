@@ -1,6 +1,7 @@
 //! The command line: a second consumer of the same library, and the only place that knows the file system.
 
 mod evaluate;
+mod export;
 mod extract;
 mod predict;
 mod serve;
@@ -49,6 +50,8 @@ enum Command {
     Evaluate(evaluate::Args),
     /// Classify pictures with a head
     Predict(predict::Args),
+    /// Write a head or latents in another form: .npz for NumPy, .onnx, .safetensors
+    Export(export::Args),
 }
 
 /// Runs what the arguments ask for.
@@ -63,6 +66,7 @@ pub fn run() -> Outcome {
         Command::Train(args) => train::run(args),
         Command::Evaluate(args) => evaluate::run(args),
         Command::Predict(args) => predict::run(args),
+        Command::Export(args) => export::run(args),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `train`: latents -> `head.safetensors`, with its accuracy on pictures held out.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use inception_web::{
     evaluate::{Evaluation, evaluate, validate},
@@ -10,7 +10,7 @@ use inception_web::{
 };
 use serde::de::DeserializeOwned;
 
-use super::{Outcome, at, read, write};
+use super::{Outcome, at, extract::read_latents, write};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -118,7 +118,7 @@ pub fn run(args: Args) -> Outcome {
     let validation = validate(&mut trained, &all);
     let (on, evaluation) = match &args.test {
         Some(path) => {
-            let test = table(path)?;
+            let test = read_latents(path)?;
             at(path, test.stamp.must_be(&all.stamp, "latents"))?;
             ("Test", Some(evaluate(&trained.head, &test)))
         }
@@ -156,17 +156,13 @@ pub fn run(args: Args) -> Outcome {
 pub fn tables(paths: &[PathBuf]) -> Outcome<Latents> {
     let mut all: Option<Latents> = None;
     for path in paths {
-        let latents = table(path)?;
+        let latents = read_latents(path)?;
         match &mut all {
             None => all = Some(latents),
             Some(all) => at(path, all.append(latents))?,
         }
     }
     Ok(all.expect("clap requires a latents file"))
-}
-
-fn table(path: &Path) -> Outcome<Latents> {
-    at(path, Latents::read(&read(path)?))
 }
 
 /// `Validation accuracy 48.7 % (95 % interval 45.6 to 51.8 %) on 1000 pictures`.
