@@ -261,9 +261,9 @@ impl Head {
     /// A truncated or foreign file, wrong shapes, numbers that are not finite or out of their range.
     pub fn open(bytes: &[u8]) -> Result<Head, Error> {
         let container = Container::open(WHAT, COMMAND, bytes)?;
+        let count: usize = container.json("layers", "the number of dense layers")?;
         let stamp = Stamp::read(&container)?;
         let classes: Vec<String> = container.json("classes", "a list of names")?;
-        let count: usize = container.json("layers", "the number of dense layers")?;
         let mut layers = Vec::new();
         let mut inputs = LATENTS;
         for k in 1..=count {
@@ -417,6 +417,98 @@ mod tests {
             "head: made with the base \"base one\" (fingerprint 111111111111), but the base here is \"base two\" (fingerprint \
              222222222222); use that base, or make the head again with this one"
         );
+    }
+
+    #[test]
+    fn head_without_temperature_has_none_fitted() {
+        let bytes = head().write();
+        let mut container = HashMap::new();
+        let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).expect("our own file");
+        container.extend(header.metadata().clone().expect("metadata"));
+        let with = |key: &str, value: Option<&str>| {
+            let mut metadata = container.clone();
+            match value {
+                Some(value) => metadata.insert(key.into(), value.into()),
+                None => metadata.remove(key),
+            };
+            let layer = &head().layers[0];
+            let tensors = [
+                (
+                    "dense_1.kernel".to_string(),
+                    Stored::f32(&layer.shape(), &layer.kernel),
+                ),
+                (
+                    "dense_1.bias".to_string(),
+                    Stored::f32(&layer.shape()[1..], &layer.bias),
+                ),
+            ];
+            Head::open(&container::write(&tensors, metadata))
+        };
+        assert_eq!(
+            with("temperature", None).expect("old file").temperature,
+            1.0
+        );
+        let unsure_below = with("unsure_below", None).expect("old file").unsure_below;
+        assert_eq!(unsure_below, UNSURE_BELOW);
+        let cases = [
+            ("temperature", "0", "a number above 0"),
+            ("temperature", "1e999", "a number above 0"),
+            ("temperature", "warm", "a number above 0"),
+            ("unsure_below", "1.01", "a number from 0 to 1"),
+            ("unsure_below", "null", "a number from 0 to 1"),
+        ];
+        for (key, got, want) in cases {
+            let error = with(key, Some(got)).expect_err(got).to_string();
+            assert_eq!(
+                error,
+                format!(
+                    "head: the metadata {key:?} is {got:?}, expected {want}; make the file again"
+                )
+            );
+        }
+    }
+
+    /// Three layers, which no command makes, with kernels of both signs.
+    fn deep() -> Head {
+        let wave = |count: usize, step: f32| (0..count).map(|i| (i as f32 * step).sin()).collect();
+        let layer = |inputs, outputs, step| Dense {
+            kernel: wave(inputs * outputs, step),
+            bias: wave(outputs, step + 1.0),
+        };
+        Head {
+            layers: vec![layer(LATENTS, 7, 0.37), layer(7, 5, 0.91), layer(5, 2, 1.7)],
+            ..head()
+        }
+    }
+
+    #[test]
+    fn relevance_is_the_gradient_of_the_logit() {
+        let latents: Vec<f32> = (0..LATENTS)
+            .map(|i| (i as f32 * 0.77).cos().abs())
+            .collect();
+        for head in [head(), deep()] {
+            for class in 0..2 {
+                let relevance = head.relevance(&latents, class);
+                assert_eq!(relevance.len(), LATENTS);
+                for at in (0..LATENTS).step_by(97) {
+                    let logit = |step: f32| {
+                        let mut moved = latents.clone();
+                        moved[at] += step;
+                        f64::from(head.logits(&moved)[class])
+                    };
+                    // The net is linear around these latents; 1e-2 leaves six digits of f32 logits of about 10.
+                    let slope = (logit(5e-3) - logit(-5e-3)) / 1e-2;
+                    let exact = f64::from(relevance[at]);
+                    assert!((slope - exact).abs() < 2e-3, "{at}: {slope} for {exact}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn relevance_of_a_linear_head_is_the_kernels_column() {
+        let relevance = head().relevance(&[0.0; LATENTS], 1);
+        assert_eq!(relevance[..3], [0.0, 2.0, 0.0]);
     }
 
     #[test]
