@@ -1,85 +1,101 @@
 // @ts-check
-/** The wires: what people do becomes actions, actions change the state, the state is shown. */
+/** The page's rooms, put together: predict, teach, study. Each has its own state; what they share goes through here. */
+import { listenForFiles } from "./arrivals.js";
+import { byId } from "./dom.js";
 import { createEngine } from "./engine.js";
-import { initialState, isBusy, reduce, toCsv, toJson } from "./predict/state.js";
-import { createView } from "./predict/view.js";
+import { createPredict } from "./predict/wires.js";
+import { openStore } from "./store.js";
+import { createStudy } from "./study/wires.js";
+import { createTeach } from "./teach/wires.js";
+import { createToast } from "./toast.js";
+import { sentence } from "./words.js";
 
-/** @typedef {import("./predict/state.js").Action} Action */
+/** @import { Context } from "./context.js" */
+/** @import { Engine } from "./engine.js" */
+/** @import { Store } from "./store.js" */
 
-const STALLED_AFTER = 30_000;
-const TOP_K = 5;
+/** Addresses of pictures that are kept at a time. */
+const ADDRESSES = 1000;
 const query = new URLSearchParams(location.search);
 
-let state = initialState;
-/** @type {import("./engine.js").Engine | null} */
+/** @type {Engine | null} */
 let engine = null;
-/** @type {AbortController | null} */
-let working = null;
+/** @type {Store | null} */
+let store = null;
+/** Addresses by what they show, the one used longest ago first. @type {Map<Blob, string>} */
+const addresses = new Map();
+const toast = createToast(announce);
 
-const view = createView({
-  add: (found) => attempt(async () => add(await found)),
-  sample: (url) => attempt(() => addSample(url)),
-  retry: () => attempt(start, failed),
-  cancel,
-  clear() {
-    working?.abort();
-    dispatch({ type: "cleared" });
+/** @type {Context} */
+const context = {
+  engine: () => engine,
+  store: () => store,
+  project: () => teach.project,
+  embedded: () => teach.embedded,
+  change: (project, words) => teach.change(project, words),
+  attempt,
+  announce,
+  headChanged: () => void predict.headChanged(),
+  pictureUrl(picture) {
+    const image = teach.imageOf(picture);
+    return image && addressOf(image);
   },
-  remove: (id) => dispatch({ type: "removed", id }),
-  layout: (layout) => dispatch({ type: "layout", layout }),
-  save,
+};
+
+const teach = createTeach(context, {
+  toast,
+  row: (id) => predict.row(id),
+  projectChanged: () => study.projectChanged(),
+  study: { ready: (kept) => study.ready(kept), kept: () => study.kept() },
+});
+const study = createStudy(context);
+const predict = createPredict(context, {
+  retry: start,
+  lost: () => void (engine = null),
+  why: ({ name, file, answer }) => answer && attempt(() => study.why(name, file, answer.latents, answer.predictions[0].label)),
+  teach: ({ id, name }) => teach.chooseClass(id, name),
   customised: ["device", "weights", "head"].some((name) => query.has(name)),
 });
 
-attempt(start, failed);
+listenForFiles({
+  came: (found, target) => teach.came(found, target, (pictures) => predict.add(pictures)),
+  hint: teach.hint,
+});
+addEventListener("beforeunload", (event) => {
+  if (teach.busy || study.busy) event.preventDefault();
+});
 
-/** @param {Action} action */
-function dispatch(action) {
-  state = reduce(state, action);
-  view.render(state);
-}
+const opened = open();
+start();
 
-/**
- * The one place that catches: the sentence is shown, the cause goes to the console.
- * @param {() => Promise<unknown>} verb @param {(error: Error) => Action} [then]
- */
-async function attempt(verb, then = (error) => ({ type: "said", message: error.message })) {
+async function open() {
+  /** @type {Error | null} */
+  let refused = null;
   try {
-    await verb();
+    store = await openStore();
   } catch (cause) {
     console.error(cause);
-    dispatch(then(cause instanceof Error ? cause : new Error(String(cause))));
+    refused = cause instanceof Error ? cause : new Error(String(cause));
   }
-}
-
-/** @param {Error & { kind?: string }} error @returns {Action} */
-function failed(error) {
-  return { type: "failed", message: error.message, kind: error.kind ?? "" };
+  await attempt(() => teach.open(refused));
 }
 
 async function start() {
-  /** @type {number | undefined} */
-  let clock;
-  /** @param {import("./engine.js").LoadProgress | null} progress */
-  const tell = (progress) => {
-    clearTimeout(clock);
-    clock = setTimeout(() => dispatch({ type: "stalled" }), STALLED_AFTER);
-    dispatch({ type: "loading", progress });
-  };
-  tell(null);
-  try {
+  const loaded = await predict.load(async (onProgress) => {
     engine = await createEngine({
       device: wishedDevice(),
       weights: query.get("weights") ?? undefined,
       head: query.get("head") ?? undefined,
-      onProgress: tell,
+      onProgress,
     });
-  } finally {
-    clearTimeout(clock);
+    return engine;
+  });
+  if (!loaded) {
+    teach.unready();
+    return;
   }
-  const { device, deviceName, notice, fingerprint, classes, base, head } = engine;
-  dispatch({ type: "ready", about: { device, deviceName, notice, fingerprint, classes, base, head } });
-  await work();
+  await opened;
+  await attempt(teach.ready);
 }
 
 /** @returns {"auto" | "webgpu" | "cpu"} */
@@ -88,66 +104,32 @@ function wishedDevice() {
   return wish === "webgpu" || wish === "cpu" ? wish : "auto";
 }
 
-/** @param {{ name: string, file: Blob }[]} pictures */
-async function add(pictures) {
-  if (!pictures.length) throw new Error("There is no picture in that. Try JPEG, PNG, WebP or GIF files.");
-  dispatch({ type: "added", pictures, at: performance.now() });
-  await work();
-}
-
-/** @param {string} url */
-async function addSample(url) {
-  const name = url.slice(url.lastIndexOf("/") + 1);
-  const response = await fetch(url);
-  if (!response.ok) throw new Error(`The sample ${name} could not be loaded (HTTP ${response.status}).`);
-  await add([{ name, file: await response.blob() }]);
-}
-
-/** Answers what waits, and what comes to wait meanwhile; one run at a time. */
-async function work() {
-  if (working || !engine || !isBusy(state)) return;
-  const run = new AbortController();
-  working = run;
-  await attempt(() => answerAll(run.signal), broken);
-  working = null;
-  if (!run.signal.aborted) dispatch({ type: "cancelled", at: performance.now() }); // what a failed run left over
-  await work(); // what came after Cancel
-}
-
-/** @param {AbortSignal} signal */
-async function answerAll(signal) {
-  while (engine && isBusy(state)) {
-    const round = state.waiting;
-    dispatch({ type: "started", at: performance.now() });
-    await engine.classify(round.map(({ file }) => file), {
-      topK: TOP_K,
-      thumbnails: true,
-      signal,
-      onPicture: (index, outcome) => dispatch({ type: "outcome", id: round[index].id, outcome, at: performance.now() }),
-    });
+/** The sentence is shown, the cause goes to the console; what somebody cancelled is no error. @param {() => Promise<unknown>} verb */
+async function attempt(verb) {
+  try {
+    await verb();
+  } catch (cause) {
+    const error = cause instanceof Error ? cause : new Error(String(cause));
+    if (error.name === "AbortError" || /** @type {{ kind?: string }} */ (error).kind === "cancelled") return;
+    console.error(cause);
+    toast.alarm(sentence(error.message));
   }
 }
 
-/** @param {Error & { kind?: string }} error @returns {Action} */
-function broken(error) {
-  if (error.kind === "crash" || error.kind === "disposed") {
-    engine = null;
-    return failed(error);
+/** @param {string} words */
+function announce(words) {
+  byId("announcer", HTMLElement).textContent = words;
+}
+
+/** @param {Blob} image @returns {string} */
+function addressOf(image) {
+  const url = addresses.get(image) ?? URL.createObjectURL(image);
+  addresses.delete(image);
+  addresses.set(image, url);
+  for (const [old, address] of addresses) {
+    if (addresses.size <= ADDRESSES) break;
+    URL.revokeObjectURL(address);
+    addresses.delete(old);
   }
-  return { type: "said", message: error.kind === "cancelled" ? null : error.message };
-}
-
-function cancel() {
-  if (!isBusy(state)) return;
-  working?.abort();
-  dispatch({ type: "cancelled", at: performance.now() });
-}
-
-/** @param {"csv" | "json"} form */
-function save(form) {
-  const about = state.engine.phase === "ready" ? state.engine.about : null;
-  const blob = form === "csv"
-    ? new Blob([toCsv(state.rows)], { type: "text/csv" })
-    : new Blob([toJson(state.rows, about)], { type: "application/json" });
-  view.download(`predictions.${form}`, blob);
+  return url;
 }

@@ -54,3 +54,21 @@ export function link(words, href) {
 export function calm() {
   return matchMedia("(prefers-reduced-motion: reduce)").matches;
 }
+
+/** @param {string} words @param {string} name what it is called where the words alone do not tell @param {(input: HTMLInputElement) => unknown} chosen @returns {{ label: HTMLElement, input: HTMLInputElement }} */
+export function picker(words, name, chosen) {
+  const input = document.createElement("input");
+  input.type = "file";
+  if (name !== words) input.setAttribute("aria-label", name);
+  input.addEventListener("change", () => {
+    chosen(input);
+    input.value = "";
+  });
+  return { label: make("label", "button small picker", words, input), input };
+}
+
+/** Whether keys pressed here are words being typed. @param {EventTarget | null} target @returns {boolean} */
+export function takesText(target) {
+  if (target instanceof HTMLInputElement) return !["button", "checkbox", "file", "radio", "range"].includes(target.type);
+  return target instanceof HTMLTextAreaElement || target instanceof HTMLSelectElement;
+}

@@ -43,3 +43,10 @@ export function duration(seconds) {
   const whole = Math.round(seconds);
   return whole < 100 ? `${whole} s` : `${Math.floor(whole / 60)} min ${whole % 60} s`;
 }
+
+/** How far, how fast, how long still. @param {{ done: number, total: number }} of @param {number} seconds @returns {string} */
+export function pace({ done, total }, seconds) {
+  if (!done || !seconds) return `${count(done)} of ${pictures(total)}`;
+  const speed = done / seconds;
+  return `${count(done)} of ${pictures(total)} · ${speed < 10 ? speed.toFixed(1) : Math.round(speed)} a second · ${duration((total - done) / speed)} left`;
+}

@@ -4,14 +4,14 @@
  * No DOM, no engine and no clock: times come in with the actions, in milliseconds.
  */
 
-import { count, duration, hundredths, inWords, megabytes, percent, pictures } from "../words.js";
+import { count, duration, hundredths, inWords, megabytes, pace, percent, pictures } from "../words.js";
 
 /** @typedef {import("../engine.js").Prediction} Prediction */
 /** @typedef {import("../engine.js").Answer} Answer */
 /** @typedef {import("../engine.js").LoadProgress} LoadProgress */
-/** @typedef {Pick<import("../engine.js").Engine, "device" | "deviceName" | "notice" | "fingerprint" | "classes" | "base" | "head">} About */
+/** @typedef {Pick<import("../engine.js").Engine, "device" | "deviceName" | "notice" | "fingerprint" | "classes" | "base" | "head" | "unsureBelow">} About */
 /** @typedef {{ id: number, name: string, file: Blob }} Waiting */
-/** @typedef {{ id: number, name: string, answer: Answer | null, error: string | null }} Row  Exactly one of answer and error is set. */
+/** @typedef {{ id: number, name: string, file: Blob, answer: Answer | null, error: string | null }} Row  Exactly one of answer and error is set. */
 /** @typedef {{ done: number, total: number, broken: number, startedAt: number | null, now: number, end: "finished" | "cancelled" | null }} Batch */
 /**
  * @typedef {{
@@ -34,6 +34,7 @@ import { count, duration, hundredths, inWords, megabytes, percent, pictures } fr
  *   | { type: "added", pictures: readonly { name: string, file: Blob }[], at: number }
  *   | { type: "started", at: number }
  *   | { type: "outcome", id: number, outcome: Answer | Error, at: number }
+ *   | { type: "reanswered", predictions: ReadonlyMap<number, Prediction[]> }
  *   | { type: "cancelled", at: number }
  *   | { type: "removed", id: number }
  *   | { type: "cleared" }
@@ -41,9 +42,6 @@ import { count, duration, hundredths, inWords, megabytes, percent, pictures } fr
  *   | { type: "said", message: string | null }
  * } Action
  */
-
-/** Below this the best class is a guess, and its card says so. */
-export const UNSURE_BELOW = 0.5;
 
 /** @type {State} */
 export const initialState = {
@@ -78,6 +76,8 @@ export function reduce(state, action) {
         : state;
     case "outcome":
       return answered(state, action);
+    case "reanswered":
+      return { ...state, rows: state.rows.map((row) => reanswered(row, action.predictions.get(row.id))) };
     case "cancelled":
       return isBusy(state) && state.batch
         ? { ...state, waiting: [], batch: { ...state.batch, now: action.at, end: "cancelled" } }
@@ -115,8 +115,8 @@ function answered(state, { id, outcome, at }) {
   const waiting = state.waiting.filter((candidate) => candidate !== picture);
   const broken = outcome instanceof Error;
   const row = broken
-    ? { id, name: picture.name, answer: null, error: outcome.message }
-    : { id, name: picture.name, answer: outcome, error: null };
+    ? { ...picture, answer: null, error: outcome.message }
+    : { ...picture, answer: outcome, error: null };
   return {
     ...state,
     waiting,
@@ -129,6 +129,11 @@ function answered(state, { id, outcome, at }) {
       end: waiting.length ? null : "finished",
     },
   };
+}
+
+/** @param {Row} row @param {Prediction[] | undefined} predictions @returns {Row} */
+function reanswered(row, predictions) {
+  return row.answer && predictions ? { ...row, answer: { ...row.answer, predictions } } : row;
 }
 
 /** @param {State} state @returns {boolean} whether pictures are waiting for an answer */
@@ -175,9 +180,12 @@ export function batchText({ batch, engine, waiting }) {
   if (end === "cancelled") return `Stopped: ${count(done)} of ${pictures(total)} answered${unread}`;
   if (end === "finished") return `${pictures(total)} in ${duration(seconds)}${unread}`;
   if (engine.phase !== "ready") return `${pictures(waiting.length)} waiting for the network`;
-  if (!done || !seconds) return `${count(done)} of ${pictures(total)}`;
-  const speed = done / seconds;
-  return `${count(done)} of ${pictures(total)} · ${speed < 10 ? speed.toFixed(1) : Math.round(speed)} a second · ${duration((total - done) / speed)} left${unread}`;
+  return `${pace(batch, seconds)}${done && seconds ? unread : ""}`;
+}
+
+/** Whether the best class is but a guess. @param {Prediction} best @param {State["engine"]} engine @returns {boolean} */
+export function isUnsure(best, engine) {
+  return engine.phase === "ready" && best.probability < engine.about.unsureBelow;
 }
 
 /** @param {State} state @returns {string} what a screen reader is told; coarser than the eye gets */
@@ -185,7 +193,10 @@ export function announcement(state) {
   const { engine, batch, message, rows } = state;
   if (message) return ""; // it is an alert, which speaks for itself
   const best = rows.at(-1)?.answer?.predictions[0];
-  if (best && batch?.total === 1 && batch.end) return `${rows.at(-1)?.name} looks like ${best.label}, ${hundredths(best.probability)} percent sure`;
+  if (best && batch?.total === 1 && batch.end) {
+    const verb = isUnsure(best, engine) ? "is hard to tell, perhaps" : "looks like";
+    return `${rows.at(-1)?.name} ${verb} ${best.label}, ${hundredths(best.probability)} percent sure`;
+  }
   if (batch?.end) return `${batch.end === "finished" ? "Done" : "Cancelled"}: ${tally(batch)}`;
   if (batch && engine.phase === "ready") return `So far ${tally(batch)}`;
   if (engine.phase === "ready") return `The network is ready on the ${engine.about.device === "webgpu" ? "graphics card" : "processor"}`;

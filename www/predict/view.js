@@ -1,18 +1,20 @@
 // @ts-check
-/** How pictures come in and answers are shown. Names of files and words of errors go in as text, never as markup. */
-import { alert, button, byId, calm, download, link, make } from "../dom.js";
+/** How answers are shown, and what people do with them. Names of files and words of errors go in as text, never as markup. */
+import { CARRIED, named, ofFolder } from "../arrivals.js";
+import { alert, button, byId, calm, link, make } from "../dom.js";
 import { percent, sentence } from "../words.js";
-import { announcement, batchText, caveatText, facts, isBusy, statusText, UNSURE_BELOW } from "./state.js";
+import { announcement, batchText, caveatText, facts, isBusy, isUnsure, statusText } from "./state.js";
 
 /** @typedef {import("./state.js").State} State */
 /** @typedef {import("./state.js").Row} Row */
 /** @typedef {import("./state.js").Answer} Answer */
-/** @typedef {{ name: string, file: File }} Picture */
+/** @typedef {{ item: HTMLElement, row: Row, url: string | null }} Card */
 /**
  * @typedef {{
- *   add(found: Promise<Picture[]>): unknown, sample(url: string): unknown, retry(): unknown, cancel(): unknown,
+ *   add(pictures: { name: string, file: File }[]): unknown, sample(url: string): unknown, retry(): unknown, cancel(): unknown,
  *   clear(): unknown, remove(id: number): unknown, layout(layout: "cards" | "grid"): unknown,
- *   save(form: "csv" | "json"): unknown, customised: boolean,
+ *   why(row: Row): unknown, teach(row: Row): unknown,
+ *   save(form: "csv" | "json"): unknown, announce(words: string): unknown, customised: boolean,
  * }} Handlers
  */
 
@@ -35,9 +37,8 @@ export function createView(on) {
   const batchProgress = byId("batch-progress", HTMLProgressElement);
   const cancel = byId("cancel", HTMLButtonElement);
   const list = byId("results", HTMLUListElement);
-  const announcer = byId("announcer", HTMLElement);
 
-  /** @type {Map<number, { item: HTMLElement, url: string | null }>} */
+  /** @type {Map<number, Card>} */
   const cards = new Map();
   /** @type {State | null} */
   let shown = null;
@@ -45,13 +46,14 @@ export function createView(on) {
   let wanted = null;
   let scrollToNext = false;
   let spokenAt = -SPEAK_EVERY;
+  let spoken = "";
 
   byId("stuck", HTMLElement).remove();
-  listenForPictures(on.add);
+  listenForPickers(on.add);
   listenForKeys(list, on);
   listenForButtons(on);
 
-  return { render, download };
+  return { render };
 
   /** @param {State} state */
   function render(state) {
@@ -68,7 +70,7 @@ export function createView(on) {
     if (state.engine.phase !== before?.engine.phase || state.message !== before?.message) paintTrouble(state);
     if (state.batch !== before?.batch || state.rows !== before?.rows || state.engine !== before?.engine) paintBatch(state, before);
     if (state.layout !== before?.layout) list.className = state.layout;
-    paintCards(state);
+    paintCards(state, before);
     speak(state, before);
   }
 
@@ -131,14 +133,18 @@ export function createView(on) {
     for (const id of ["save-csv", "save-json"]) byId(id, HTMLButtonElement).disabled = !rows.length;
   }
 
-  /** @param {State} state */
-  function paintCards({ rows }) {
-    const kept = new Set(rows.map(({ id }) => id));
-    for (const id of cards.keys()) if (!kept.has(id)) removeCard(id);
+  /** @param {State} state @param {State | null} before */
+  function paintCards({ rows, engine }, before) {
+    const kept = new Map(rows.map((row) => [row.id, row]));
+    for (const [id, card] of cards) {
+      const row = kept.get(id);
+      if (!row) removeCard(id, card);
+      else if (row !== card.row || engine !== before?.engine) fill(card, row, engine);
+    }
     const fresh = rows.filter(({ id }) => !cards.has(id));
-    const items = fresh.slice(0, CARDS_A_FRAME).map(addCard);
+    const items = fresh.slice(0, CARDS_A_FRAME).map((row) => addCard(row, engine));
     list.append(...items);
-    if (!list.querySelector('[tabindex="0"]')) list.firstElementChild?.setAttribute("tabindex", "0");
+    if (!current(list) && list.firstElementChild) reach(list.firstElementChild, true);
     if (scrollToNext && items.length) {
       scrollToNext = false;
       items[0].scrollIntoView({ block: "nearest", behavior: calm() ? "auto" : "smooth" });
@@ -146,17 +152,28 @@ export function createView(on) {
     if (fresh.length > items.length && shown) render(shown);
   }
 
-  /** @param {Row} row @returns {HTMLElement} */
-  function addCard(row) {
+  /** @param {Row} row @param {State["engine"]} engine @returns {HTMLElement} */
+  function addCard(row, engine) {
     const url = row.answer?.thumbnail ? URL.createObjectURL(row.answer.thumbnail) : null;
-    const item = card(row, url, on.remove);
-    cards.set(row.id, { item, url });
-    return item;
+    const card = { item: make("li", row.answer ? "card" : "card broken"), row, url };
+    card.item.tabIndex = -1;
+    card.item.dataset.id = String(row.id);
+    cards.set(row.id, card);
+    fill(card, row, engine);
+    return card.item;
   }
 
-  /** @param {number} id */
-  function removeCard(id) {
-    const { item, url } = /** @type {{ item: HTMLElement, url: string | null }} */ (cards.get(id));
+  /** @param {Card} card @param {Row} row @param {State["engine"]} engine */
+  function fill(card, row, engine) {
+    card.row = row;
+    const hadFocus = card.item.contains(document.activeElement);
+    card.item.replaceChildren(...cardParts(card, engine, on));
+    reach(card.item, card.item.tabIndex === 0);
+    if (hadFocus && !card.item.contains(document.activeElement)) card.item.focus({ preventScroll: true });
+  }
+
+  /** @param {number} id @param {Card} card */
+  function removeCard(id, { item, url }) {
     if (url) URL.revokeObjectURL(url);
     item.remove();
     cards.delete(id);
@@ -166,37 +183,45 @@ export function createView(on) {
   function speak(state, before) {
     const turning = state.engine.phase !== before?.engine.phase || state.batch?.end !== before?.batch?.end;
     const words = announcement(state);
-    if (words === announcer.textContent || (!turning && performance.now() - spokenAt < SPEAK_EVERY)) return;
+    if (words === spoken || (!turning && performance.now() - spokenAt < SPEAK_EVERY)) return;
     spokenAt = performance.now();
-    announcer.textContent = words;
+    spoken = words;
+    on.announce(words);
   }
 }
 
 // ---- cards ----
 
-/** @param {Row} row @param {string | null} url @param {Handlers["remove"]} remove @returns {HTMLElement} */
-function card({ id, name, answer, error }, url, remove) {
-  const item = make("li", answer ? "card" : "card broken");
-  item.tabIndex = -1;
-  item.dataset.id = String(id);
+/** @param {Card} card @param {State["engine"]} engine @param {Handlers} on @returns {(HTMLElement | string)[]} */
+function cardParts({ item, row, url }, engine, on) {
+  const { id, name, answer, error } = row;
   const title = make("h3", "name", name);
   title.title = name;
   const close = button("", () => {
     passFocusOn(item);
-    remove(id);
+    on.remove(id);
   });
   close.className = "remove";
   close.tabIndex = -1; // the Delete key does it for the keyboard
   close.setAttribute("aria-label", `Remove ${name}`);
-  const words = answer ? answerWords(answer) : [alert(error ?? "")];
-  item.append(frame(answer, url), " ", title, " ", ...words, " ", close);
-  return item;
+  const words = answer ? [...answerWords(answer, engine), " ", cardWays(row, on)] : [alert(error ?? "")];
+  return [frame(row, url), " ", title, " ", ...words, " ", close];
 }
 
-/** @param {Answer | null} answer @param {string | null} url @returns {HTMLElement} */
-function frame(answer, url) {
+/** @param {Row} row @param {Handlers} on @returns {HTMLElement} */
+function cardWays(row, on) {
+  const why = button("Why?", () => on.why(row));
+  const teach = button("Teach", () => on.teach(row));
+  teach.title = "Add this picture to a class of your own";
+  return make("p", "card-ways", why, " ", teach);
+}
+
+/** @param {Row} row @param {string | null} url @returns {HTMLElement} */
+function frame({ id, answer }, url) {
   const box = make("div", "frame");
   if (!answer || !url) return box;
+  box.draggable = true;
+  box.addEventListener("dragstart", (event) => event.dataTransfer?.setData(CARRIED.answer, String(id)));
   const picture = document.createElement("img");
   picture.alt = "";
   picture.decoding = "async";
@@ -207,11 +232,12 @@ function frame(answer, url) {
   return box;
 }
 
-/** @param {Answer} answer @returns {(HTMLElement | string)[]} */
-function answerWords({ predictions, milliseconds, width, height }) {
+/** @param {Answer} answer @param {State["engine"]} engine @returns {(HTMLElement | string)[]} */
+function answerWords({ predictions, milliseconds, width, height }, engine) {
   const [best, ...others] = predictions;
-  const unsure = best.probability < UNSURE_BELOW ? [make("span", "unsure", "unsure"), " · "] : [];
-  const headline = make("p", "best", make("span", "label", best.label), " ", make("span", "share", percent(best.probability)));
+  const unsure = isUnsure(best, engine) ? [make("span", "unsure", "Unsure"), " · perhaps "] : [];
+  const headline = make("p", "best", make("span", "", ...unsure, make("span", "label", best.label)), " ", make("span", "share", percent(best.probability)));
+  if (unsure.length) headline.classList.add("guess");
   const bars = make("dl", "bars", ...others.slice(0, BARS - 1).flatMap(({ label, probability }) => {
     const bar = make("span", "fill");
     bar.style.inlineSize = `${probability * 100}%`;
@@ -219,7 +245,7 @@ function answerWords({ predictions, milliseconds, width, height }) {
   }));
   const fill = make("span", "fill");
   fill.style.inlineSize = `${best.probability * 100}%`;
-  const meta = make("p", "meta", ...unsure, `${Math.round(milliseconds)} ms · ${width} × ${height}`);
+  const meta = make("p", "meta", `${Math.round(milliseconds)} ms · ${width} × ${height}`);
   return [headline, make("span", "track main", fill), " ", bars, " ", meta];
 }
 
@@ -244,54 +270,20 @@ function listenForButtons(on) {
 }
 
 /** @param {Handlers["add"]} add */
-function listenForPictures(add) {
-  const overlay = byId("overlay", HTMLElement);
-  const drop = byId("drop", HTMLElement);
+function listenForPickers(add) {
   const files = byId("files", HTMLInputElement);
   const folder = byId("folder", HTMLInputElement);
-  let depth = 0;
-
-  /** @param {DragEvent} event */
-  const carriesFiles = (event) => event.dataTransfer?.types.includes("Files") ?? false;
-  /** @param {number} to */
-  const setDepth = (to) => {
-    depth = Math.max(0, to);
-    overlay.hidden = depth === 0;
-  };
-
-  addEventListener("dragenter", (event) => {
-    if (!carriesFiles(event)) return;
-    event.preventDefault();
-    setDepth(depth + 1);
-  });
-  addEventListener("dragleave", (event) => {
-    if (carriesFiles(event)) setDepth(depth - 1);
-  });
-  addEventListener("dragover", (event) => {
-    if (!carriesFiles(event) || !event.dataTransfer) return;
-    event.preventDefault();
-    event.dataTransfer.dropEffect = "copy";
-  });
-  addEventListener("drop", (event) => {
-    if (!event.dataTransfer || !carriesFiles(event)) return;
-    event.preventDefault();
-    setDepth(0);
-    add(dropped(event.dataTransfer));
-  });
-  addEventListener("paste", (event) => {
-    if (event.clipboardData) add(Promise.resolve(named(event.clipboardData.files)));
-  });
   files.addEventListener("change", () => {
     const chosen = named(files.files);
     files.value = "";
-    if (chosen.length) add(Promise.resolve(chosen));
+    if (chosen.length) add(chosen);
   });
   folder.addEventListener("change", () => {
-    const chosen = [...(folder.files ?? [])].map((file) => ({ name: file.webkitRelativePath || file.name, file })).filter(looksLikePicture);
+    const chosen = ofFolder(folder.files);
     folder.value = "";
-    add(Promise.resolve(chosen));
+    add(chosen);
   });
-  drop.addEventListener("click", ({ target }) => {
+  byId("drop", HTMLElement).addEventListener("click", ({ target }) => {
     if (target instanceof Element && !target.closest("input, label")) files.click();
   });
 }
@@ -299,13 +291,14 @@ function listenForPictures(add) {
 /** @param {HTMLElement} list @param {Handlers} on */
 function listenForKeys(list, on) {
   addEventListener("keydown", (event) => {
-    if (event.key === "Escape") on.cancel();
+    if (event.key === "Escape" && !event.defaultPrevented && !document.querySelector("dialog[open]")) on.cancel();
   });
   list.addEventListener("focusin", ({ target }) => {
     const item = target instanceof Element ? target.closest("li") : null;
     if (!item) return;
-    list.querySelector('[tabindex="0"]')?.setAttribute("tabindex", "-1");
-    item.tabIndex = 0;
+    const left = current(list);
+    if (left) reach(left, false);
+    reach(item, true);
   });
   list.addEventListener("keydown", (event) => {
     const item = event.target;
@@ -323,6 +316,16 @@ function listenForKeys(list, on) {
     event.preventDefault();
     items[to]?.focus();
   });
+}
+
+/** The card that Tab reaches. @param {HTMLElement} list @returns {Element | null} */
+function current(list) {
+  return list.querySelector(':scope > [tabindex="0"]');
+}
+
+/** Whether Tab reaches a card and its ways: of all the cards it is one, the arrows do the rest. @param {Element} item @param {boolean} on */
+function reach(item, on) {
+  for (const part of [item, ...item.querySelectorAll(".card-ways button")]) part.setAttribute("tabindex", on ? "0" : "-1");
 }
 
 /** Before a card goes: its neighbour, or the file input after the last one, takes the focus. @param {HTMLElement} item */
@@ -345,47 +348,4 @@ function goal(key, at, items) {
     case "End": return items.length - 1;
     default: return null;
   }
-}
-
-// ---- dropped things ----
-
-/**
- * The files of a drop, folders walked. Files dropped by hand are all taken, so that a wrong one gets its reason.
- * @param {DataTransfer} transfer @returns {Promise<Picture[]>}
- */
-async function dropped(transfer) {
-  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()); // before the first await: a drop forgets its items
-  const files = named(transfer.files);
-  if (!entries.some((entry) => entry?.isDirectory)) return files;
-  const found = await Promise.all(entries.filter((entry) => entry !== null).map((entry) => walk(entry)));
-  return found.flat();
-}
-
-/** @param {FileSystemEntry} entry @returns {Promise<Picture[]>} */
-async function walk(entry) {
-  if (entry.isFile) {
-    const file = await new Promise((done, fail) => /** @type {FileSystemFileEntry} */ (entry).file(done, fail));
-    const name = entry.fullPath.replace(/^\//, "");
-    const picture = { name, file };
-    return name.includes("/") && !looksLikePicture(picture) ? [] : [picture];
-  }
-  const reader = /** @type {FileSystemDirectoryEntry} */ (entry).createReader();
-  const found = [];
-  for (;;) {
-    /** @type {FileSystemEntry[]} */
-    const some = await new Promise((done, fail) => reader.readEntries(done, fail));
-    if (!some.length) return found; // a reader hands out a folder in parts
-    for (const child of some) found.push(...(await walk(child)));
-  }
-}
-
-/** @param {Picture} picture @returns {boolean} */
-function looksLikePicture({ name, file }) {
-  const hidden = /(^|\/)\./.test(name);
-  return !hidden && (file.type.startsWith("image/") || /\.(jpe?g|png|webp|gif|bmp|avif|hei[cf]|tiff?)$/i.test(name));
-}
-
-/** @param {FileList | null} files @returns {Picture[]} */
-function named(files) {
-  return [...(files ?? [])].map((file) => ({ name: file.name, file }));
 }

@@ -83,7 +83,7 @@ export function createCurves(title, inWords) {
         stroke: () => colour(strokes[index]),
         width: 2,
         dash: line.dashed ? [6, 4] : [],
-        points: { show: line.values.length === 1 },
+        points: { show: (/** @type {uPlot} */ plot) => plot.data[0].length === 1 },
         spanGaps: true,
       }))],
       hooks: { draw: [annotate], setCursor: [read] },

@@ -4,7 +4,7 @@ import { button, make } from "../dom.js";
 import { percent, pictures } from "../words.js";
 import { createMatrix } from "./matrix.js";
 import { bar, classSelect, details, fileName, paged, part, table, thumbnail } from "./pieces.js";
-import { answersOf, calibrationText, cellText, confusionsText, doubtful, headlineText, rounded, shownEvaluation, staleText, unsureText } from "./state.js";
+import { answersOf, calibrationText, cellText, confusionsText, crossingText, doubtful, headlineText, rounded, shownEvaluation, staleText, unsureText } from "./state.js";
 
 /** @import { Evaluation } from "../engine.js" */
 /** @import { Picture } from "../project.js" */
@@ -61,7 +61,7 @@ export function createEvaluation(on) {
   const recheck = button("Check again", on.check);
   const staleRow = make("div", "study-row", stale, recheck);
   const matrix = createMatrix(on.cell);
-  const cell = createCell(on);
+  const cell = createCell(on, matrix.focus);
   const classes = make("div", "study-by-class");
   const cells = make("div", "study-cells", matrix.element, cell.element, classes);
   const labels = createDoubtful(on);
@@ -89,8 +89,8 @@ export function createEvaluation(on) {
     crossing.hidden = !state.crossing;
     if (state.crossing) {
       if (!before?.crossing) cancel.focus();
-      crossWords.textContent = `Part ${Math.min(state.crossing.done + 1, state.crossing.folds)} of ${state.crossing.folds}`;
-      crossProgress.max = state.crossing.total;
+      crossWords.textContent = crossingText(state.crossing);
+      crossProgress.max = state.crossing.total || 1;
       crossProgress.value = state.crossing.done;
     } else if (before?.crossing && (document.activeElement === document.body || crossing.contains(document.activeElement))) cross.focus();
     nothing.hidden = evaluation !== null;
@@ -126,20 +126,24 @@ function classTable({ classes, macroF1 }) {
 
 // ---- a cell's pictures ----
 
-/** @param {EvaluationHandlers} on */
-function createCell(on) {
+/** @param {EvaluationHandlers} on @param {() => unknown} back  Where the focus goes once it is closed. */
+function createCell(on, back) {
   const title = make("h3", "");
   const hint = make("p", "study-soft");
   /** @type {State | null} */
   let shown = null;
   const list = paged(CELL_PAGE, (/** @type {{ picture: Picture, probability: number }} */ answer) => item(answer), "Pictures of the cell");
   list.list.className = "study-pictures";
-  const close = button("Close", () => on.cell(null));
+  const shut = () => {
+    on.cell(null);
+    back();
+  };
+  const close = button("Close", shut);
   const element = make("section", "study-block study-cell", make("div", "study-row", title, close), hint, list.element);
   element.id = "study-cell";
   element.setAttribute("aria-label", "Pictures of the cell");
   element.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") on.cell(null);
+    if (event.key === "Escape") shut();
   });
 
   return { element, render };

@@ -13,7 +13,16 @@ const FORMS = [
   { value: "npz", words: "NumPy .npz, for Keras" },
 ];
 
-const LOADER = "";
+const LOADER = `import keras, numpy as np
+
+file = np.load("head.npz")
+depth = sum(name.endswith("_kernel") for name in file.files)
+layers = [keras.layers.Dense(file[f"dense_{k}_bias"].size, "relu" if k < depth else None) for k in range(1, depth + 1)]
+head = keras.Sequential([keras.Input((2048,)), *layers, keras.layers.Rescaling(1 / float(file["temperature"])), keras.layers.Softmax()])
+for k, layer in enumerate(layers, 1):
+    layer.set_weights([file[f"dense_{k}_kernel"], file[f"dense_{k}_bias"]])
+probabilities = head.predict(latents)  # [N, 2048] -> [N, len(file["classes"])]
+`;
 
 /** @param {FilesHandlers} on */
 export function createFiles(on) {

@@ -9,13 +9,20 @@ import { centres } from "./state.js";
 /** @import { State } from "./state.js" */
 /** @typedef {{ map(method: "pca" | "umap"): unknown, cancelMap(): unknown, relabel(pictures: readonly number[], label: number): unknown, pictureUrl(picture: Picture): string | null }} MapHandlers */
 /** @typedef {{ picture: Picture, x: number, y: number }} Point  In the unit square. */
+/** @typedef {{ side: number, pixels: Uint8ClampedArray }} Mark  Square, RGBA. */
 
-/** After Okabe and Ito, told apart by the colour-blind, darkened where white paper asks for it; with the shapes, 42 classes differ. */
-const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b88700", "#56b4e9", "#7d5fb2"];
+/** After Okabe and Ito, told apart by the colour-blind, darker or lighter as the paper asks; with the shapes, 42 classes differ. */
+const COLOURS = {
+  light: ["#0072b2", "#d55e00", "#009e73", "#c2649a", "#b88700", "#45a5dd", "#7d5fb2"],
+  dark: ["#4aa0e0", "#ff8a3d", "#2fc298", "#e79cc5", "#dcb53c", "#9ad6f7", "#b49ee6"],
+};
+const DARK = matchMedia("(prefers-color-scheme: dark)");
 const SHAPES = 6;
 const SIZE = 4;
 const NEAR = 12;
 const MARGIN = 16;
+/** How much is left of the colour of what is not selected. */
+const FADED = 0.25;
 
 /** @param {MapHandlers} on */
 export function createMap(on) {
@@ -62,15 +69,22 @@ export function createMap(on) {
   /** @type {Point | null} */
   let pointed = null;
   let view = { scale: 1, x: 0, y: 0 };
+  /** Of the frame, in CSS pixels. */
+  let extent = { width: 0, height: 0 };
+  /** Middle and size of what the points cover; distances are never stretched. */
+  let spread = { x: 0, y: 0, width: 1, height: 1 };
   let lassoing = false;
   /** @type {number[][] | null} */
   let loop = null;
-  /** What is drawn once and kept while only the pointer moves. */
-  const layer = document.createElement("canvas");
+  /** All points, drawn once and kept while only the pointer moves. @type {ImageData | null} */
+  let layer = null;
   let wanted = false;
 
   new ResizeObserver(() => draw()).observe(frame);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => draw());
+  DARK.addEventListener("change", () => {
+    if (shown?.atlas) paintLegend(shown);
+    draw();
+  });
   listen();
 
   return { element, render };
@@ -112,7 +126,10 @@ export function createMap(on) {
       return picture ? [{ picture, x: atlas.points[2 * index], y: atlas.points[2 * index + 1] }] : [];
     });
     selected = new Set([...selected].filter((id) => byId.has(id)));
-    if (fresh) view = { scale: 1, x: 0, y: 0 };
+    if (fresh) {
+      view = { scale: 1, x: 0, y: 0 };
+      spread = spreadOf(atlas.points);
+    }
     point(null);
   }
 
@@ -128,44 +145,39 @@ export function createMap(on) {
     });
   }
 
+  /** Marks are laid down pixel by pixel: thousands of drawImage calls take several times as long where no GPU helps. */
   function drawLayer() {
-    const width = frame.clientWidth;
-    const height = frame.clientHeight;
-    if (!width || !height || !shown) return;
     const ratio = devicePixelRatio;
-    for (const one of [layer, canvas]) {
-      one.width = width * ratio;
-      one.height = height * ratio;
-    }
-    const context = /** @type {CanvasRenderingContext2D} */ (layer.getContext("2d"));
-    const sprites = new Map(shown.project.classes.map(({ id }, index) => [id, sprite(index, ratio)]));
+    extent = { width: frame.clientWidth, height: frame.clientHeight };
+    const width = Math.round(extent.width * ratio);
+    const height = Math.round(extent.height * ratio);
+    if (!width || !height || !shown) return;
+    if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+    if (layer?.width !== width || layer.height !== height) layer = new ImageData(width, height);
+    const [red, green, blue] = (getComputedStyle(frame).backgroundColor.match(/\d+/g) ?? []).map(Number);
+    new Uint32Array(layer.data.buffer).fill(new Uint32Array(new Uint8Array([red, green, blue, 255]).buffer)[0]);
+    const marks = new Map(shown.project.classes.map(({ id }, index) => [id, markOf(index, ratio)]));
     for (const one of points) {
-      const image = sprites.get(one.picture.label);
-      if (!image || hidden.has(one.picture.label)) continue;
+      const mark = marks.get(one.picture.label);
+      if (!mark || hidden.has(one.picture.label)) continue;
       const [x, y] = position(one);
-      context.drawImage(image, x * ratio - image.width / 2, y * ratio - image.height / 2);
+      stamp(layer, mark, x * ratio, y * ratio, selected.size && !selected.has(one.picture.id) ? FADED : 1);
     }
   }
 
   function drawOver() {
-    const context = canvas.getContext("2d");
-    if (!context || !layer.width) return;
-    const ratio = devicePixelRatio;
+    const context = canvas.getContext("2d", { willReadFrequently: true });
+    if (!context || !layer) return;
     context.setTransform(1, 0, 0, 1, 0, 0);
-    context.clearRect(0, 0, canvas.width, canvas.height);
-    context.globalAlpha = selected.size ? 0.35 : 1;
-    context.drawImage(layer, 0, 0);
-    context.globalAlpha = 1;
-    context.scale(ratio, ratio);
-    const ink = getComputedStyle(element).getPropertyValue("--ink");
-    context.strokeStyle = ink;
-    context.lineWidth = 1.5;
-    for (const one of points) if (selected.has(one.picture.id) && !hidden.has(one.picture.label)) ring(context, one, 5);
+    context.putImageData(layer, 0, 0);
+    context.scale(devicePixelRatio, devicePixelRatio);
+    context.strokeStyle = getComputedStyle(element).getPropertyValue("--ink");
     if (pointed) {
       context.lineWidth = 2.5;
       ring(context, pointed, 8);
     }
     if (loop && loop.length > 1) {
+      context.lineWidth = 1.5;
       context.setLineDash([5, 4]);
       context.beginPath();
       loop.forEach(([x, y]) => context.lineTo(x, y));
@@ -185,11 +197,10 @@ export function createMap(on) {
 
   /** @param {Point} one @returns {[number, number]} in CSS pixels */
   function position({ x, y }) {
-    const width = frame.clientWidth;
-    const height = frame.clientHeight;
+    const scale = Math.min((extent.width - 2 * MARGIN) / spread.width, (extent.height - 2 * MARGIN) / spread.height) * view.scale;
     return [
-      MARGIN + x * (width - 2 * MARGIN) * view.scale + view.x,
-      height - MARGIN - y * (height - 2 * MARGIN) * view.scale + view.y,
+      extent.width / 2 + (x - spread.x) * scale + view.x,
+      extent.height / 2 - (y - spread.y) * scale + view.y,
     ];
   }
 
@@ -218,7 +229,7 @@ export function createMap(on) {
   function paintWords(state) {
     if (!state.atlas) return;
     words.replaceChildren(details("Classes that lie close together", table(
-      "Classes on the map", ["Class", "Pictures", "Nearest class", "Distance of their centres, of the map's width"],
+      "Classes on the map", ["Class", "Pictures", "Nearest class", "Distance of their centres, of the map's longer side"],
       centres(state, state.atlas).map(({ name, pictures: many, nearest, distance }) => [name, count(many), nearest ?? "–", nearest ? `${Math.round(distance * 100)} %` : "–"]),
     )));
     canvas.setAttribute("aria-label", `Map of ${pictures(points.length)} in ${state.project.classes.length} classes`);
@@ -246,7 +257,7 @@ export function createMap(on) {
   function selectOnly(ids) {
     selected = new Set(ids);
     paintSelection();
-    drawOver();
+    draw();
     if (selected.size) spoken.textContent = `${pictures(selected.size)} selected`;
   }
 
@@ -314,8 +325,8 @@ export function createMap(on) {
     canvas.addEventListener("keydown", (event) => {
       const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
       if (way) point(towards(way[0], way[1]), true);
-      else if (event.key === "+") zoom(1.25, frame.clientWidth / 2, frame.clientHeight / 2);
-      else if (event.key === "-") zoom(0.8, frame.clientWidth / 2, frame.clientHeight / 2);
+      else if (event.key === "+") zoom(1.25, extent.width / 2, extent.height / 2);
+      else if (event.key === "-") zoom(0.8, extent.width / 2, extent.height / 2);
       else if (event.key === " " && pointed) {
         const { id } = pointed.picture;
         selectOnly(selected.has(id) ? [...selected].filter((one) => one !== id) : [...selected, id]);
@@ -329,9 +340,8 @@ export function createMap(on) {
   function zoom(by, x, y) {
     const scale = Math.min(40, Math.max(0.5, view.scale * by));
     const ratio = scale / view.scale;
-    const left = MARGIN;
-    const bottom = frame.clientHeight - MARGIN;
-    view = { scale, x: x - left - (x - left - view.x) * ratio, y: y - bottom - (y - bottom - view.y) * ratio };
+    const fromMiddle = { x: x - extent.width / 2, y: y - extent.height / 2 };
+    view = { scale, x: fromMiddle.x - (fromMiddle.x - view.x) * ratio, y: fromMiddle.y - (fromMiddle.y - view.y) * ratio };
     point(null);
     draw();
   }
@@ -352,7 +362,7 @@ export function createMap(on) {
 
   /** @param {number} dx @param {number} dy @returns {Point | null} the next point that way */
   function towards(dx, dy) {
-    const [x, y] = pointed ? position(pointed) : [frame.clientWidth / 2, frame.clientHeight / 2];
+    const [x, y] = pointed ? position(pointed) : [extent.width / 2, extent.height / 2];
     /** @type {Point | null} */
     let best = null;
     let least = Infinity;
@@ -371,6 +381,17 @@ export function createMap(on) {
   }
 }
 
+/** @param {Float32Array} points x and y in turn */
+function spreadOf(points) {
+  const axis = (/** @type {number} */ which) => {
+    let [least, most] = [Infinity, -Infinity];
+    for (let at = which; at < points.length; at += 2) [least, most] = [Math.min(least, points[at]), Math.max(most, points[at])];
+    return { middle: (least + most) / 2, size: most - least || 1 };
+  };
+  const [x, y] = [axis(0), axis(1)];
+  return { x: x.middle, y: y.middle, width: x.size, height: y.size };
+}
+
 /** @param {readonly [number, number]} point @param {readonly (readonly number[])[]} loop @returns {boolean} by the even-odd rule */
 function inside([x, y], loop) {
   let within = false;
@@ -381,16 +402,50 @@ function inside([x, y], loop) {
   return within;
 }
 
+/** @type {Map<string, Mark>} */
+const marks = new Map();
+
+/** @param {number} index a class's place @param {number} ratio @returns {Mark} */
+function markOf(index, ratio) {
+  const key = `${index} ${ratio} ${DARK.matches}`;
+  const known = marks.get(key);
+  if (known) return known;
+  const image = sprite(index, ratio);
+  const context = /** @type {CanvasRenderingContext2D} */ (image.getContext("2d"));
+  const mark = { side: image.width, pixels: context.getImageData(0, 0, image.width, image.width).data };
+  marks.set(key, mark);
+  return mark;
+}
+
+/** Blends a mark into the layer around a place. @param {ImageData} layer @param {Mark} mark @param {number} x @param {number} y @param {number} strength */
+function stamp({ data, width, height }, { side, pixels }, x, y, strength) {
+  const left = Math.round(x - side / 2);
+  const top = Math.round(y - side / 2);
+  const [from, to] = [Math.max(0, -left), Math.min(side, width - left)];
+  for (let row = Math.max(0, -top); row < Math.min(side, height - top); row++) {
+    let source = 4 * (row * side + from);
+    let target = 4 * ((top + row) * width + left + from);
+    for (let column = from; column < to; column++, source += 4, target += 4) {
+      const alpha = (pixels[source + 3] / 255) * strength;
+      if (!alpha) continue;
+      data[target] += (pixels[source] - data[target]) * alpha;
+      data[target + 1] += (pixels[source + 1] - data[target + 1]) * alpha;
+      data[target + 2] += (pixels[source + 2] - data[target + 2]) * alpha;
+    }
+  }
+}
+
 /** @param {number} index a class's place @param {number} ratio @returns {HTMLCanvasElement} its mark */
 function sprite(index, ratio) {
-  const side = 2 * (SIZE + 2) * ratio;
+  const colours = DARK.matches ? COLOURS.dark : COLOURS.light;
+  const side = Math.ceil(2 * (SIZE + 2) * ratio);
   const canvas = document.createElement("canvas");
   canvas.width = canvas.height = side;
-  const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+  const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d", { willReadFrequently: true }));
   context.translate(side / 2, side / 2);
   context.scale(ratio, ratio);
   context.globalAlpha = 0.85;
-  context.fillStyle = context.strokeStyle = COLOURS[index % COLOURS.length];
+  context.fillStyle = context.strokeStyle = colours[index % colours.length];
   context.lineWidth = 2;
   context.beginPath();
   /** @param {number[][]} corners */

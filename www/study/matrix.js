@@ -21,7 +21,7 @@ export function createMatrix(open) {
   let order = [];
   let cursor = [0, 0];
 
-  return { element, render };
+  return { element, render, focus: () => cells[cursor[0]]?.[cursor[1]]?.focus() };
 
   /** @param {Evaluation} evaluation @param {readonly [number, number] | null} cell */
   function render(evaluation, cell) {
@@ -30,6 +30,7 @@ export function createMatrix(open) {
     cells.forEach((row, i) => row.forEach((one, j) => {
       const opened = cell !== null && order[i] === cell[0] && order[j] === cell[1];
       if (opened || one.ariaExpanded === "true") one.ariaExpanded = String(opened);
+      if (opened) goTo([i, j]);
     }));
   }
 
@@ -44,7 +45,7 @@ export function createMatrix(open) {
     if (cells.length) cells[0][0].tabIndex = 0;
     const names = order.map((index) => classes[index].name);
     const caption = make("caption", "", "Confusion matrix");
-    const columns = make("tr", "", head("", "col"), ...names.map((name) => {
+    const columns = make("tr", "", make("td", ""), ...names.map((name) => {
       const column = head(name, "col", "study-column");
       column.title = name;
       return column;
@@ -73,9 +74,7 @@ export function createMatrix(open) {
       cell.ariaExpanded = "false";
       cell.setAttribute("aria-label", cellText(pictures, classes[truth].name, classes[answered].name));
       cell.setAttribute("aria-controls", "study-cell");
-      const share = total ? pictures / total : 0;
-      cell.style.setProperty("--share", `${Math.round(share * 100)}%`);
-      if (share > 0.5) cell.classList.add("dark");
+      cell.style.setProperty("--share", (total ? pictures / total : 0).toFixed(3));
       return cell;
     }
   }
@@ -95,11 +94,15 @@ export function createMatrix(open) {
     const to = steps[event.key]?.map((index) => Math.min(last, Math.max(0, index)));
     if (!to) return;
     event.preventDefault();
+    goTo(to);
+    cells[to[0]][to[1]].focus();
+  }
+
+  /** The one cell that Tab comes to. @param {number[]} to */
+  function goTo(to) {
     cells[cursor[0]][cursor[1]].tabIndex = -1;
-    cells[at[0]][at[1]].tabIndex = -1;
     cursor = to;
     cells[to[0]][to[1]].tabIndex = 0;
-    cells[to[0]][to[1]].focus();
   }
 }
 

@@ -83,7 +83,7 @@ export function table(caption, columns, rows) {
   const element = make(
     "table", "study-table",
     make("caption", "", caption),
-    make("thead", "", make("tr", "", ...columns.map((name) => head(name, "col")))),
+    make("thead", "", make("tr", "", ...columns.map((name) => (name ? head(name, "col") : make("td", ""))))),
     make("tbody", "", ...rows.map(([first, ...rest]) => {
       const name = make("th", "", first);
       name.setAttribute("scope", "row");

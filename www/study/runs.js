@@ -36,18 +36,21 @@ export function createRuns(on) {
     const { runs, runInUse, ticked, defaults, removed } = state;
     element.hidden = !runs.length && !removed;
     if (runs === before?.runs && runInUse === before.runInUse && ticked === before.ticked && removed === before.removed && state.training === before.training) return;
-    const focused = body.contains(document.activeElement) ? document.activeElement?.getAttribute("aria-label") : null;
+    const focused = document.activeElement instanceof HTMLElement && body.contains(document.activeElement) ? { ...document.activeElement.dataset } : null;
     body.replaceChildren(...runs.toReversed().map((run) => row(run, state, defaults)));
-    if (focused) {
-      const same = [...body.querySelectorAll("[aria-label]")].find((one) => one.getAttribute("aria-label") === focused);
-      if (same instanceof HTMLElement) same.focus();
-      else if (removed) undo.querySelector("button")?.focus();
-    }
     gone.textContent = removed ? `${removed.name} was removed.` : "";
     undo.hidden = !removed;
+    if (focused) focusAgain(focused.run ?? "", focused.does ?? "");
     const [a, b] = ticked.map((id) => runs.find((run) => run.id === id));
     comparison.hidden = !a || !b;
     if (a && b && (ticked !== before?.ticked || runs !== before.runs)) compare(a, b);
+  }
+
+  /** The same control of a row that was drawn anew, or the nearest thing that is left. @param {string} run @param {string} does */
+  function focusAgain(run, does) {
+    const inRow = `[data-run="${run}"]`;
+    const found = body.querySelector(`${inRow}[data-does="${does}"]`) ?? body.querySelector(inRow) ?? undo.querySelector("button");
+    if (found instanceof HTMLElement) found.focus();
   }
 
   /** @param {Run} run @param {State} state @param {Settings | null} defaults @returns {HTMLElement} */
@@ -70,6 +73,7 @@ export function createRuns(on) {
     restore.disabled = training !== null;
     const remove = button("Remove", () => on.removeRun(run.id));
     remove.setAttribute("aria-label", `Remove ${run.name}`);
+    for (const [does, control] of Object.entries({ tick, name, restore, remove })) Object.assign(control.dataset, { run: run.id, does });
     const inUse = run.id === runInUse;
     const rowName = head("", "row");
     rowName.append(name);
@@ -130,6 +134,12 @@ function scores(a, b) {
   return table("F1 by class", ["Class", a.name, b.name, "Difference"], names.map((name) => {
     const [x, y] = [one.get(name) ?? null, other.get(name) ?? null];
     const points = x === null || y === null ? null : (y - x) * 100;
-    return [name, x === null ? "–" : percent(x), y === null ? "–" : percent(y), points === null ? "–" : `${points < 0 ? "−" : "+"}${Math.abs(points).toFixed(1)} points`];
+    return [name, x === null ? "–" : percent(x), y === null ? "–" : percent(y), points === null ? "–" : signed(points)];
   }));
+}
+
+/** @param {number} points @returns {string} */
+function signed(points) {
+  const size = Math.abs(points).toFixed(1);
+  return `${size === "0.0" ? "" : points < 0 ? "−" : "+"}${size} points`;
 }

@@ -343,6 +343,11 @@ export function confusionsText({ classes, confusion, total, correct }) {
   return total - correct === 1 ? `One mistake: ${worst[0].replace(/ \(1\)$/, "")}.` : `Most often: ${worst.join(", ")}.`;
 }
 
+/** @param {NonNullable<State["crossing"]>} crossing @returns {string} */
+export function crossingText({ done, total, folds }) {
+  return `Part ${Math.min(folds, Math.floor((folds * done) / (total || 1)) + 1)} of ${folds}`;
+}
+
 /** @param {number} pictures @param {string} truth @param {string} answered @returns {string} a cell's name */
 export function cellText(pictures, truth, answered) {
   const many = pictures === 1 ? "1 picture" : `${count(pictures)} pictures`;

@@ -35,6 +35,7 @@ export function createTraining(on) {
   const epochs = details("Epochs as a table");
   const curves = make("div", "study-two", loss.element, accuracy.element);
   const element = make("section", "study-part", make("h2", "", "Train"), plan, start, controls, result, settings.element, curves, words, epochs);
+  element.id = "train";
   element.setAttribute("aria-label", "Training");
 
   return { element, render };

@@ -100,7 +100,7 @@ export function createWhy(attempt, announce) {
   }
 
   function draw() {
-    const context = canvas.getContext("2d");
+    const context = canvas.getContext("2d", { willReadFrequently: true });
     if (!context || !shown) return;
     context.drawImage(shown.picture, 0, 0, SIDE, SIDE);
     if (!evidence) return;

@@ -127,7 +127,7 @@ export function createStudy(context) {
       const run = { id, at: Date.now(), name: `Run ${id}`, report, head };
       dispatch({ type: "trained", run, unsureBelow: engine().unsureBelow });
       context.headChanged();
-      context.announce(resultText(report));
+      context.announce(`Training is done. ${resultText(report)}`);
       await context.store()?.saveRun(run);
       await context.store()?.saveHead({ run: id });
     } finally {
@@ -211,9 +211,7 @@ export function createStudy(context) {
 
   /** @param {"safetensors" | "onnx" | "npz"} form */
   async function saveHead(form) {
-    const blob = await engine().exportHead(form);
-    const name = state.headName.replace(/[^\p{L}\p{N}._-]+/gu, "-") || "head";
-    download(`${name}.${form}`, blob);
+    download(`head.${form}`, await engine().exportHead(form));
   }
 
   /** @param {File} file */
