@@ -50,6 +50,15 @@ impl Base {
             .forward(batch(pictures, self.info.range, &self.device))
     }
 
+    /// The maps that the latents of one picture are the means of, still on the device.
+    ///
+    /// # Shapes
+    /// One picture -> [1, 2048, 8, 8].
+    pub fn maps(&self, picture: &Resized) -> Tensor<4> {
+        self.net
+            .maps(batch([picture], self.info.range, &self.device))
+    }
+
     /// How far latents of [`known_picture`] are from those in the weights file, relative to the largest of them.
     ///
     /// # Errors

@@ -91,7 +91,7 @@ impl<'a> Container<'a> {
         self.tensors.tensor(name).map_err(|_| missing())
     }
 
-    /// The numbers of an f32 or f16 tensor, all of them finite.
+    /// The numbers of an f32, f16 or f64 tensor, all of them finite; f64 is narrowed.
     pub(crate) fn floats(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
         let tensor = self.tensor(name, shape)?;
         let values: Vec<f32> = match tensor.dtype() {
@@ -99,7 +99,10 @@ impl<'a> Container<'a> {
             safetensors::Dtype::F16 => {
                 numbers(tensor.data(), |b| f16::from_le_bytes(b).to_f32()).collect()
             }
-            _ => return Err(self.dtype(name, "f32 or f16", tensor.dtype())),
+            safetensors::Dtype::F64 => {
+                numbers(tensor.data(), |b| f64::from_le_bytes(b) as f32).collect()
+            }
+            _ => return Err(self.dtype(name, "f32, f16 or f64", tensor.dtype())),
         };
         match values.iter().position(|value| !value.is_finite()) {
             Some(index) => Err(Error::NotFinite {
@@ -111,7 +114,7 @@ impl<'a> Container<'a> {
         }
     }
 
-    /// The numbers of an f32 or f16 tensor, or of a u8 one with `NAME.scale` and `NAME.min`: value = u8 x scale + min.
+    /// The numbers of a tensor of floats, or of a u8 one with `NAME.scale` and `NAME.min`: value = u8 x scale + min.
     ///
     /// Scale and minimum stand for one index of `axis`: for the output channel of a kernel, for the column of a table.
     pub(crate) fn affine_floats(
@@ -136,12 +139,24 @@ impl<'a> Container<'a> {
             .collect())
     }
 
+    /// The numbers of a tensor of any integer type; those above i64 become its largest.
     pub(crate) fn integers(&self, name: &str, shape: &[usize]) -> Result<Vec<i64>, Error> {
         let tensor = self.tensor(name, shape)?;
-        match tensor.dtype() {
-            safetensors::Dtype::I64 => Ok(numbers(tensor.data(), i64::from_le_bytes).collect()),
-            other => Err(self.dtype(name, "i64", other)),
-        }
+        let data = tensor.data();
+        Ok(match tensor.dtype() {
+            safetensors::Dtype::I8 => numbers(data, |b| i8::from_le_bytes(b).into()).collect(),
+            safetensors::Dtype::I16 => numbers(data, |b| i16::from_le_bytes(b).into()).collect(),
+            safetensors::Dtype::I32 => numbers(data, |b| i32::from_le_bytes(b).into()).collect(),
+            safetensors::Dtype::I64 => numbers(data, i64::from_le_bytes).collect(),
+            safetensors::Dtype::U8 => numbers(data, |b| u8::from_le_bytes(b).into()).collect(),
+            safetensors::Dtype::U16 => numbers(data, |b| u16::from_le_bytes(b).into()).collect(),
+            safetensors::Dtype::U32 => numbers(data, |b| u32::from_le_bytes(b).into()).collect(),
+            safetensors::Dtype::U64 => numbers(data, |b| {
+                i64::try_from(u64::from_le_bytes(b)).unwrap_or(i64::MAX)
+            })
+            .collect(),
+            other => return Err(self.dtype(name, "an integer type", other)),
+        })
     }
 
     /// Refuses tensors whose names are not among `known`.
@@ -172,7 +187,8 @@ impl<'a> Container<'a> {
     }
 }
 
-fn numbers<const N: usize, T>(
+/// Whole numbers of N bytes, one after another.
+pub(crate) fn numbers<const N: usize, T>(
     bytes: &[u8],
     read: impl Fn([u8; N]) -> T,
 ) -> impl Iterator<Item = T> {

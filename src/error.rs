@@ -65,6 +65,64 @@ pub enum Error {
         /// The length of what was given.
         bytes: usize,
     },
+    /// The file is no zip, or ends early.
+    #[error("{what}: not a whole npz file ({reason}, {bytes} bytes); save or download it again")]
+    Archive {
+        /// `latents`.
+        what: &'static str,
+        /// The archive's own words.
+        reason: String,
+        /// The length of what was given.
+        bytes: usize,
+    },
+    /// A zip of something else.
+    #[error(
+        "{what}: the npz file holds {has}, but no {name:?}; save it with np.savez(\"latents.npz\", latents=x, labels=y, classes=np.array([\"cat\", \"dog\"]))"
+    )]
+    MissingArray {
+        /// `latents`.
+        what: &'static str,
+        /// The missing array's name.
+        name: &'static str,
+        /// The names of what is there.
+        has: String,
+    },
+    /// An array that is not what its header or the archive says.
+    #[error("{what}: the array {name:?} is damaged ({reason}); save the file again")]
+    Array {
+        /// `latents`.
+        what: &'static str,
+        /// The array's name.
+        name: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An array that claims more than we allocate.
+    #[error(
+        "{what}: the array {name:?} of {dtype} in the shape {shape:?} is too large to be opened here; save it in parts"
+    )]
+    HugeArray {
+        /// `latents`.
+        what: &'static str,
+        /// The array's name.
+        name: &'static str,
+        /// Its type in NumPy's letters.
+        dtype: String,
+        /// Its sides.
+        shape: Vec<usize>,
+    },
+    /// An array of Python objects, which only running code can open.
+    #[error(
+        "{what}: the array {name:?} is made of pickled Python objects, which can run code when they are opened; save it as np.array({name}, dtype={save})"
+    )]
+    Pickled {
+        /// `latents`.
+        what: &'static str,
+        /// The array's name.
+        name: &'static str,
+        /// The dtype to save it in.
+        save: &'static str,
+    },
     /// A safetensors file of something else.
     #[error(
         "{what}: the file's metadata has no {key:?}; this is not a {what} file of inception-web, make one with `inception-web {command}`"
@@ -178,6 +236,25 @@ pub enum Error {
         /// The first digits of its fingerprint.
         our_fingerprint: String,
     },
+    /// Latents without class names.
+    #[error(
+        "latents: the file's metadata has no \"classes\"; in Python, save it with save_file({{\"latents\": x, \"labels\": y}}, path, metadata={{\"classes\": json.dumps([\"cat\", \"dog\"])}})"
+    )]
+    MissingClasses,
+    /// Latents that do not say of which base, where none is at hand.
+    #[error(
+        "latents: the file does not say which base made them, and no base is at hand; add its \"fingerprint\" (64 hexadecimal digits, as `inception-web weights --inspect` tells)"
+    )]
+    UnknownBase,
+    /// A table without pictures.
+    #[error("latents: the table has no rows; save at least one picture's latents")]
+    NoRows,
+    /// Two classes of one name.
+    #[error("latents: the class {name:?} is listed twice; give every class a name of its own")]
+    DuplicateClass {
+        /// The name.
+        name: String,
+    },
     /// A label that names no class.
     #[error(
         "latents: label {label} at row {row} names none of the {classes} classes; make the file again"
@@ -197,6 +274,20 @@ pub enum Error {
     TooFewClasses {
         /// Classes with at least one picture.
         got: usize,
+    },
+    /// A class that nobody can learn.
+    #[error("train: the class {name:?} has no pictures; add some, or delete the class")]
+    EmptyClass {
+        /// Its name.
+        name: String,
+    },
+    /// A class that cannot be both learnt and asked about.
+    #[error(
+        "evaluate: the class {name:?} has one picture, and folds need two of each; add pictures to it"
+    )]
+    SmallClass {
+        /// Its name.
+        name: String,
     },
     /// A setting that cannot work.
     #[error("{name}: {got} will not do, expected {want}")]
@@ -229,6 +320,11 @@ impl Error {
             | Error::DamagedPicture { .. }
             | Error::PixelCount { .. } => "picture",
             Error::Container { what, .. }
+            | Error::Archive { what, .. }
+            | Error::MissingArray { what, .. }
+            | Error::Array { what, .. }
+            | Error::HugeArray { what, .. }
+            | Error::Pickled { what, .. }
             | Error::MissingMetadata { what, .. }
             | Error::Metadata { what, .. }
             | Error::MissingTensor { what, .. }
@@ -238,8 +334,14 @@ impl Error {
             | Error::NotFinite { what, .. }
             | Error::OtherBase { what, .. } => what,
             Error::Digest { .. } | Error::Source { .. } => "weights",
-            Error::Label { .. } => "latents",
-            Error::TooFewClasses { .. } => "train",
+            Error::MissingClasses
+            | Error::UnknownBase
+            | Error::NoRows
+            | Error::DuplicateClass { .. }
+            | Error::Label { .. } => "latents",
+            Error::TooFewClasses { .. } | Error::EmptyClass { .. } | Error::SmallClass { .. } => {
+                "train"
+            }
             Error::Setting { .. } => "setting",
             Error::Device { .. } => "device",
         }

@@ -2,7 +2,8 @@
 //!
 //! Tensors: `dense_K.kernel` [in, out] and `dense_K.bias` `[out]`, K from 1, ReLU between layers, softmax after the last. Metadata: `name`,
 //! `classes` (JSON list), `base` and `fingerprint` of the base whose latents it reads, `layers`, `pictures` it was trained on, and, where it was
-//! measured on pictures held out of training, `accuracy` (0 to 1), `correct` and `total`.
+//! measured on pictures held out of training, `accuracy` (0 to 1), `correct` and `total`; `temperature` and `unsure_below`, which may be absent.
+//! Others read it as `.npz` or ONNX.
 //! A head is small, so it runs on the host in plain loops, the same on every device.
 
 use std::collections::HashMap;
@@ -14,6 +15,7 @@ use crate::{
     error::Error,
     inception::LATENTS,
     latents::Stamp,
+    npz, onnx,
 };
 
 const WHAT: &str = "head";
@@ -38,6 +40,17 @@ impl Dense {
         }
         output
     }
+
+    /// The gradient of the input from that of the output.
+    fn backward(&self, gradient: &[f32]) -> Vec<f32> {
+        let dot = |row: &[f32]| row.iter().zip(gradient).map(|(w, g)| w * g).sum();
+        self.kernel.chunks_exact(self.bias.len()).map(dot).collect()
+    }
+
+    /// [in, out].
+    fn shape(&self) -> [usize; 2] {
+        [self.kernel.len() / self.bias.len(), self.bias.len()]
+    }
 }
 
 /// Latents -> classes.
@@ -53,9 +66,16 @@ pub struct Head {
     pub scores: Option<Scores>,
     /// How many pictures it was trained on.
     pub pictures: usize,
+    /// What the logits were divided by, so that the probabilities are honest; the last layer already has it in it. 1 where nobody fitted one.
+    pub temperature: f32,
+    /// Below this probability of the best class the head counts as unsure, 0 to 1.
+    pub unsure_below: f32,
     /// At least one; ReLU between them.
     pub layers: Vec<Dense>,
 }
+
+/// `unsure_below` where nobody chose.
+pub const UNSURE_BELOW: f32 = 0.5;
 
 /// Right answers among pictures held out of training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,11 +118,19 @@ pub struct Prediction {
 }
 
 impl Head {
-    /// The probability of every class, in the order of the classes.
+    /// The probability of every class, in the order of the classes: the softmax of the logits.
     ///
     /// # Shapes
     /// `[2048]` -> `[classes]`.
     pub fn probabilities(&self, latents: &[f32]) -> Vec<f32> {
+        softmax(&self.logits(latents))
+    }
+
+    /// What the last layer says of every class, in the order of the classes.
+    ///
+    /// # Shapes
+    /// `[2048]` -> `[classes]`.
+    pub fn logits(&self, latents: &[f32]) -> Vec<f32> {
         let (last, hidden) = self.layers.split_last().expect("a head has a layer");
         let features = hidden.iter().fold(latents.to_vec(), |x, layer| {
             layer
@@ -111,7 +139,32 @@ impl Head {
                 .map(|value| value.max(0.0))
                 .collect()
         });
-        softmax(&last.forward(&features))
+        last.forward(&features)
+    }
+
+    /// How much each latent moves a class's logit here: its gradient at these latents, exact by the chain rule.
+    ///
+    /// # Shapes
+    /// `[2048]` -> `[2048]`.
+    pub fn relevance(&self, latents: &[f32], class: usize) -> Vec<f32> {
+        let (last, hidden) = self.layers.split_last().expect("a head has a layer");
+        let mut x = latents.to_vec();
+        let mut active = Vec::new();
+        for layer in hidden {
+            x = layer.forward(&x);
+            active.push(x.iter().map(|value| *value > 0.0).collect::<Vec<_>>());
+            x.iter_mut().for_each(|value| *value = value.max(0.0));
+        }
+        let mut gradient = vec![0.0; self.classes.len()];
+        gradient[class] = 1.0;
+        gradient = last.backward(&gradient);
+        for (layer, active) in hidden.iter().zip(&active).rev() {
+            for (slope, active) in gradient.iter_mut().zip(active) {
+                *slope *= f32::from(*active);
+            }
+            gradient = layer.backward(&gradient);
+        }
+        gradient
     }
 
     /// The `top` most probable classes, best first.
@@ -133,12 +186,15 @@ impl Head {
     pub fn write(&self) -> Vec<u8> {
         let mut tensors = Vec::new();
         for (k, layer) in (1..).zip(&self.layers) {
-            let out = layer.bias.len();
+            let shape = layer.shape();
             tensors.push((
                 format!("dense_{k}.kernel"),
-                Stored::f32(&[layer.kernel.len() / out, out], &layer.kernel),
+                Stored::f32(&shape, &layer.kernel),
             ));
-            tensors.push((format!("dense_{k}.bias"), Stored::f32(&[out], &layer.bias)));
+            tensors.push((
+                format!("dense_{k}.bias"),
+                Stored::f32(&shape[1..], &layer.bias),
+            ));
         }
         let mut metadata: HashMap<_, _> = self.stamp.metadata().into();
         metadata.extend([
@@ -146,6 +202,8 @@ impl Head {
             ("classes".to_string(), json(&self.classes)),
             ("layers".to_string(), json(&self.layers.len())),
             ("pictures".to_string(), json(&self.pictures)),
+            ("temperature".to_string(), json(&self.temperature)),
+            ("unsure_below".to_string(), json(&self.unsure_below)),
         ]);
         if let Some(scores) = &self.scores {
             metadata.insert("correct".into(), json(&scores.correct));
@@ -155,16 +213,57 @@ impl Head {
         container::write(&tensors, metadata)
     }
 
+    /// The bytes of `head.npz`: `dense_K_kernel` [in, out] and `dense_K_bias` `[out]`, as Keras' `Dense` takes them, and `classes`, `name`,
+    /// `base`, `fingerprint`, `temperature`, `unsure_below`. `np.load` reads it without pickle.
+    pub fn write_npz(&self) -> Vec<u8> {
+        let mut npz = npz::Writer::new();
+        for (k, layer) in (1..).zip(&self.layers) {
+            let shape = layer.shape();
+            npz.floats(&format!("dense_{k}_kernel"), &shape, &layer.kernel);
+            npz.floats(&format!("dense_{k}_bias"), &shape[1..], &layer.bias);
+        }
+        npz.texts("classes", &self.classes);
+        npz.text("name", &self.name);
+        for (key, value) in self.stamp.metadata() {
+            npz.text(&key, &value);
+        }
+        npz.floats("temperature", &[], &[self.temperature]);
+        npz.floats("unsure_below", &[], &[self.unsure_below]);
+        npz.finish()
+    }
+
+    /// The bytes of `head.onnx`, opset 17: `latents` [N, 2048] -> `probabilities` [N, classes], both floats. The model's metadata are as in
+    /// `head.safetensors`.
+    pub fn write_onnx(&self) -> Vec<u8> {
+        let mut metadata = vec![
+            ("name".to_string(), self.name.clone()),
+            ("classes".to_string(), json(&self.classes)),
+            ("temperature".to_string(), json(&self.temperature)),
+            ("unsure_below".to_string(), json(&self.unsure_below)),
+        ];
+        metadata.extend(self.stamp.metadata());
+        onnx::write(self, metadata)
+    }
+
     /// Reads `head.safetensors`, whole or not at all, for a base.
     ///
     /// # Errors
-    /// A truncated or foreign file, wrong shapes, numbers that are not finite, a head of another base.
+    /// A head of another base, and as [`Head::open`].
     pub fn read(bytes: &[u8], base: &Stamp) -> Result<Head, Error> {
+        let head = Head::open(bytes)?;
+        head.stamp.must_be(base, WHAT)?;
+        Ok(head)
+    }
+
+    /// Reads `head.safetensors`, whole or not at all, of whichever base.
+    ///
+    /// # Errors
+    /// A truncated or foreign file, wrong shapes, numbers that are not finite or out of their range.
+    pub fn open(bytes: &[u8]) -> Result<Head, Error> {
         let container = Container::open(WHAT, COMMAND, bytes)?;
-        let stamp = Stamp::read(&container)?;
-        stamp.must_be(base, WHAT)?;
-        let classes: Vec<String> = container.json("classes", "a list of names")?;
         let count: usize = container.json("layers", "the number of dense layers")?;
+        let stamp = Stamp::read(&container)?;
+        let classes: Vec<String> = container.json("classes", "a list of names")?;
         let mut layers = Vec::new();
         let mut inputs = LATENTS;
         for k in 1..=count {
@@ -208,7 +307,29 @@ impl Head {
                 want: "some right of more",
             });
         }
+        let optional = |key, want, otherwise: f32, good: fn(&f32) -> bool| {
+            let Ok(text) = container.text(key) else {
+                return Ok(otherwise);
+            };
+            let value: f32 = container.json(key, want)?;
+            let bad = || Error::Metadata {
+                what: WHAT,
+                key,
+                got: text.chars().take(60).collect(),
+                want,
+            };
+            Some(value).filter(good).ok_or_else(bad)
+        };
+        let divides = |value: &f32| value.is_finite() && *value > 0.0;
+        let is_share = |value: &f32| (0.0..=1.0).contains(value);
         Ok(Head {
+            temperature: optional("temperature", "a number above 0", 1.0, divides)?,
+            unsure_below: optional(
+                "unsure_below",
+                "a number from 0 to 1",
+                UNSURE_BELOW,
+                is_share,
+            )?,
             name: container.text("name")?.into(),
             stamp,
             classes,
@@ -220,7 +341,7 @@ impl Head {
 }
 
 /// exp(x) / sum(exp(x)), safe for large x.
-fn softmax(logits: &[f32]) -> Vec<f32> {
+pub(crate) fn softmax(logits: &[f32]) -> Vec<f32> {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let powers: Vec<_> = logits.iter().map(|logit| (logit - max).exp()).collect();
     let total: f32 = powers.iter().sum();
@@ -250,6 +371,8 @@ mod tests {
                 total: 4,
             }),
             pictures: 4,
+            temperature: 1.5,
+            unsure_below: 0.7,
             layers: vec![Dense {
                 kernel,
                 bias: vec![0.0, 0.5],
@@ -294,6 +417,98 @@ mod tests {
             "head: made with the base \"base one\" (fingerprint 111111111111), but the base here is \"base two\" (fingerprint \
              222222222222); use that base, or make the head again with this one"
         );
+    }
+
+    #[test]
+    fn head_without_temperature_has_none_fitted() {
+        let bytes = head().write();
+        let mut container = HashMap::new();
+        let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).expect("our own file");
+        container.extend(header.metadata().clone().expect("metadata"));
+        let with = |key: &str, value: Option<&str>| {
+            let mut metadata = container.clone();
+            match value {
+                Some(value) => metadata.insert(key.into(), value.into()),
+                None => metadata.remove(key),
+            };
+            let layer = &head().layers[0];
+            let tensors = [
+                (
+                    "dense_1.kernel".to_string(),
+                    Stored::f32(&layer.shape(), &layer.kernel),
+                ),
+                (
+                    "dense_1.bias".to_string(),
+                    Stored::f32(&layer.shape()[1..], &layer.bias),
+                ),
+            ];
+            Head::open(&container::write(&tensors, metadata))
+        };
+        assert_eq!(
+            with("temperature", None).expect("old file").temperature,
+            1.0
+        );
+        let unsure_below = with("unsure_below", None).expect("old file").unsure_below;
+        assert_eq!(unsure_below, UNSURE_BELOW);
+        let cases = [
+            ("temperature", "0", "a number above 0"),
+            ("temperature", "1e999", "a number above 0"),
+            ("temperature", "warm", "a number above 0"),
+            ("unsure_below", "1.01", "a number from 0 to 1"),
+            ("unsure_below", "null", "a number from 0 to 1"),
+        ];
+        for (key, got, want) in cases {
+            let error = with(key, Some(got)).expect_err(got).to_string();
+            assert_eq!(
+                error,
+                format!(
+                    "head: the metadata {key:?} is {got:?}, expected {want}; make the file again"
+                )
+            );
+        }
+    }
+
+    /// Three layers, which no command makes, with kernels of both signs.
+    fn deep() -> Head {
+        let wave = |count: usize, step: f32| (0..count).map(|i| (i as f32 * step).sin()).collect();
+        let layer = |inputs, outputs, step| Dense {
+            kernel: wave(inputs * outputs, step),
+            bias: wave(outputs, step + 1.0),
+        };
+        Head {
+            layers: vec![layer(LATENTS, 7, 0.37), layer(7, 5, 0.91), layer(5, 2, 1.7)],
+            ..head()
+        }
+    }
+
+    #[test]
+    fn relevance_is_the_gradient_of_the_logit() {
+        let latents: Vec<f32> = (0..LATENTS)
+            .map(|i| (i as f32 * 0.77).cos().abs())
+            .collect();
+        for head in [head(), deep()] {
+            for class in 0..2 {
+                let relevance = head.relevance(&latents, class);
+                assert_eq!(relevance.len(), LATENTS);
+                for at in (0..LATENTS).step_by(97) {
+                    let logit = |step: f32| {
+                        let mut moved = latents.clone();
+                        moved[at] += step;
+                        f64::from(head.logits(&moved)[class])
+                    };
+                    // The net is linear around these latents; 1e-2 leaves six digits of f32 logits of about 10.
+                    let slope = (logit(5e-3) - logit(-5e-3)) / 1e-2;
+                    let exact = f64::from(relevance[at]);
+                    assert!((slope - exact).abs() < 2e-3, "{at}: {slope} for {exact}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn relevance_of_a_linear_head_is_the_kernels_column() {
+        let relevance = head().relevance(&[0.0; LATENTS], 1);
+        assert_eq!(relevance[..3], [0.0, 2.0, 0.0]);
     }
 
     #[test]

@@ -364,8 +364,11 @@ impl Inception {
         maps.reshape([n, c, h * w]).mean_dim(2).reshape([n, c])
     }
 
-    /// [N, 3, H, W] -> the last block's maps.
-    fn maps(&self, images: Tensor<4>) -> Tensor<4> {
+    /// The last block's maps, whose means the latents are.
+    ///
+    /// # Shapes
+    /// [N, 3, 299, 299], scaled to the weights' input range -> [N, 2048, 8, 8].
+    pub fn maps(&self, images: Tensor<4>) -> Tensor<4> {
         self.run(&self.figure, images, &mut self.convs.iter())
     }
 

@@ -1,20 +1,26 @@
 //! Inception V3 in a web page: pictures become 2048 latents, latents become ranked classes, all in the visitor's own browser.
 //!
 //! The walk, predict: bytes -> [`image`] (decoded, upright, 299x299) -> [`base`] (scaled, [`inception`] on a device) -> 2048 latents ->
-//! [`head`] -> ranked classes. The walk, train: [`latents`] (a labelled table) -> [`train`] -> [`head`] -> [`evaluate`].
+//! [`head`] -> ranked classes. The walk, train: [`latents`] (a labelled table) -> [`train`] -> [`head`] -> [`evaluate`]. [`explain`] and [`components`] show
+//! what latents know: why an answer was given, and a dataset as a map.
 //! [`weights`] reads and writes the base's file. Data goes forward; nothing comes back to an earlier room. `web` is the door to
 //! JavaScript, `src/cli` the native command line: two consumers of the same rooms.
 
 #![deny(missing_docs)]
 
 pub mod base;
+pub mod components;
 mod container;
+mod dense;
 pub mod error;
 pub mod evaluate;
+pub mod explain;
 pub mod head;
 pub mod image;
 pub mod inception;
 pub mod latents;
+mod npz;
+mod onnx;
 pub mod train;
 #[cfg(target_arch = "wasm32")]
 mod web;

@@ -48,6 +48,13 @@ fn fails(arguments: &[&str]) -> String {
     String::from_utf8(output.stderr).expect("text")
 }
 
+/// The table in a file.
+fn table(file: &Path) -> Latents {
+    let bytes = fs::read(file).expect("latents");
+    let (table, _) = Latents::read(&bytes, None).expect("our own file");
+    table
+}
+
 fn text(path: &Path) -> &str {
     path.to_str().expect("a path in UTF-8")
 }
@@ -88,7 +95,7 @@ fn summary_is_keras_own() {
 #[test]
 fn help_of_every_command_says_what_it_does() {
     for command in [
-        "serve", "build", "weights", "summary", "extract", "train", "predict",
+        "serve", "build", "weights", "summary", "extract", "train", "predict", "export",
     ] {
         let help = works(&[command, "--help"]);
         assert!(help.contains("Usage: inception-web"), "{help}");
@@ -127,7 +134,7 @@ fn a_folder_per_class_becomes_a_head_that_knows_its_pictures() {
         said.contains("left out: animals/broken.jpg: picture: not a picture in a known format"),
         "{said}"
     );
-    let table = Latents::read(&fs::read(&latents).expect("latents")).expect("our own file");
+    let table = table(&latents);
     assert_eq!(table.classes, ["animals", "machines"]);
     assert_eq!(
         table.names,
@@ -200,10 +207,9 @@ fn an_interrupted_extraction_goes_on_where_it_was() {
         "--out",
         text(&out),
     ]);
-    let whole = fs::read(&out).expect("latents");
-
     // What a run leaves that was ended after its first picture, its latents changed so that doing them again would show.
-    let mut table = Latents::read(&whole).expect("our own file");
+    let mut table = table(&out);
+    let whole = table.clone();
     table.names.truncate(1);
     table.labels.truncate(1);
     table.values.truncate(2048);
@@ -218,12 +224,9 @@ fn an_interrupted_extraction_goes_on_where_it_was() {
         "--out",
         text(&out),
     ]);
-    let resumed = Latents::read(&fs::read(&out).expect("latents")).expect("our own file");
+    let resumed = self::table(&out);
     assert_eq!(resumed.values[0], 123.0);
-    assert_eq!(
-        resumed.values[1..],
-        Latents::read(&whole).expect("our own file").values[1..]
-    );
+    assert_eq!(resumed.values[1..], whole.values[1..]);
     assert!(!partial.exists());
 }
 
@@ -243,7 +246,7 @@ fn cifar_records_are_read_and_checked() {
         "--dtype",
         "f16",
     ]);
-    let table = Latents::read(&fs::read(&out).expect("latents")).expect("our own file");
+    let table = table(&out);
     assert_eq!(
         (
             table.labels.as_slice(),
@@ -290,9 +293,7 @@ fn shipped_head_belongs_to_the_default_base_and_tells_its_accuracy() {
     let answers: serde_json::Value = serde_json::from_str(&json).expect("JSON");
     let labels = answers[0]["predictions"].as_array().expect("predictions");
     assert_eq!(labels.len(), 10);
-    let table =
-        Latents::read(&fs::read(project("www/ten-classes/latents.safetensors")).expect("latents"))
-            .expect("our own");
+    let table = table(&project("www/ten-classes/latents.safetensors"));
     assert_eq!((table.len(), table.classes.len()), (5000, 10));
 }
 

@@ -258,6 +258,8 @@ export interface Engine {
   exportHead(form: "safetensors" | "onnx" | "npz"): Promise<Blob>;
   /** The dataset as a labelled table, whole f32. */
   exportLatents(form: "safetensors" | "npz"): Promise<Blob>;
+  /** Opens tables of latents, all of them or none, without adding them to the dataset: [N x 2048] numbers, labels as indices into the classes. */
+  readLatents(files: Blob[]): Promise<{ classes: string[]; names: string[]; labels: Uint32Array; latents: Float32Array; notice: string | null }[]>;
   /** Reads tables, all of them or none, and adds their rows to the dataset's classes by name. */
   importLatents(files: Blob | Blob[]): Promise<Imported>;
   /** The dataset's pictures that are nearest to some latents, by cosine similarity (-1 to 1), best first. */

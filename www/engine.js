@@ -5,8 +5,18 @@
  * A worker that dies is started again, on the CPU, and the picture in flight is tried once more.
  */
 
-/** @import { Answer, Engine, EngineOptions, ErrorKind, LoadProgress, Picture, Prediction, ClassifyOptions } from "./engine.js" */
+import { Dataset } from "./dataset.js";
+
+/** @import { Answer, BatchProgress, ClassifyOptions, Embedded, Engine, EngineOptions, ErrorKind, Evaluation, LoadProgress, Picture, Prediction, TrainReport } from "./engine.js" */
+/** @import { Scored } from "./pkg/cpu/inception_web.js" */
 /** @import { Loaded, Methods, Outcome, Reply } from "./messages.js" */
+
+/** Methods that need the dataset in the worker. */
+const TABLE = new Set(["train", "crossValidate", "evaluate", "nearest", "components", "writeLatents"]);
+/** What thumbnails of answers measure: the picture that the network saw. */
+const INPUT = 299;
+/** Principal components that the finer map starts from. */
+const COMPONENTS = 50;
 
 export class EngineError extends Error {
   /** @param {ErrorKind} kind @param {string} message */
@@ -34,17 +44,21 @@ export async function createEngine({ device = "auto", weights, head, onProgress 
 /** @implements {Engine} */
 class WorkerEngine {
   /** @type {Worker | null} */ #worker = null;
-  /** @type {Map<number, { resolve: (value: any) => void, reject: (error: EngineError) => void, progress: (progress: LoadProgress) => void }>} */
+  /** @type {Map<number, { resolve: (value: any) => void, reject: (error: EngineError) => void, progress: (progress: any) => void }>} */
   #waiting = new Map();
   /** @type {Loaded | null} */ #loaded = null;
   /** @type {Promise<void>} */ #starting = Promise.resolve();
   #nextId = 0;
   #disposed = false;
   #wish;
+  /** The head in use where it is not the one that was loaded first, for a worker that has to start again. @type {Uint8Array | null} */ #headFile = null;
+  /** Pictures held out when the head in use was trained. @type {Set<number> | null} */ #validation = null;
+  /** What of the dataset the worker has. @type {ReturnType<Dataset["rows"]> | null} */ #sent = null;
 
   /** @param {{ weights?: string, head?: string }} wish */
   constructor(wish) {
     this.#wish = wish;
+    this.dataset = new Dataset((pictures, options) => this.embed(pictures, options));
   }
 
   /** @param {"auto" | "webgpu" | "cpu"} device @param {(progress: LoadProgress) => void} [progress] */
@@ -62,8 +76,10 @@ class WorkerEngine {
       this.#stop(new EngineError("crash", `the engine stopped: ${event.message || "its worker could not be loaded"}; reload the page`));
     };
     this.#worker = worker;
+    this.#sent = null;
     try {
       this.#loaded = await this.#call("load", { device, ...this.#wish }, progress);
+      if (this.#headFile) this.#loaded.head = await this.#call("openHead", { bytes: this.#headFile });
     } catch (error) {
       this.#stop(new EngineError("crash", "the engine could not be started"));
       throw error;
@@ -95,35 +111,155 @@ class WorkerEngine {
   get classes() {
     return this.#facts.head.classes;
   }
+  get defaults() {
+    return this.#facts.defaults;
+  }
+  get unsureBelow() {
+    return this.#facts.head.unsureBelow;
+  }
+  set unsureBelow(share) {
+    this.#facts.head = { ...this.#facts.head, unsureBelow: share };
+    // A worker that has to start again is told with the head's file.
+    this.#ask("setUnsureBelow", { share }).then(() => this.#keepHead()).catch(console.error);
+  }
 
   /** @type {Engine["latents"]} */
   async latents(pictures, { signal, onProgress } = {}) {
-    /** @type {Float32Array[]} */
-    const latents = [];
-    await this.#run(pictures, { topK: 0, thumbnails: false, signal, onProgress }, (_index, outcome) => {
-      if ("error" in outcome) throw new EngineError(outcome.error.kind, outcome.error.message);
-      latents.push(outcome.latents);
+    const embedded = await this.embed(pictures, { signal, onProgress });
+    return embedded.map((picture) => /** @type {Embedded} */ (picture).latents);
+  }
+
+  /** @type {Engine["embed"]} */
+  async embed(pictures, { thumbnails = 0, signal, onProgress, onPicture } = {}) {
+    /** @type {(Embedded | null)[]} */
+    const all = [];
+    await this.#run(pictures, { topK: 0, thumbnails, signal, onProgress }, (index, outcome) => {
+      if ("error" in outcome) {
+        const error = new EngineError(outcome.error.kind, outcome.error.message);
+        if (!onPicture) throw error;
+        onPicture(index, error);
+        all.push(null);
+        return;
+      }
+      const { latents, width, height, thumbnail = null } = outcome;
+      const embedded = { latents, width, height, thumbnail };
+      onPicture?.(index, embedded);
+      all.push(embedded);
     });
-    return latents;
+    return all;
   }
 
   /** @param {Picture[]} pictures @param {ClassifyOptions} [options] @returns {Promise<any>} */
   async classify(pictures, { topK = 5, thumbnails = false, signal, onProgress, onPicture } = {}) {
     /** @type {(Prediction[] | null)[]} */
     const answers = [];
-    await this.#run(pictures, { topK, thumbnails, signal, onProgress }, (index, outcome) => {
+    await this.#run(pictures, { topK, thumbnails: thumbnails ? INPUT : 0, signal, onProgress }, (index, outcome) => {
       if ("error" in outcome) {
         const error = new EngineError(outcome.error.kind, outcome.error.message);
         if (!onPicture) throw error;
         onPicture(index, error);
         answers.push(null);
       } else {
-        const { latents, ...answer } = outcome;
-        onPicture?.(index, answer);
-        answers.push(answer.predictions);
+        onPicture?.(index, outcome);
+        answers.push(outcome.predictions);
       }
     });
     return answers;
+  }
+
+  /** @type {Engine["predict"]} */
+  predict(latents, topK = 5) {
+    return this.#ask("predict", { latents, topK });
+  }
+
+  /** @type {Engine["train"]} */
+  async train(options = {}, { onEpoch, signal } = {}) {
+    const { ids } = await this.#sync();
+    const trained = await this.#steerable(signal, () => this.#ask("train", { settings: this.#settings(options) }, onEpoch));
+    const { validation, head, evaluation, ...report } = trained;
+    this.#facts.head = head;
+    this.#validation = new Set(Array.from(validation, (row) => ids[row]));
+    await this.#keepHead();
+    return { ...report, evaluation: evaluation && withIds(evaluation, ids, "validation") };
+  }
+
+  /** @type {Engine["steer"]} */
+  steer(wish) {
+    this.#call("steer", { wish }).catch(console.error); // a worker that is gone needs no steering
+  }
+
+  /** @type {Engine["evaluate"]} */
+  async evaluate({ folds = 0, ...options } = {}, { signal, onProgress } = {}) {
+    const { ids } = await this.#sync();
+    if (!ids.length) throw new EngineError("train", "evaluate: the dataset has no pictures; add some first");
+    if (folds) {
+      const settings = this.#settings(options);
+      const scored = await this.#steerable(signal, () => this.#ask("crossValidate", { settings, folds }, onProgress));
+      return withIds(scored, ids, "folds", folds);
+    }
+    const held = ids.flatMap((id, row) => (this.#validation?.has(id) ? [row] : []));
+    const rows = Uint32Array.from(held.length ? held : ids.keys());
+    return withIds(await this.#ask("evaluate", { rows }), ids, held.length ? "validation" : "dataset");
+  }
+
+  /** @type {Engine["openHead"]} */
+  async openHead(file) {
+    const bytes = file instanceof Blob ? new Uint8Array(await file.arrayBuffer()) : file;
+    this.#facts.head = await this.#ask("openHead", { bytes });
+    this.#headFile = bytes;
+    this.#validation = null;
+  }
+
+  /** @type {Engine["resetHead"]} */
+  async resetHead() {
+    this.#facts.head = await this.#ask("openHead", { bytes: null });
+    this.#headFile = null;
+    this.#validation = null;
+  }
+
+  /** @type {Engine["exportHead"]} */
+  async exportHead(form) {
+    return new Blob([await this.#ask("writeHead", { form })], { type: "application/octet-stream" });
+  }
+
+  /** @type {Engine["exportLatents"]} */
+  async exportLatents(form) {
+    await this.#sync();
+    return new Blob([await this.#ask("writeLatents", { form })], { type: "application/octet-stream" });
+  }
+
+  /** @type {Engine["readLatents"]} */
+  readLatents(files) {
+    return this.#ask("readLatents", { files });
+  }
+
+  /** @type {Engine["importLatents"]} */
+  async importLatents(files) {
+    const tables = await this.readLatents([files].flat());
+    const notices = new Set(tables.flatMap(({ notice }) => notice ?? []));
+    return { ...(await this.dataset.addTables(tables)), notice: [...notices].join(" ") || null };
+  }
+
+  /** @type {Engine["nearest"]} */
+  async nearest(latents, count) {
+    const { ids } = await this.#sync();
+    const found = await this.#ask("nearest", { latents, count });
+    return Array.from({ length: found.length / 2 }, (_, n) => ({ id: ids[found[n * 2]], similarity: found[n * 2 + 1] }));
+  }
+
+  /** @type {Engine["explain"]} */
+  async explain(picture, label) {
+    const values = await this.#ask("explain", { picture, label });
+    return { side: Math.sqrt(values.length), values };
+  }
+
+  /** @type {Engine["map"]} */
+  async map(method, { seed = 0, signal, onProgress } = {}) {
+    const { ids } = await this.#sync();
+    if (method === "pca") return { ids, points: fitted(await this.#ask("components", { count: 2 })) };
+    const components = Math.min(COMPONENTS, ids.length);
+    const table = await this.#ask("components", { count: components });
+    return { ids, points: fitted(await umap({ table, components, seed }, signal, onProgress)) };
   }
 
   dispose() {
@@ -134,7 +270,7 @@ class WorkerEngine {
   /**
    * Sends pictures a few at a time, so that cancelling is quick and memory bounded.
    * @param {Picture[]} pictures
-   * @param {{ topK: number, thumbnails: boolean } & Pick<ClassifyOptions, "signal" | "onProgress">} options
+   * @param {{ topK: number, thumbnails: number } & Pick<ClassifyOptions, "signal" | "onProgress">} options
    * @param {(index: number, outcome: Outcome) => void} tell
    */
   async #run(pictures, { topK, thumbnails, signal, onProgress }, tell) {
@@ -142,7 +278,7 @@ class WorkerEngine {
     for (let done = 0; done < total; ) {
       if (signal?.aborted) throw new EngineError("cancelled", `cancelled after ${done} of ${total} pictures`);
       const batch = pictures.slice(done, done + this.#facts.batch);
-      for (const outcome of await this.#answer({ pictures: batch, topK, thumbnails })) {
+      for (const outcome of await this.#ask("answer", { pictures: batch, topK, thumbnails })) {
         tell(done, outcome);
         done += 1;
         onProgress?.({ done, total });
@@ -150,12 +286,52 @@ class WorkerEngine {
     }
   }
 
-  /** @param {Methods["answer"]["args"]} args @returns {Promise<Outcome[]>} */
-  async #answer(args) {
+  /** Gives the worker the dataset as it is now. */
+  async #sync() {
+    await this.#started();
+    const rows = this.dataset.rows();
+    if (this.#sent === rows) return rows;
+    const { labels, classes, names } = rows;
+    const latents = this.dataset.table(rows);
+    await this.#call("setTable", { latents, labels, classes, names }, undefined, [latents.buffer]);
+    this.#sent = rows;
+    return rows;
+  }
+
+  /** All settings, those left out by default. @param {import("./engine.js").TrainOptions} options */
+  #settings(options) {
+    const said = Object.entries(options).filter(([, value]) => value !== undefined);
+    return { ...this.defaults, ...Object.fromEntries(said) };
+  }
+
+  /** Long work that a signal cancels. @template T @param {AbortSignal | undefined} signal @param {() => Promise<T>} work */
+  async #steerable(signal, work) {
+    if (signal?.aborted) throw new EngineError("cancelled", "cancelled; nothing was changed");
+    const cancel = () => this.#call("steer", { wish: "cancel" }).catch(console.error);
+    signal?.addEventListener("abort", cancel);
+    try {
+      return await work();
+    } finally {
+      signal?.removeEventListener("abort", cancel);
+    }
+  }
+
+  /** Keeps the head in use, for a worker that has to start again. */
+  async #keepHead() {
+    this.#headFile = await this.#ask("writeHead", { form: "safetensors" });
+  }
+
+  /**
+   * Asks the worker; one that dies is started again, and asked once more.
+   * @template {keyof Methods} M
+   * @param {M} method @param {Methods[M]["args"]} args @param {(progress: Methods[M]["progress"]) => void} [progress]
+   * @returns {Promise<Methods[M]["value"]>}
+   */
+  async #ask(method, args, progress) {
     await this.#started();
     const worker = this.#worker;
     try {
-      return await this.#call("answer", args);
+      return await this.#call(method, args, progress);
     } catch (error) {
       if (!(error instanceof EngineError && (error.kind === "crash" || error.kind === "device")) || this.#disposed) throw error;
       if (this.#worker && this.#worker !== worker) {
@@ -164,7 +340,8 @@ class WorkerEngine {
         this.#stop(error);
         await this.startOver();
       }
-      return this.#call("answer", args);
+      if (TABLE.has(method)) await this.#sync();
+      return this.#call(method, args, progress);
     }
   }
 
@@ -184,17 +361,17 @@ class WorkerEngine {
 
   /**
    * @template {keyof Methods} M
-   * @param {M} method @param {Methods[M]["args"]} args @param {(progress: LoadProgress) => void} [progress]
+   * @param {M} method @param {Methods[M]["args"]} args @param {(progress: Methods[M]["progress"]) => void} [progress] @param {Transferable[]} [transfer]
    * @returns {Promise<Methods[M]["value"]>}
    */
-  #call(method, args, progress = () => {}) {
+  #call(method, args, progress = () => {}, transfer = []) {
     const worker = this.#worker;
     if (this.#disposed) return Promise.reject(new EngineError("disposed", "the engine was disposed of"));
     if (!worker) return Promise.reject(new EngineError("crash", "the engine is not running; reload the page"));
     return new Promise((resolve, reject) => {
       const id = this.#nextId++;
       this.#waiting.set(id, { resolve, reject, progress });
-      worker.postMessage({ id, method, args });
+      worker.postMessage({ id, method, args }, transfer);
     });
   }
 
@@ -218,4 +395,48 @@ class WorkerEngine {
     for (const { reject } of this.#waiting.values()) reject(error);
     this.#waiting.clear();
   }
+}
+
+/** @param {Scored} scored @param {number[]} ids @param {Evaluation["on"]} on @param {number} [folds] @returns {Evaluation} */
+function withIds(scored, ids, on, folds = 0) {
+  const answers = scored.answers.map(({ row, ...answer }) => ({ id: ids[row], ...answer }));
+  const mislabels = scored.mislabels.map(({ row, ...mislabel }) => ({ id: ids[row], ...mislabel }));
+  return { ...scored, answers, mislabels, on, folds };
+}
+
+/** Points moved into the unit square, their shape kept. @param {Float32Array} points */
+function fitted(points) {
+  const axis = (/** @type {number} */ which) => {
+    let [least, most] = [Infinity, -Infinity];
+    for (let at = which; at < points.length; at += 2) [least, most] = [Math.min(least, points[at]), Math.max(most, points[at])];
+    return { middle: (least + most) / 2, span: most - least };
+  };
+  const axes = [axis(0), axis(1)];
+  const span = Math.max(axes[0].span, axes[1].span) || 1;
+  return points.map((value, at) => 0.5 + (value - axes[at % 2].middle) / span);
+}
+
+/**
+ * UMAP in a worker that lives as long as it takes.
+ * @param {{ table: Float32Array<ArrayBuffer>, components: number, seed: number }} work
+ * @param {AbortSignal | undefined} signal @param {((progress: BatchProgress) => void) | undefined} onProgress
+ * @returns {Promise<Float32Array>}
+ */
+function umap(work, signal, onProgress) {
+  const worker = new Worker(new URL("./umap.js", import.meta.url), { type: "module" });
+  /** @type {Promise<Float32Array>} */
+  const points = new Promise((resolve, reject) => {
+    signal?.addEventListener("abort", () => reject(new EngineError("cancelled", "cancelled; nothing was changed")));
+    worker.onerror = (event) => {
+      event.preventDefault();
+      reject(new EngineError("crash", `the map stopped: ${event.message || "its worker could not be loaded"}; try again with fewer pictures`));
+    };
+    worker.onmessage = ({ data }) => {
+      if ("points" in data) resolve(data.points);
+      else if ("error" in data) reject(new EngineError("setting", data.error));
+      else onProgress?.(data);
+    };
+    worker.postMessage(work, [work.table.buffer]);
+  });
+  return points.finally(() => worker.terminate());
 }

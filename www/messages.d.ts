@@ -1,12 +1,29 @@
 /** What `engine.js` and `worker.js` say to each other. */
-import type { HeadInfo, Prediction } from "./pkg/cpu/inception_web.js";
-import type { ErrorKind, LoadProgress, Picture } from "./engine.js";
+import type { HeadInfo, Prediction, Scored, Table, TrainedInfo } from "./pkg/cpu/inception_web.js";
+import type { BatchProgress, EpochReport, ErrorKind, LoadProgress, Picture, TrainOptions, TrainReport } from "./engine.js";
 
-/** Each method's arguments and value. */
+/** Each method's arguments and value, and what it tells on the way. */
 export interface Methods {
-  load: { args: LoadArgs; value: Loaded };
-  answer: { args: AnswerArgs; value: Outcome[] };
+  load: { args: LoadArgs; value: Loaded; progress: LoadProgress };
+  answer: { args: AnswerArgs; value: Outcome[]; progress: never };
+  predict: { args: { latents: Float32Array; topK: number }; value: Prediction[]; progress: never };
+  explain: { args: { picture: Picture; label: string }; value: Float32Array; progress: never };
+  openHead: { args: { bytes: Uint8Array | null }; value: HeadInfo; progress: never };
+  writeHead: { args: { form: string }; value: Uint8Array<ArrayBuffer>; progress: never };
+  setUnsureBelow: { args: { share: number }; value: null; progress: never };
+  setTable: { args: TableArgs; value: null; progress: never };
+  readLatents: { args: { files: Blob[] }; value: Table[]; progress: never };
+  writeLatents: { args: { form: string }; value: Uint8Array<ArrayBuffer>; progress: never };
+  train: { args: { settings: TrainOptions }; value: Trained; progress: EpochReport };
+  steer: { args: { wish: Wish }; value: null; progress: never };
+  crossValidate: { args: { settings: TrainOptions; folds: number }; value: Scored; progress: BatchProgress };
+  evaluate: { args: { rows: Uint32Array }; value: Scored; progress: never };
+  nearest: { args: { latents: Float32Array; count: number }; value: Float32Array; progress: never };
+  components: { args: { count: number }; value: Float32Array<ArrayBuffer>; progress: never };
 }
+
+/** What people want of the long work under way. */
+export type Wish = "pause" | "resume" | "stop" | "cancel";
 
 export interface LoadArgs { device: "auto" | "webgpu" | "cpu"; weights?: string; head?: string }
 
@@ -18,9 +35,16 @@ export interface Loaded {
   batch: number;
   base: { name: string; source: string; licence: string; note: string; dtype: string; fingerprint: string; bytes: number; cached: boolean };
   head: HeadInfo;
+  defaults: Required<TrainOptions>;
 }
 
-export interface AnswerArgs { pictures: Picture[]; topK: number; thumbnails: boolean }
+/** `thumbnails` is pixels a side; 0 makes none. */
+export interface AnswerArgs { pictures: Picture[]; topK: number; thumbnails: number }
+
+/** A labelled table: [N x 2048] latents, and for each row an index into the classes, and a name. */
+export interface TableArgs { latents: Float32Array; labels: Uint32Array; classes: string[]; names: string[] }
+
+export type Trained = TrainedInfo & Pick<TrainReport, "epochs" | "end" | "seconds">;
 
 export type Outcome =
   | { latents: Float32Array; predictions: Prediction[]; milliseconds: number; width: number; height: number; thumbnail?: Blob }
@@ -31,4 +55,4 @@ export type Request = { [M in keyof Methods]: { id: number; method: M; args: Met
 export type Reply =
   | { id: number; value: unknown }
   | { id: number; error: { kind: ErrorKind; message: string } }
-  | { id: number; progress: LoadProgress };
+  | { id: number; progress: unknown };

@@ -6,8 +6,8 @@
  */
 
 /** @import { Session, Picture as Decoded } from "./pkg/cpu/inception_web.js" */
-/** @import { AnswerArgs, LoadArgs, Loaded, Outcome, Request } from "./messages.js" */
-/** @import { ErrorKind, LoadProgress, Picture } from "./engine.js" */
+/** @import { AnswerArgs, LoadArgs, Loaded, Methods, Outcome, Request, Trained, Wish } from "./messages.js" */
+/** @import { EpochReport, ErrorKind, LoadProgress, Picture } from "./engine.js" */
 /** @typedef {typeof import("./pkg/cpu/inception_web.js")} Runtime */
 /** @typedef {{ url: string, bytes: number, sha256: string, fingerprint: string, dtype: string }} WeightsEntry */
 /** @typedef {{ weights: WeightsEntry, head: string, runtimes: Record<"cpu" | "webgpu", { bytes: number, version: string }> }} Site */
@@ -22,6 +22,9 @@ const BATCH = { webgpu: 4, cpu: 1 };
 
 /** @type {Runtime} */ let runtime;
 /** @type {Session} */ let session;
+/** The head that the page ships. @type {Uint8Array} */ let shippedHead;
+/** What people want of the long work under way. @type {{ now: Wish, wake: () => void }} */
+const wish = { now: "resume", wake: () => {} };
 
 /** What went wrong, with the family that `engine.d.ts` lists. */
 class Failure extends Error {
@@ -32,15 +35,45 @@ class Failure extends Error {
   }
 }
 
+/** @type {{ [M in keyof Methods]: (args: Methods[M]["args"], tell: (progress: Methods[M]["progress"]) => void) => Methods[M]["value"] | Promise<Methods[M]["value"]> }} */
+const methods = {
+  load,
+  answer,
+  train,
+  crossValidate,
+  predict: ({ latents, topK }) => session.predict(latents, topK),
+  explain: async ({ picture, label }) => session.explain(await decode(picture), label),
+  openHead: ({ bytes }) => session.openHead(bytes ?? shippedHead),
+  writeHead: ({ form }) => copied(session.writeHead(form)),
+  setUnsureBelow: ({ share }) => (session.setUnsureBelow(share), null),
+  setTable: ({ latents, labels, classes, names }) => (session.setTable(latents, labels, classes, names), null),
+  readLatents: ({ files }) => Promise.all(files.map(async (file) => session.readLatents(new Uint8Array(await file.arrayBuffer())))),
+  writeLatents: ({ form }) => copied(session.writeLatents(form)),
+  evaluate: ({ rows }) => session.evaluate(rows),
+  nearest: ({ latents, count }) => session.nearest(latents, count),
+  components: ({ count }) => new Float32Array(session.components(count)),
+  steer(args) {
+    wish.now = args.wish;
+    wish.wake();
+    return null;
+  },
+};
+
 self.onmessage = async ({ data }) => {
   const { id, method, args } = /** @type {Request} */ (data);
-  const tell = (/** @type {LoadProgress} */ progress) => self.postMessage({ id, progress });
+  const tell = (/** @type {unknown} */ progress) => self.postMessage({ id, progress });
   try {
-    self.postMessage({ id, value: method === "load" ? await load(args, tell) : await answer(args) });
+    const verb = /** @type {(args: unknown, tell: (progress: unknown) => void) => unknown} */ (methods[method]);
+    self.postMessage({ id, value: await verb(args, tell) });
   } catch (error) {
     self.postMessage({ id, error: explain(error) });
   }
 };
+
+/** Bytes that own their buffer. @param {Uint8Array} bytes */
+function copied(bytes) {
+  return new Uint8Array(bytes);
+}
 
 /** @param {unknown} error @returns {{ kind: ErrorKind, message: string }} */
 function explain(error) {
@@ -50,9 +83,9 @@ function explain(error) {
 }
 
 /** @param {LoadArgs} args @param {Tell} tell @returns {Promise<Loaded>} */
-async function load({ device: wish, weights, head }, tell) {
+async function load({ device: wished, weights, head }, tell) {
   const site = /** @type {Site} */ (await (await get(MANIFEST)).json());
-  const choice = await chooseDevice(wish);
+  const choice = await chooseDevice(wished);
   runtime = await loadRuntime(choice.device, site, tell);
 
   const entry = weights ? await remembered(weights) : site.weights;
@@ -77,21 +110,23 @@ async function load({ device: wish, weights, head }, tell) {
     notice = [notice, "The browser has no room to keep the weights, so the next visit downloads them again."].filter(Boolean).join(" ");
   }
   const headFile = await get(new URL(head ?? site.head, MANIFEST));
-  const headInfo = session.openHead(new Uint8Array(await headFile.arrayBuffer()));
+  shippedHead = new Uint8Array(await headFile.arrayBuffer());
+  const headInfo = session.openHead(shippedHead);
   const { bytes, cached } = file;
-  return { device, deviceName: name, notice, batch: BATCH[device], base: { ...base, bytes: bytes.length, cached }, head: headInfo };
+  const defaults = runtime.trainingDefaults();
+  return { device, deviceName: name, notice, batch: BATCH[device], base: { ...base, bytes: bytes.length, cached }, head: headInfo, defaults };
 }
 
 const CPU = "CPU (wasm SIMD)";
 
 /**
  * `auto` takes WebGPU only where a real GPU answers; asking for it by name takes a software adapter too.
- * @param {LoadArgs["device"]} wish
+ * @param {LoadArgs["device"]} wished
  * @returns {Promise<{ device: "webgpu" | "cpu", name: string, notice: string | null }>}
  */
-async function chooseDevice(wish) {
+async function chooseDevice(wished) {
   const cpu = (/** @type {string | null} */ notice) => ({ device: /** @type {const} */ ("cpu"), name: CPU, notice });
-  if (wish === "cpu") return cpu(null);
+  if (wished === "cpu") return cpu(null);
   const gpu = /** @type {any} */ (navigator).gpu;
   const adapter = await gpu?.requestAdapter({ powerPreference: "high-performance" }).catch(() => null);
   const obstacle = !gpu
@@ -100,7 +135,7 @@ async function chooseDevice(wish) {
       ? "No graphics card answered"
       : !adapter.features.has("timestamp-query")
         ? "The graphics card's WebGPU lacks timestamp queries, which the network's runtime needs"
-        : wish === "auto" && (adapter.info?.isFallbackAdapter ?? adapter.isFallbackAdapter)
+        : wished === "auto" && (adapter.info?.isFallbackAdapter ?? adapter.isFallbackAdapter)
           ? "WebGPU here is emulated in software, which is slower than the CPU itself"
           : null;
   if (obstacle) return cpu(`${obstacle}, so the CPU does the work.`);
@@ -248,7 +283,7 @@ async function answer({ pictures, topK, thumbnails }) {
   for (const [index, picture] of pictures.entries()) {
     try {
       const decoded = await decode(picture);
-      const thumbnail = thumbnails ? await jpeg(decoded.thumbnail()) : undefined;
+      const thumbnail = thumbnails ? await jpeg(decoded.thumbnail(), thumbnails) : undefined;
       good.push({ index, decoded, width: decoded.width, height: decoded.height, thumbnail });
     } catch (error) {
       const { kind, message } = explain(error);
@@ -264,6 +299,50 @@ async function answer({ pictures, topK, thumbnails }) {
     outcomes[index] = { latents: own, predictions: session.predict(own, topK), milliseconds, width, height, thumbnail };
   }
   return outcomes;
+}
+
+/** @param {Methods["train"]["args"]} args @param {(report: EpochReport) => void} tell @returns {Promise<Trained>} */
+async function train({ settings }, tell) {
+  begin();
+  const start = performance.now();
+  const training = session.train(settings);
+  /** @type {EpochReport[]} */
+  const epochs = [];
+  while (!training.done && wish.now !== "stop") {
+    const report = training.epoch();
+    epochs.push(report);
+    tell(report);
+    await breath(() => training.free());
+  }
+  const end = wish.now === "stop" ? "stopped" : epochs.length < epochs[0].epochs ? "early" : "finished";
+  return { ...session.adopt(training), epochs, end, seconds: (performance.now() - start) / 1000 };
+}
+
+/** @param {Methods["crossValidate"]["args"]} args @param {(progress: { done: number, total: number }) => void} tell */
+async function crossValidate({ settings, folds: parts }, tell) {
+  begin();
+  const folds = session.crossValidate(settings, parts);
+  while (!folds.done) {
+    folds.step();
+    const [done, total] = folds.progress;
+    tell({ done, total });
+    await breath(() => folds.free());
+  }
+  return folds.finish();
+}
+
+/** Nobody has said anything yet. */
+function begin() {
+  wish.now = "resume";
+}
+
+/** Lets messages in between two epochs, waits out a pause, and ends cancelled work. @param {() => void} free */
+async function breath(free) {
+  await new Promise((resume) => setTimeout(resume));
+  while (wish.now === "pause") await /** @type {Promise<void>} */ (new Promise((resume) => (wish.wake = resume)));
+  if (wish.now !== "cancel") return;
+  free();
+  throw new Failure("cancelled", "cancelled; nothing was changed");
 }
 
 /** @param {Picture} picture @returns {Promise<Decoded>} */
@@ -301,11 +380,15 @@ function bytesOf({ data }) {
   return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 }
 
-/** @param {Uint8ClampedArray} rgba 299x299 */
-function jpeg(rgba) {
-  const context = canvas(INPUT, INPUT);
-  context.putImageData(new ImageData(new Uint8ClampedArray(rgba), INPUT, INPUT), 0, 0);
-  return context.canvas.convertToBlob({ type: "image/jpeg", quality: 0.85 });
+/** @param {Uint8ClampedArray} rgba 299x299 @param {number} side */
+function jpeg(rgba, side) {
+  const whole = canvas(INPUT, INPUT);
+  whole.putImageData(new ImageData(new Uint8ClampedArray(rgba), INPUT, INPUT), 0, 0);
+  if (side === INPUT) return whole.canvas.convertToBlob({ type: "image/jpeg", quality: 0.85 });
+  const small = canvas(side, side);
+  small.imageSmoothingQuality = "high";
+  small.drawImage(whole.canvas, 0, 0, side, side);
+  return small.canvas.convertToBlob({ type: "image/jpeg", quality: 0.85 });
 }
 
 /** @param {number} width @param {number} height */

@@ -107,7 +107,7 @@ pub fn run(args: Args) -> Outcome {
                 Err(error) => broken.push(format!("{}: {error}", item.name)),
             }
         }
-        if saved.elapsed() > CHECKPOINT {
+        if saved.elapsed() > CHECKPOINT && !table.is_empty() {
             write(&partial, &table.write(DtypeArg::F32.into()))?;
             saved = Instant::now();
         }
@@ -151,6 +151,31 @@ pub fn load_base(weights: Option<&Path>) -> Outcome<Base> {
     )
 }
 
+/// A table from a file; where that does not say which base made it, it is taken to be of the default one, and the person is told.
+pub fn read_latents(path: &Path) -> Outcome<Latents> {
+    let bytes = read(path)?;
+    let read = match Latents::read(&bytes, None) {
+        Err(Error::UnknownBase) => Latents::read(&bytes, Some(&default_stamp()?)),
+        other => other,
+    };
+    let (latents, notice) = at(path, read)?;
+    if let Some(notice) = notice {
+        eprintln!("{}: {notice}", path.display());
+    }
+    Ok(latents)
+}
+
+/// The base that the page uses.
+fn default_stamp() -> Outcome<Stamp> {
+    let path = site::default_base(&site::root()?)?;
+    let bytes = super::read(&path)?;
+    let weights = at(&path, Weights::open(&bytes))?;
+    Ok(Stamp {
+        base: weights.info.name.clone(),
+        fingerprint: weights.fingerprint.clone(),
+    })
+}
+
 /// One picture's latents on the CPU.
 pub fn latents(base: &Base, pixels: &Pixels) -> Vec<f32> {
     base.latents([&pixels.resize()])
@@ -169,8 +194,7 @@ fn resume(partial: &Path, stamp: &Stamp, classes: &[String]) -> Outcome<Option<L
     if !partial.exists() {
         return Ok(None);
     }
-    let table = at(partial, Latents::read(&read(partial)?))?;
-    at(partial, table.stamp.must_be(stamp, "latents"))?;
+    let (table, _) = at(partial, Latents::read(&read(partial)?, Some(stamp)))?;
     if table.classes != classes {
         let path = partial.display();
         return Err(format!(

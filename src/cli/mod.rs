@@ -1,5 +1,7 @@
 //! The command line: a second consumer of the same library, and the only place that knows the file system.
 
+mod evaluate;
+mod export;
 mod extract;
 mod predict;
 mod serve;
@@ -44,8 +46,12 @@ enum Command {
     Extract(extract::Args),
     /// Train a head on latents and write it with its held-out accuracy
     Train(train::Args),
+    /// Tell how good a head is on labelled latents, or cross-validate a way of training
+    Evaluate(evaluate::Args),
     /// Classify pictures with a head
     Predict(predict::Args),
+    /// Write a head or latents in another form: .npz for NumPy, .onnx, .safetensors
+    Export(export::Args),
 }
 
 /// Runs what the arguments ask for.
@@ -58,7 +64,9 @@ pub fn run() -> Outcome {
         Command::Summary => weights::summary(),
         Command::Extract(args) => extract::run(args),
         Command::Train(args) => train::run(args),
+        Command::Evaluate(args) => evaluate::run(args),
         Command::Predict(args) => predict::run(args),
+        Command::Export(args) => export::run(args),
     }
 }
 

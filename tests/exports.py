@@ -1,0 +1,224 @@
+"""Files that cross over: Python's tables train here, and heads and latents from here answer the same in NumPy and in ONNX Runtime.
+
+    node tests/exports.js       # makes a virtual environment of tests/exports.requirements.txt and runs this in it
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+PROGRAM = Path(sys.argv[1]).resolve()
+ROOT = Path(__file__).resolve().parent.parent
+# Sums of 2048 products of f32 in another order differ by about 1e-6 of the probability.
+TOLERANCE = 1e-5
+
+
+def load_npz_head(path):
+    head = np.load(path)
+    layers = [(head[f"dense_{k}_kernel"], head[f"dense_{k}_bias"]) for k in (1, 2) if f"dense_{k}_kernel" in head]
+    def probabilities(x):
+        for k, (kernel, bias) in enumerate(layers):
+            x = (np.maximum(x, 0) if k else x) @ kernel + bias
+        e = np.exp(x - x.max(axis=1, keepdims=True))
+        return e / e.sum(axis=1, keepdims=True)
+    return head["classes"].tolist(), probabilities
+
+
+def passed(fact):
+    print(f"ok: {fact}", flush=True)
+
+
+def check(holds, fact):
+    if not holds:
+        sys.exit(f"FAILED: {fact}")
+    passed(fact)
+
+
+def run(*arguments):
+    """What a run that must succeed printed, and what it said beside that."""
+    done = subprocess.run([PROGRAM, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"FAILED: {arguments}: {done.stderr}")
+    return done.stdout, done.stderr
+
+
+def refused(*arguments):
+    """What a run that must fail said."""
+    done = subprocess.run([PROGRAM, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode == 0:
+        sys.exit(f"FAILED: {arguments} should have been refused")
+    return done.stderr
+
+
+def python_tables_train_here(folder, stamp):
+    """The same table in every form that people save: each trains to the same head, to the bit."""
+    rng = np.random.default_rng(1)
+    # Exact in f16, so that every form holds the same numbers.
+    latents = rng.integers(0, 8, (60, 2048)) / 4
+    labels = np.arange(60) % 3
+    latents[np.arange(60), labels] += 4
+    classes = ["cat", "dog", "Käfer"]
+    metadata = {"classes": json.dumps(classes)}
+    text, encoded = np.array(classes), np.array([name.encode() for name in classes])
+    forms = {}
+
+    def table(name, save):
+        forms[name] = folder / name
+        save(forms[name])
+
+    def tensors(floats, integers, metadata):
+        return lambda path: save_file({"latents": latents.astype(floats), "labels": labels.astype(integers)}, path, metadata)
+
+    def arrays(save, floats, integers, classes, **more):
+        return lambda path: save(path, latents=latents.astype(floats), labels=labels.astype(integers), classes=classes, **more)
+
+    table("f4 i8 and the base.safetensors", tensors("f4", "i8", metadata | stamp))
+    table("f8 i4.safetensors", tensors("f8", "i4", metadata))
+    table("f2 u1.safetensors", tensors("f2", "u1", metadata))
+    table("f4 i8 and the base.npz", arrays(np.savez, "<f4", "i8", text, **{key: np.array(value) for key, value in stamp.items()}))
+    table("f8 i4 bytes.npz", arrays(np.savez, "<f8", "i4", encoded))
+    table("f8 i4 bytes, deflated.npz", arrays(np.savez_compressed, "<f8", "i4", encoded))
+    table("f2 u2, deflated.npz", arrays(np.savez_compressed, "<f2", "u2", text))
+    table("big endian.npz", arrays(np.savez, ">f4", ">i8", text.astype(">U5")))
+    table("by columns.npz", lambda path: np.savez(path, latents=np.asfortranarray(latents), labels=labels, classes=text))
+    table("row names.npz", arrays(np.savez, "<f4", "i8", text, names=np.array([f"{row}.png" for row in range(60)])))
+    heads = set()
+    for name, path in forms.items():
+        head = folder / "python.safetensors"
+        _, said = run("train", path, "--out", head, "--epochs", 3)
+        heads.add(head.read_bytes())
+        notice = "the file does not say which base made its latents; they are taken to be of the base here"
+        check((notice in said) == ("the base" not in name), f"train reads {name}" + (", and says of which base it takes it to be" if notice in said else ""))
+    check(len(heads) == 1, f"{len(forms)} forms of one table train to one head, to the bit")
+
+    objects, empty = folder / "objects.npz", folder / "empty.npz"
+    np.savez(objects, latents=latents, labels=labels, classes=np.array(classes, dtype=object))
+    check("save it as np.array(classes, dtype=str)" in refused("train", objects), "pickled classes are refused with what to do")
+    np.savez(empty, latents)
+    check('holds "arr_0", but no "latents"; save it with np.savez(' in refused("train", empty), "arrays without names are refused with what to do")
+    save_file({"latents": latents, "labels": labels}, empty)
+    check('metadata={"classes": json.dumps(' in refused("train", empty), "safetensors without classes are refused with what to do")
+
+
+def latents_cross_over(folder, table):
+    """Latents by `export` are the same numbers and names to NumPy, and come back as they were."""
+    run("export", table, "--to", folder / "latents.npz")
+    arrays = np.load(folder / "latents.npz", allow_pickle=False)
+    with safe_open(table, "np") as tensors:
+        metadata = tensors.metadata()
+        check(np.array_equal(arrays["latents"], tensors.get_tensor("latents")), "np.load reads the latents of an export, equal to the bit")
+        check(np.array_equal(arrays["labels"], tensors.get_tensor("labels")), "and its labels")
+    check((arrays["latents"].dtype, arrays["labels"].dtype) == (np.float32, np.int64), "as float32 and int64")
+    for key in ("classes", "names"):
+        check(arrays[key].tolist() == json.loads(metadata[key]), f"and its {key}, without pickle")
+    for key in ("base", "fingerprint"):
+        check(arrays[key].item() == metadata[key], f"and its {key}")
+    run("export", folder / "latents.npz", "--to", folder / "again.safetensors")
+    check((folder / "again.safetensors").read_bytes() == table.read_bytes(), "exported back, it is the first file to the bit")
+
+
+def numpy_head(path):
+    """The probabilities by a head's safetensors file, in f64."""
+    with safe_open(path, "np") as tensors:
+        metadata = tensors.metadata()
+        layers = [
+            [tensors.get_tensor(f"dense_{k}.{part}").astype(np.float64) for part in ("kernel", "bias")]
+            for k in range(1, int(metadata["layers"]) + 1)
+        ]
+
+    def probabilities(x):
+        for kernel, bias in layers[:-1]:
+            x = np.maximum(x @ kernel + bias, 0)
+        logits = x @ layers[-1][0] + layers[-1][1]
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return powers / powers.sum(axis=1, keepdims=True)
+
+    return metadata, probabilities
+
+
+def heads_cross_over(folder, kind, table, pictures, train):
+    """One head in three forms gives the probabilities that the program itself gives to the pictures."""
+    head, npz, onnx_file = (folder / f"{kind}.{form}" for form in ("safetensors", "npz", "onnx"))
+    run("train", table, "--test", table, "--name", "träned here", "--out", head, *train)
+    run("export", head, "--to", npz)
+    run("export", head, "--to", onnx_file)
+    metadata, by_safetensors = numpy_head(head)
+    classes = json.loads(metadata["classes"])
+    with safe_open(table, "np") as tensors:
+        latents = tensors.get_tensor("latents")
+    # Half-way between two pictures a head is less sure, and an error shows more.
+    rows = np.concatenate([latents, (latents + np.roll(latents, 2, axis=0)) / 2])
+
+    printed, _ = run("predict", "--head", head, "--json", "--top", len(classes), *pictures)
+    own = [{answer["label"]: answer["probability"] for answer in picture["predictions"]} for picture in json.loads(printed)]
+    own = np.array([[answer[name] for name in classes] for answer in own])
+
+    model = onnx.load(onnx_file)
+    onnx.checker.check_model(model, full_check=True)
+    passed(f"{kind} head: onnx.checker finds nothing wrong")
+    properties = {prop.key: prop.value for prop in model.metadata_props}
+    kept = ("name", "classes", "base", "fingerprint", "temperature", "unsure_below")
+    check(properties == {key: metadata[key] for key in kept}, f"{kind} head: ONNX carries {', '.join(kept)}")
+    check(
+        (model.ir_version, [(opset.domain, opset.version) for opset in model.opset_import], model.producer_name)
+        == (8, [("", 17)], "inception-web"),
+        f"{kind} head: ONNX is of opset 17",
+    )
+    session = onnxruntime.InferenceSession(onnx_file, providers=["CPUExecutionProvider"])
+    sides = [(value.name, value.type, value.shape) for value in (*session.get_inputs(), *session.get_outputs())]
+    check(
+        sides == [("latents", "tensor(float)", ["N", 2048]), ("probabilities", "tensor(float)", ["N", len(classes)])],
+        f"{kind} head: ONNX Runtime sees latents [N, 2048] -> probabilities [N, {len(classes)}]",
+    )
+    by_onnx = session.run(["probabilities"], {"latents": rows})[0]
+    one = session.run(["probabilities"], {"latents": rows[:1]})[0]
+    check(np.allclose(one, by_onnx[:1], atol=TOLERANCE, rtol=0), f"{kind} head: one row at a time as well")
+
+    names, by_npz = load_npz_head(npz)
+    arrays = np.load(npz, allow_pickle=False)
+    check(names == classes, f"{kind} head: the npz file knows its classes")
+    for key in ("name", "base", "fingerprint"):
+        check(arrays[key].item() == metadata[key], f"{kind} head: the npz file knows its {key}")
+    for key in ("temperature", "unsure_below"):
+        check(arrays[key].item() == np.float32(metadata[key]), f"{kind} head: the npz file knows its {key}")
+
+    exact = by_safetensors(rows.astype(np.float64))
+    check(exact.max() > 0.9 and exact.max(axis=1).min() < 0.9, f"{kind} head: it is sure of some rows and unsure of others")
+    for who, got in (("the program's own", own), ("ONNX Runtime's", by_onnx), ("the npz loader's", by_npz(rows))):
+        off = np.abs(got - exact[: len(got)]).max()
+        check(len(got) in (len(pictures), len(rows)) and off < TOLERANCE, f"{kind} head: {who} probabilities are the safetensors file's (off by {off:.1e} at most)")
+
+
+def main():
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        samples = {"cat": "animals", "horse": "animals", "airplane": "machines", "rocket": "machines", "coffee": "things", "boats": "things"}
+        for sample, name in samples.items():
+            (folder / "pictures" / name).mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / "www/samples" / f"{sample}.jpg", folder / "pictures" / name)
+        table = folder / "latents.safetensors"
+        run("extract", folder / "pictures", "--out", table)
+        with safe_open(table, "np") as tensors:
+            metadata = tensors.metadata()
+        pictures = [folder / "pictures" / name for name in json.loads(metadata["names"])]
+
+        python_tables_train_here(folder, {key: metadata[key] for key in ("base", "fingerprint")})
+        latents_cross_over(folder, table)
+        heads_cross_over(folder, "linear", table, pictures, [])
+        heads_cross_over(folder, "hidden", table, pictures, ["--hidden", "16"])
+        said = refused("export", table, "--to", folder / "latents.onnx")
+        check("latents are a table, and ONNX takes a head; use .npz or .safetensors" in said, "latents to ONNX are refused with what to do")
+        said = refused("export", table, "--to", folder / "latents.csv")
+        check("the extension decides the form; use .npz, .onnx or .safetensors" in said, "other forms are refused with what to do")
+
+
+main()
