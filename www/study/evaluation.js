@@ -4,7 +4,7 @@ import { button, make } from "../dom.js";
 import { percent, pictures } from "../words.js";
 import { createMatrix } from "./matrix.js";
 import { bar, classSelect, details, fileName, paged, part, table, thumbnail } from "./pieces.js";
-import { answersOf, calibrationText, cellText, confusionsText, crossingText, doubtful, headlineText, rounded, shownEvaluation, staleText, unsureText } from "./state.js";
+import { answersOf, calibrationText, cellText, confusionsText, crossingText, doubtful, headlineText, nameOf, rounded, shownEvaluation, staleText, unsureText } from "./state.js";
 
 /** @import { Evaluation } from "../engine.js" */
 /** @import { Picture } from "../project.js" */
@@ -166,8 +166,8 @@ function createCell(on, back) {
   function item({ picture, probability }) {
     const { project } = /** @type {State} */ (shown);
     return make(
-      "li", "", thumbnail(on.pictureUrl(picture)), fileName(picture.name), make("span", "study-soft", `${percent(probability)} sure`),
-      classSelect(project, picture.label, `Class of ${picture.name}`, (label) => on.relabel([picture.id], label)),
+      "li", "", thumbnail(on.pictureUrl(picture)), fileName(picture), make("span", "study-soft", `${percent(probability)} sure`),
+      classSelect(project, picture.label, `Class of ${nameOf(picture)}`, (label) => on.relabel([picture.id], label)),
     );
   }
 }
@@ -206,12 +206,12 @@ function createDoubtful(on) {
     const relabel = button(`Relabel as ${suggested}`, () => suggestedId !== null && on.relabel([picture.id], suggestedId));
     relabel.disabled = suggestedId === null;
     const keep = button("Keep", () => on.keepLabel(picture));
-    relabel.setAttribute("aria-label", `Relabel as ${suggested}: ${picture.name}`);
-    keep.setAttribute("aria-label", `Keep ${given}: ${picture.name}`);
+    relabel.setAttribute("aria-label", `Relabel as ${suggested}: ${nameOf(picture)}`);
+    keep.setAttribute("aria-label", `Keep ${given}: ${nameOf(picture)}`);
     return make(
       "li", "", thumbnail(on.pictureUrl(picture)),
       make(
-        "div", "study-doubt", fileName(picture.name),
+        "div", "study-doubt", fileName(picture),
         make("span", "", `Labelled ${given} (${percent(givenProbability)}), looks like ${suggested} (${percent(suggestedProbability)})`),
         make("div", "study-row", relabel, keep),
       ),

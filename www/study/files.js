@@ -8,9 +8,9 @@ import { details, part, select } from "./pieces.js";
 /** @typedef {{ saveHead(form: Form): unknown, loadHead(file: File): unknown, resetHead(): unknown }} FilesHandlers */
 
 const FORMS = [
-  { value: "safetensors", words: "safetensors, for this page and its command line" },
-  { value: "onnx", words: "ONNX, latents to probabilities" },
-  { value: "npz", words: "NumPy .npz, for Keras" },
+  { value: "safetensors", words: ".safetensors (this page)" },
+  { value: "onnx", words: ".onnx" },
+  { value: "npz", words: ".npz (Keras)" },
 ];
 
 const LOADER = `import keras, numpy as np
@@ -48,7 +48,7 @@ export function createFiles(on) {
     copied.textContent = "Copied";
   });
   const keras = details("Open the .npz in Keras", code, make("div", "study-row", copy, copied));
-  const element = part("study-files", "The head", inUse, make("div", "study-row", save, form, load, reset), keras);
+  const element = part("study-files", "The head", inUse, make("div", "study-row", make("span", "joined", save, form), load, reset), keras);
 
   return { element, render };
 

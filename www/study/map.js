@@ -3,7 +3,7 @@
 import { button, make } from "../dom.js";
 import { count, pictures } from "../words.js";
 import { details, fileName, part, select, table, thumbnail } from "./pieces.js";
-import { centres } from "./state.js";
+import { centres, nameOf } from "./state.js";
 
 /** @import { Picture } from "../project.js" */
 /** @import { State } from "./state.js" */
@@ -271,11 +271,11 @@ export function createMap(on) {
     if (!one || !shown) return;
     const className = shown.project.classes.find(({ id }) => id === one.picture.label)?.name ?? "";
     const url = on.pictureUrl(one.picture);
-    tip.replaceChildren(...(url ? [thumbnail(url)] : []), make("strong", "", className), fileName(one.picture.name));
+    tip.replaceChildren(...(url ? [thumbnail(url)] : []), make("strong", "", className), fileName(one.picture));
     const [x, y] = position(one);
     tip.style.insetInlineStart = `${Math.min(Math.max(0, x + 12), frame.clientWidth - tip.offsetWidth)}px`;
     tip.style.insetBlockStart = `${Math.max(0, y + 12 + tip.offsetHeight > frame.clientHeight ? y - 12 - tip.offsetHeight : y + 12)}px`;
-    if (speak) spoken.textContent = `${className}, ${one.picture.name}${selected.has(one.picture.id) ? ", selected" : ""}`;
+    if (speak) spoken.textContent = `${className}, ${nameOf(one.picture)}${selected.has(one.picture.id) ? ", selected" : ""}`;
   }
 
   // ---- what people do ----

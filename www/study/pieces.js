@@ -2,8 +2,9 @@
 /** Small things that several parts of the study show: pictures, choices of a class, tables, pages. */
 import { button, make } from "../dom.js";
 import { count } from "../words.js";
+import { nameOf } from "./state.js";
 
-/** @import { Project } from "../project.js" */
+/** @import { Picture, Project } from "../project.js" */
 
 /** @param {string} id @param {string} title @param {(Node | string)[]} children @returns {HTMLElement} a part with its heading */
 export function part(id, title, ...children) {
@@ -40,8 +41,9 @@ export function thumbnail(url) {
   return box;
 }
 
-/** @param {string} path @returns {HTMLElement} a file's name, with its folders for those who point at it */
-export function fileName(path) {
+/** @param {Picture} picture @returns {HTMLElement} its file's name, with its folders for those who point at it */
+export function fileName(picture) {
+  const path = nameOf(picture);
   const name = make("span", "study-name", path.slice(path.lastIndexOf("/") + 1));
   name.title = path;
   return name;

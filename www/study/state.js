@@ -6,7 +6,7 @@
 import { count, duration, hundredths, inWords, percent, pictures } from "../words.js";
 
 /** @import { Embedded, EpochReport, Evaluation, TrainOptions, TrainReport, BatchProgress } from "../engine.js" */
-/** @import { Project } from "../project.js" */
+/** @import { Picture, Project } from "../project.js" */
 /** @import { Run } from "../store.js" */
 
 /** @typedef {Required<TrainOptions>} Settings */
@@ -500,6 +500,11 @@ export function centres({ project }, { ids, points }) {
     const nearest = others.sort((a, b) => a.distance - b.distance).at(0);
     return { name: one.name, pictures: one.pictures, nearest: nearest?.name ?? null, distance: nearest?.distance ?? 0 };
   });
+}
+
+/** @param {Picture} picture @returns {string} rows of a table of latents may have no name */
+export function nameOf({ id, name }) {
+  return name || `picture ${id}`;
 }
 
 /** @param {readonly string[]} names @returns {string} "a, b and c" */

@@ -5,10 +5,11 @@ import { percent } from "../words.js";
 import { fileName, select, thumbnail } from "./pieces.js";
 
 /** @import { Prediction } from "../engine.js" */
+/** @import { Picture } from "../project.js" */
 /**
  * @typedef {{
  *   name: string, picture: ImageBitmap, predictions: readonly Prediction[], label: string,
- *   nearest: readonly { name: string, className: string, similarity: number, url: string | null }[],
+ *   nearest: readonly { picture: Picture, className: string, similarity: number, url: string | null }[],
  *   explain(label: string): Promise<{ side: number, values: Float32Array }>,
  * }} Reasons
  */
@@ -75,8 +76,8 @@ export function createWhy(attempt, announce) {
     choice.addEventListener("change", () => attempt(() => explain(choice.value)));
     choices.replaceChildren(choice);
     none.hidden = nearest.length > 0;
-    list.replaceChildren(...nearest.map(({ name, className, similarity, url }) => make(
-      "li", "", thumbnail(url), make("strong", "", className), fileName(name), make("span", "study-soft", `${Math.round(similarity * 100)} % alike`),
+    list.replaceChildren(...nearest.map(({ picture, className, similarity, url }) => make(
+      "li", "", thumbnail(url), make("strong", "", className), fileName(picture), make("span", "study-soft", `${Math.round(similarity * 100)} % alike`),
     )));
     canvas.setAttribute("aria-label", name);
     draw();

@@ -309,7 +309,7 @@ export function createStudy(context) {
       label: predictions.some((one) => one.label === label) ? label : predictions[0].label,
       nearest: near.flatMap(({ id, similarity }) => {
         const one = byId.get(id);
-        return one ? [{ name: one.name, className: names.get(one.label) ?? "", similarity, url: context.pictureUrl(one) }] : [];
+        return one ? [{ picture: one, className: names.get(one.label) ?? "", similarity, url: context.pictureUrl(one) }] : [];
       }),
       explain: (wanted) => engine().explain(picture, wanted),
     });
