@@ -39,7 +39,11 @@ export function createMap(on) {
     view = { scale: 1, x: 0, y: 0 };
     draw();
   });
-  const tools = make("div", "study-row", lasso, whole, make("span", "study-soft", "Wheel or + and − zoom, dragging moves, Shift and dragging selects; arrow keys go from point to point, Space selects."));
+  const closer = button("+", () => zoom(1.5, extent.width / 2, extent.height / 2));
+  closer.setAttribute("aria-label", "Zoom in");
+  const farther = button("−", () => zoom(1 / 1.5, extent.width / 2, extent.height / 2));
+  farther.setAttribute("aria-label", "Zoom out");
+  const tools = make("div", "study-row", lasso, closer, farther, whole, make("span", "study-soft", "The wheel zooms, dragging moves, Shift and dragging selects; arrow keys go from point to point, Space selects."));
   const canvas = document.createElement("canvas");
   canvas.tabIndex = 0;
   canvas.setAttribute("role", "application");
@@ -102,7 +106,7 @@ export function createMap(on) {
     umap.ariaPressed = atlas ? String(atlas.method === "umap") : null;
     working.hidden = !mapping;
     if (mapping) {
-      progressWords.textContent = mapping.method === "pca" ? "PCA" : `UMAP, step ${count(mapping.done)} of ${count(mapping.total)}`;
+      progressWords.textContent = mapping.method === "pca" ? "PCA" : mapping.total ? `UMAP, step ${count(mapping.done)} of ${count(mapping.total)}` : "UMAP: finding each picture's neighbours";
       if (mapping.total) {
         progress.max = mapping.total;
         progress.value = mapping.done;
