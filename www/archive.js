@@ -45,7 +45,7 @@ const LATENTS = 2048;
 /** Bytes that one .zip may unpack to, or one of its files: what a tab can hold. */
 const MOST = 2e9;
 /** Bytes that are read ahead. */
-const BLOCK = 8e6;
+const BLOCK = 4e6;
 /** Thumbnails that are read at a time. */
 const BULK = 256;
 /** File names' ends, and the types of the pictures behind them. */
@@ -146,26 +146,34 @@ export async function openProject(zip, engine, { onProgress, signal } = {}) {
   const rows = description.pictures.filter(({ row }) => row !== null).length;
   const { latents, notice: left } = rows ? await openLatents(description, rows, engine, read) : { latents: null, notice: null };
 
-  const total = description.pictures.length + runs.length;
-  let done = 0;
   const sameBase = description.base.fingerprint === engine.fingerprint;
+  const thumbnails = new Map(latents ? description.pictures.flatMap(({ hash, row, thumbnail }) => (row !== null && thumbnail !== null ? [[hash, thumbnail]] : [])) : []);
+  const total = description.pictures.length + thumbnails.size + runs.length;
+  let done = 0;
+  // All pictures, then all thumbnails, as they lie in the file: it is read ahead.
+  /** @type {(Blob | null)[]} */
+  const pictureFiles = [];
+  for (const entry of description.pictures) {
+    pictureFiles.push(entry.file === null ? null : await openPicture(entry, entry.file, read));
+    onProgress?.({ done: ++done, total });
+  }
+  /** @type {Map<string, Blob>} */
+  const small = new Map();
+  for (const [hash, path] of thumbnails) {
+    small.set(hash, new Blob([await read(path)], { type: "image/jpeg" }));
+    onProgress?.({ done: ++done, total });
+  }
   /** @type {Map<string, Embedded>} */
   const embedded = new Map();
   /** @type {Picture[]} */
   const pictures = [];
-  for (const entry of description.pictures) {
-    const { id, name, hash, row } = entry;
-    const file = entry.file === null ? null : await openPicture(entry, entry.file, read);
+  for (const [i, { id, name, class: label, hash, row, width, height }] of description.pictures.entries()) {
+    const file = pictureFiles[i];
     if (latents && row !== null) {
-      if (!embedded.has(hash)) {
-        const thumbnail = entry.thumbnail === null ? null : new Blob([await read(entry.thumbnail)], { type: "image/jpeg" });
-        const { width, height } = entry;
-        embedded.set(hash, { latents: latents.slice(row * LATENTS, (row + 1) * LATENTS), width, height, thumbnail });
-      }
+      embedded.set(hash, { latents: latents.slice(row * LATENTS, (row + 1) * LATENTS), width, height, thumbnail: small.get(hash) ?? null });
     }
     // Without a file and without latents there is nothing left of it.
-    if (file || embedded.has(hash)) pictures.push({ id, name, label: entry.class, hash, file });
-    onProgress?.({ done: ++done, total });
+    if (file || embedded.has(hash)) pictures.push({ id, name, label, hash, file });
   }
   /** @type {Run[]} */
   const opened = [];
