@@ -60,6 +60,7 @@ async fn serve(args: Args) -> Outcome {
         .route("/pkg/site.json", get(async move || (json, manifest)))
         .route_service("/pkg/base.safetensors", ServeFile::new(site.base))
         .nest_service("/pkg", ServeDir::new(root.join("pkg")))
+        .nest_service("/npm", ServeDir::new(root.join("pkg/npm")))
         .fallback_service(ServeDir::new(root.join("www")))
         .layer(middleware::from_fn(headers));
     println!(

@@ -16,6 +16,18 @@ use super::{Outcome, at, read, weights::nsfwjs, write};
 const TARGET: &str = "wasm32-unknown-unknown";
 /// A folder of `pkg/`, and the features of its build: the page loads the one that its device needs.
 const RUNTIMES: [(&str, &str); 2] = [("cpu", ""), ("webgpu", "webgpu")];
+/// A file of an npm package, its name beside the page, and what it exports if it is UMD, which a module cannot import as it is.
+const LIBRARIES: [(&str, &str, Option<&str>); 5] = [
+    ("idb/build/index.js", "idb.js", None),
+    ("uplot/dist/uPlot.esm.js", "uplot.js", None),
+    ("uplot/dist/uPlot.min.css", "uplot.css", None),
+    (
+        "@zip.js/zip.js/dist/zip-core-external.min.js",
+        "zip.js",
+        None,
+    ),
+    ("umap-js/lib/umap-js.min.js", "umap.js", Some("UMAP")),
+];
 /// The ten-class head, from `pkg/`.
 const HEAD: &str = "../ten-classes/head.safetensors";
 
@@ -42,6 +54,7 @@ pub fn run(args: Args) -> Outcome {
             &args.out.join("pkg").join(name),
         )?;
     }
+    copy(&root.join("pkg/npm"), &args.out.join("npm"))?;
     fs::copy(&site.base, args.out.join("pkg/base.safetensors"))?;
     write(
         &args.out.join("pkg/site.json"),
@@ -70,6 +83,7 @@ pub fn prepare(root: &Path, weights: Option<&Path>, profile: &str) -> Outcome<Si
     };
     let bytes = read(&base)?;
     let opened = at(&base, Weights::open(&bytes))?;
+    libraries(root)?;
     let mut runtimes = serde_json::Map::new();
     for (name, features) in RUNTIMES {
         let wasm = read(&runtime(root, name, features, profile)?)?;
@@ -120,22 +134,96 @@ pub fn default_base(root: &Path) -> Outcome<PathBuf> {
     Ok(path)
 }
 
-/// Where the npm package keeps the default base; installs the locked packages if it is not there.
+/// Where the npm package keeps the default base.
 pub fn nsfwjs_folder(root: &Path) -> Outcome<PathBuf> {
-    let folder = root.join("node_modules/nsfwjs/dist/models/inception_v3");
-    if !folder.join("model.min.js").exists() {
+    install(root)?;
+    Ok(root.join("node_modules/nsfwjs/dist/models/inception_v3"))
+}
+
+/// Copies the libraries of the page to `pkg/npm`, each one file, with the licences of all that is in them.
+fn libraries(root: &Path) -> Outcome {
+    let packages = install(root)?;
+    let out = root.join("pkg/npm");
+    for (file, name, umd) in LIBRARIES {
+        let mut text = fs::read_to_string(root.join("node_modules").join(file))
+            .map_err(|error| format!("{file}: {error}"))?;
+        if let Some(export) = umd {
+            text = format!(
+                "const scope = {{}};\n(function () {{\n{text}\n}}).call(scope);\nexport const {{ {export} }} = scope.{export};\n"
+            );
+        }
+        renew(&out.join(name), &text)?;
+    }
+    let mut licences = String::new();
+    for Package { folder, version } in packages {
+        let name = folder.rsplit("node_modules/").next().unwrap_or(&folder);
+        let path = root.join(&folder).join("LICENSE");
+        let text =
+            fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let licence = format!("{name} {version}\n\n{}\n\n\n", text.trim());
+        if !licences.contains(&licence) {
+            licences += &licence;
+        }
+    }
+    renew(&out.join("LICENSES.txt"), &licences)
+}
+
+/// Writes a file unless it is so already: a server that runs may be reading it.
+fn renew(path: &Path, text: &str) -> Outcome {
+    match fs::read(path).is_ok_and(|old| old == text.as_bytes()) {
+        true => Ok(()),
+        false => write(path, text.as_bytes()),
+    }
+}
+
+/// A package of `package-lock.json`.
+struct Package {
+    /// From the project's folder.
+    folder: String,
+    version: String,
+}
+
+/// Sees to it that the npm packages of the page are there in the locked versions, and lists them.
+fn install(root: &Path) -> Outcome<Vec<Package>> {
+    let packages = locked(root)?;
+    let there = |package: &Package| {
+        let installed = read(&root.join(&package.folder).join("package.json")).ok();
+        let installed: Option<Value> =
+            installed.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        installed.is_some_and(|installed| installed["version"] == package.version.as_str())
+    };
+    if !packages.iter().all(there) {
         eprintln!("installing npm packages");
         let npm = if cfg!(windows) { "npm.cmd" } else { "npm" };
         let mut command = Command::new(npm);
         command
-            .args(["ci", "--omit=dev", "--no-audit", "--no-fund"])
+            .args(["ci", "--no-audit", "--no-fund"])
             .current_dir(root);
+        // Where the tools of the tests are installed, they stay.
+        if !root.join("node_modules/@playwright/test").exists() {
+            command.arg("--omit=dev");
+        }
         succeed(
             &mut command,
             "install Node.js 20.15 or later (https://nodejs.org)",
         )?;
     }
-    Ok(folder)
+    Ok(packages)
+}
+
+/// The locked packages, without those that only tests use.
+fn locked(root: &Path) -> Outcome<Vec<Package>> {
+    let path = root.join("package-lock.json");
+    let lock: Value = serde_json::from_slice(&read(&path)?)
+        .map_err(|error| format!("{}: {error}", path.display()))?;
+    let all = lock["packages"].as_object().into_iter().flatten();
+    Ok(all
+        .filter(|(folder, package)| !folder.is_empty() && package["dev"] != true)
+        .map(|(folder, package)| Package {
+            folder: folder.clone(),
+            version: package["version"].as_str().unwrap_or_default().into(),
+        })
+        .collect())
 }
 
 /// Builds one wasm and its JavaScript into `pkg/NAME`; returns the wasm's path.
