@@ -65,6 +65,8 @@ export async function saveProject(kept, engine, { onProgress, signal } = {}) {
   const known = new Map(withLatents.flatMap(({ hash }) => [[hash, /** @type {Embedded} */ (embedded.get(hash))]]));
   const thumbnails = Array.from(known, ([hash, { thumbnail }]) => ({ hash, thumbnail })).filter(({ thumbnail }) => thumbnail);
   if (engine.dataset.count !== withLatents.length) throw new Error("project: the dataset changed while it was being saved; save it again");
+  // Before anything else: more latents may come while the rest is written.
+  const latents = withLatents.length ? await bytesOf(await engine.exportLatents("safetensors")) : null;
 
   const folder = uniqueNames();
   const folders = new Map(project.classes.map(({ id, name }) => [id, { path: `pictures/${folder(name)}`, unique: uniqueNames() }]));
@@ -94,7 +96,7 @@ export async function saveProject(kept, engine, { onProgress, signal } = {}) {
   };
 
   const files = description.pictures.filter(({ file }) => file).length;
-  const total = 3 + files + thumbnails.length + (withLatents.length ? 1 : 0) + runs.length + (head ? 1 : 0);
+  const total = 3 + files + thumbnails.length + (latents ? 1 : 0) + runs.length + (head ? 1 : 0);
   let done = 0;
   // Sizes before the bytes, not after them: there are programs that cannot unpack the latter.
   const zip = new ZipWriter(new BlobWriter("application/zip"), { bufferedWrite: true, signal });
@@ -108,7 +110,7 @@ export async function saveProject(kept, engine, { onProgress, signal } = {}) {
   await add("README.txt", text.encode(readme(kept, engine)), 6);
   await add("project.json", text.encode(JSON.stringify(description, null, 1)), 6);
   await add("runs.json", text.encode(JSON.stringify(runs.map(({ head: _, ...run }) => ({ ...run, head: headPath(run.id) })), null, 1)), 6);
-  if (withLatents.length) await add("latents.safetensors", await bytesOf(await engine.exportLatents("safetensors")), 0);
+  if (latents) await add("latents.safetensors", latents, 0);
   for (const run of runs) await add(headPath(run.id), run.head, 0);
   if (head) await add("heads/in-use.safetensors", head, 0);
   for (const [i, { file }] of description.pictures.entries()) {
@@ -147,7 +149,9 @@ export async function openProject(zip, engine, { onProgress, signal } = {}) {
   const { latents, notice: left } = rows ? await openLatents(description, rows, engine, read) : { latents: null, notice: null };
 
   const sameBase = description.base.fingerprint === engine.fingerprint;
-  const thumbnails = new Map(latents ? description.pictures.flatMap(({ hash, row, thumbnail }) => (row !== null && thumbnail !== null ? [[hash, thumbnail]] : [])) : []);
+  /** @type {Map<string, string>} */
+  const thumbnails = new Map();
+  if (latents) for (const { hash, row, thumbnail } of description.pictures) if (row !== null && thumbnail !== null) thumbnails.set(hash, thumbnail);
   const total = description.pictures.length + thumbnails.size + runs.length;
   let done = 0;
   // All pictures, then all thumbnails, as they lie in the file: it is read ahead.

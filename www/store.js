@@ -113,9 +113,19 @@ class IndexedStore {
     return this.#queue(async () => {
       const reading = this.#database.transaction(ALL, "readonly");
       const state = reading.objectStore("state");
-      const [frame, inUse, runs, project, latents] = await Promise.all([
-        state.get("project"), state.get("head"), reading.objectStore("runs").getAll(), readProject(reading), readLatents(reading, fingerprint),
+      const frame = /** @type {Frame | undefined} */ (await state.get("project"));
+      const revision = frame?.revision ?? 0;
+      const [inUse, runs, latents, project] = await Promise.all([
+        state.get("head"),
+        reading.objectStore("runs").getAll(),
+        readLatents(reading, fingerprint),
+        this.#kept && revision === this.#revision ? this.#kept : readProject(reading, frame),
       ]);
+      if (!this.#kept) {
+        // Only once: what another tab saved after that must not be taken for what this tab shows.
+        this.#kept = project;
+        this.#revision = revision;
+      }
       /** @type {Map<string, Embedded>} */
       const embedded = new Map();
       for (const { hash } of project.pictures) {
@@ -123,8 +133,6 @@ class IndexedStore {
         if (found) embedded.set(hash, unpack(found));
       }
       const head = /** @type {HeadInUse | undefined} */ (inUse) ?? null;
-      this.#kept = project;
-      this.#revision = /** @type {Frame | undefined} */ (frame)?.revision ?? 0;
       this.#persist(project);
       return {
         project,
@@ -302,9 +310,8 @@ class IndexedStore {
   }
 }
 
-/** @param {Reading} reading @returns {Promise<Project>} */
-async function readProject(reading) {
-  const frame = /** @type {Frame | undefined} */ (await reading.objectStore("state").get("project"));
+/** @param {Reading} reading @param {Frame | undefined} frame @returns {Promise<Project>} */
+async function readProject(reading, frame) {
   if (!frame) return emptyProject;
   /** @type {Map<string, Blob>} */
   const files = new Map();

@@ -164,16 +164,18 @@ test("what was saved is there after a reload, in the same order, with the head i
     const without = await plain(await store.load("cd".repeat(32)));
     // Latents of pictures that are in no project are forgotten; those of another base are not.
     const { removePictures } = await import("/project.js");
+    const same = (await store.load(fingerprint)).project === kept.project;
     const fewer = removePictures(kept.project, kept.project.pictures.filter(({ hash }) => hash === hex(3)).map(({ id }) => id));
     await store.saveProject(kept.project, fewer);
     await store.sweep();
     const left = [...(await store.findEmbedded(fingerprint, [hex(3), hex(4)])).keys(), ...(await store.findEmbedded("cd".repeat(32), [hex(5)])).keys()];
     await store.replace(fingerprint, { ...kept, project: fewer, runInUse: null, head: bytes(3, 5) });
-    return { here, without, left, again: await plain(await store.load(fingerprint)), fewer: await plain(fewer), usage: await store.usage() };
+    return { here, without, same, left, again: await plain(await (await openStore()).load(fingerprint)), fewer: await plain(fewer), usage: await store.usage() };
   }, FINGERPRINT);
   expect(loaded.here).toEqual(saved.kept);
   expect(loaded.without).toMatchObject({ runInUse: null, head: saved.kept.runs[1].head, runs: [{ id: 1 }] });
   expect(Object.keys(loaded.without.embedded)).toEqual(["5".padStart(64, "0")]);
+  expect(loaded.same).toBe(true);
   expect(loaded.left).toEqual(["4", "5"].map((n) => n.padStart(64, "0")));
   expect(loaded.again).toMatchObject({ project: loaded.fewer, runInUse: null, head: "Uint8Array 93,100,107,114,121" });
   expect(loaded.usage.used).toBeGreaterThan(0);
@@ -213,8 +215,9 @@ test("a save writes only what changed, in the order asked for, and a failed one 
     const failed = await failure(store.saveProject(four, broken));
     const mended = p.addPictures({ ...broken, pictures: four.pictures }, broken.classes.at(-1).id, [arrival(1000)]).project;
     const late = Promise.all([store.saveProject(broken, mended), store.saveProject(mended, p.renameClass(mended, 2, "last"))]);
-    const kept = await store.load("x");
+    // As it is on the disk, once all of them are done.
     await late;
+    const kept = await (await openStore()).load("x");
     return { counts, failed, classes: kept.project.classes.map(({ name }) => name), pictures: kept.project.pictures.length };
   });
   expect(told.counts).toEqual([
@@ -244,10 +247,11 @@ test("a full quota is told in a sentence, and leaves what was kept before", asyn
   });
   const told = await page.evaluate(async () => {
     const p = await import("/project.js");
+    const { openStore } = await import("/store.js");
     self.two = p.addPictures(one, 1, Array.from({ length: 100 }, (_, n) => arrival(n + 10, 100_000))).project;
     const failed = await failure(store.saveProject(one, two));
     const latents = await failure(store.saveEmbedded("x", new Map(Array.from({ length: 1000 }, (_, n) => [hex(n), embeddedOf(n)]))));
-    return { failed, latents, kept: await plain((await store.load("x")).project) };
+    return { failed, latents, kept: await plain((await (await openStore()).load("x")).project) };
   });
   const sentence =
     /^storage: the browser's space for this page is full \(.* used.*\); what you have stays open in this tab, save it with "Save project" or remove pictures$/;
@@ -257,7 +261,8 @@ test("a full quota is told in a sentence, and leaves what was kept before", asyn
   await cdp.send("Storage.overrideQuotaForOrigin", { origin });
   const after = await page.evaluate(async () => {
     await store.saveProject(one, two);
-    return (await store.load("x")).project.pictures.length;
+    const { openStore } = await import("/store.js");
+    return (await (await openStore()).load("x")).project.pictures.length;
   });
   expect(after).toBe(102);
 });
