@@ -24,7 +24,7 @@ let engine = null;
 let store = null;
 /** Addresses by what they show, the one used longest ago first. @type {Map<Blob, string>} */
 const addresses = new Map();
-const toast = createToast(announce);
+const toast = createToast();
 
 /** @type {Context} */
 const context = {

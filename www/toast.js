@@ -6,18 +6,18 @@ const STAYS = 12_000;
 
 /** @typedef {ReturnType<typeof createToast>} Toast */
 
-/** @param {(words: string) => unknown} announce */
-export function createToast(announce) {
+export function createToast() {
+  /** @type {number | undefined} */
+  let clock;
   const words = make("div", "toast-words");
+  words.setAttribute("aria-live", "polite"); // so it is always there, if only empty
   const close = button("", hide);
   close.className = "toast-close";
   close.setAttribute("aria-label", "Dismiss message");
   const box = make("section", "toast", words, close);
   box.setAttribute("aria-label", "Message");
-  box.hidden = true;
+  hide();
   document.body.append(box);
-  /** @type {number | undefined} */
-  let clock;
   box.addEventListener("pointerenter", () => clearTimeout(clock));
   box.addEventListener("focusin", () => clearTimeout(clock));
 
@@ -33,7 +33,6 @@ export function createToast(announce) {
       }));
     }
     show(parts);
-    announce(sentence);
     clock = setTimeout(hide, STAYS);
   }
 
@@ -46,12 +45,14 @@ export function createToast(announce) {
   function show(parts) {
     clearTimeout(clock);
     words.replaceChildren(...parts);
-    box.hidden = false;
+    box.removeAttribute("data-empty");
+    close.hidden = false;
   }
 
   function hide() {
     clearTimeout(clock);
-    box.hidden = true;
+    box.setAttribute("data-empty", "");
+    close.hidden = true;
     words.replaceChildren();
   }
 }

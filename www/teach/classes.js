@@ -181,8 +181,11 @@ function classCard({ id, name: first }, on) {
     folder.input.setAttribute("aria-label", `Add a folder to ${current}`);
     webcam.setAttribute("aria-label", `Webcam for ${current}`);
     summary.setAttribute("aria-label", `More for ${current}`);
+    const focused = document.activeElement;
     up.disabled = index === 0;
     down.disabled = index === classes.length - 1;
+    if (focused === up && up.disabled) down.focus();
+    if (focused === down && down.disabled) up.focus();
     merging.hidden = classes.length < 2;
     into.setAttribute("aria-label", `Merge ${current} into`);
     const others = classes.filter((other) => other.id !== id);

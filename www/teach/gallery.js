@@ -14,7 +14,7 @@ import { KEYS } from "./classes.js";
  * }} GridHandlers
  */
 
-const SMALLEST = 104;
+const SMALLEST = 92;
 const GAP = 10;
 const CAPTION = 22;
 /** Rows beyond the visible ones, on each side. */

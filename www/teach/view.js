@@ -77,6 +77,7 @@ export function createTeachView(on) {
     const { past, future, project, loaded } = state;
     byId("teach-summary", HTMLElement).textContent = summaryText(state);
     byId("teach-empty", HTMLElement).hidden = !loaded || project.classes.length > 0;
+    document.body.toggleAttribute("data-classes", project.classes.length > 0);
     byId("teach-tools", HTMLFieldSetElement).disabled = !loaded;
     undo.disabled = !past.length;
     redo.disabled = !future.length;
