@@ -229,13 +229,18 @@ class IndexedStore {
         const state = writing.objectStore("state");
         // Whatever any tab saved before is gone by this, so that the others hear of it at their next save.
         revision = (/** @type {Frame | undefined} */ (await state.get("project"))?.revision ?? 0) + 1;
-        for (const name of ALL) await writing.objectStore(name).clear();
+        for (const name of ALL) if (name !== "files") await writing.objectStore(name).clear();
         await state.put(frameOf(kept.project, revision), "project");
         await state.put(head, "head");
         await inChunks(kept.runs, (run) => writing.objectStore("runs").put(run));
         await inChunks(changed, ({ file, ...record }) => writing.objectStore("pictures").put(record));
         await inChunks(records, (record) => writing.objectStore("latents").put(record));
-        await inChunks(files, (record) => writing.objectStore("files").put(record));
+        // Files that both projects have stay where they are: they are by far the most to write.
+        const store = writing.objectStore("files");
+        const there = new Set(await store.getAllKeys());
+        const missing = files.filter(({ hash }) => !there.delete(hash));
+        await inChunks([...there], (hash) => store.delete(hash));
+        await inChunks(missing, (record) => store.put(record));
       });
       this.#kept = kept.project;
       this.#revision = revision;
