@@ -78,7 +78,7 @@ export async function ours(hidden, epochs) {
   const times = [performance.now()];
   const losses = [];
   const report = await engine.train(
-    { hidden, epochs, batch: work.batch, learningRate: work.learningRate, optimizer: "adam", validation: 0, patience: 0, dropout: 0, labelSmoothing: 0 },
+    { hidden, epochs, batch: work.batch, learningRate: work.learningRate, optimizer: "adam", validation: 0, patience: 0, weightDecay: 0, dropout: 0, labelSmoothing: 0 },
     { onEpoch: ({ loss }) => { times.push(performance.now()); losses.push(loss); } },
   );
   if (losses.length !== epochs || report.pictures !== work.rows) throw new Error(`trained ${losses.length} epochs on ${report.pictures} pictures`);
