@@ -591,6 +591,25 @@ mod tests {
     }
 
     #[test]
+    fn a_byte_changed_or_lost_never_changes_the_table() {
+        let bytes = npz(&foreign(), zip::CompressionMethod::Deflated);
+        let base = table().stamp;
+        let read = |bytes: &[u8]| Latents::read(bytes, Some(&base));
+        let (whole, _) = read(&bytes).expect("a good table");
+        for at in 0..bytes.len() {
+            assert!(read(&bytes[..at]).is_err(), "the first {at} bytes");
+            for flip in [1, 0x80, 0xff] {
+                let mut changed = bytes.clone();
+                changed[at] ^= flip;
+                // Some bytes, such as dates, do not matter.
+                if let Ok((latents, _)) = read(&changed) {
+                    assert_eq!(latents, whole, "byte {at}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn classes_join_by_name() {
         let mut one = table();
         let mut other = Latents::new(one.stamp.clone(), vec!["dog".into(), "emu".into()]);
