@@ -292,9 +292,9 @@ impl Parts {
     }
 
     fn from_npz(bytes: &[u8]) -> Result<Parts, Error> {
-        let mut npz = Npz::open(WHAT, bytes)?;
+        let npz = Npz::open(WHAT, bytes)?;
         let rows = rows(&npz.shape("latents")?)?;
-        let text = |npz: &mut Npz, name| npz.has(name).then(|| npz.text(name)).transpose();
+        let text = |name| npz.has(name).then(|| npz.text(name)).transpose();
         Ok(Parts {
             labels: npz.integers("labels", &[rows])?,
             classes: npz.texts("classes", None)?,
@@ -302,8 +302,8 @@ impl Parts {
                 true => Some(npz.texts("names", Some(rows))?),
                 false => None,
             },
-            base: text(&mut npz, "base")?,
-            fingerprint: text(&mut npz, "fingerprint")?,
+            base: text("base")?,
+            fingerprint: text("fingerprint")?,
             values: npz.floats("latents", &[rows, LATENTS])?,
         })
     }
@@ -369,15 +369,31 @@ mod tests {
         [b"\x93NUMPY\x01\x00", &length[..], header.as_bytes(), data].concat()
     }
 
-    fn npz(arrays: &[(&str, Vec<u8>)], compression: zip::CompressionMethod) -> Vec<u8> {
-        let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    /// The arrays as files of a zip, deflated if wished.
+    fn npz(arrays: &[(&str, Vec<u8>)], deflate: bool) -> Vec<u8> {
+        use flate2::{Compression, bufread::DeflateEncoder};
+        use rawzip::{CompressionMethod, DataDescriptorOutput, ZipArchiveWriter, crc32};
+        use std::io::{Read, Write};
+        let mut archive = ZipArchiveWriter::new(Vec::new());
         for (name, bytes) in arrays {
-            let options = zip::write::SimpleFileOptions::default().compression_method(compression);
+            let method = match deflate {
+                true => CompressionMethod::DEFLATE,
+                false => CompressionMethod::STORE,
+            };
+            let mut packed = bytes.clone();
+            if deflate {
+                packed.clear();
+                let mut encoder = DeflateEncoder::new(bytes.as_slice(), Compression::fast());
+                encoder.read_to_end(&mut packed).expect("in memory");
+            }
             let name = format!("{name}.npy");
-            archive.start_file(name, options).expect("an entry");
-            std::io::Write::write_all(&mut archive, bytes).expect("in memory");
+            let file = archive.new_file(name.as_str());
+            let (mut entry, _) = file.compression_method(method).start().expect("an entry");
+            entry.write_all(&packed).expect("in memory");
+            let sum = DataDescriptorOutput::new(crc32(bytes), bytes.len() as u64);
+            entry.finish(sum).expect("in memory");
         }
-        archive.finish().expect("in memory").into_inner()
+        archive.finish().expect("in memory")
     }
 
     /// The smallest table of other people: two rows, without names and base.
@@ -395,11 +411,8 @@ mod tests {
 
     #[test]
     fn other_peoples_tables_are_taken_to_be_of_the_base_here() {
-        for compression in [
-            zip::CompressionMethod::Stored,
-            zip::CompressionMethod::Deflated,
-        ] {
-            let bytes = npz(&foreign(), compression);
+        for deflate in [false, true] {
+            let bytes = npz(&foreign(), deflate);
             let base = table().stamp;
             let (latents, notice) = Latents::read(&bytes, Some(&base)).expect("a good table");
             assert_eq!(
@@ -425,7 +438,7 @@ mod tests {
     fn every_integer_and_float_type_is_read() {
         let base = table().stamp;
         let whole = |arrays: &[(&str, Vec<u8>)]| {
-            let bytes = npz(arrays, zip::CompressionMethod::Stored);
+            let bytes = npz(arrays, false);
             Latents::read(&bytes, Some(&base)).expect("a good table").0
         };
         let want = whole(&foreign());
@@ -512,7 +525,7 @@ mod tests {
         let with = |array: usize, bytes: Vec<u8>| {
             let mut arrays = foreign();
             arrays[array].1 = bytes;
-            refused(&npz(&arrays, zip::CompressionMethod::Deflated))
+            refused(&npz(&arrays, true))
         };
         let header = |descr: &str, shape: &str| {
             format!("{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}")
@@ -564,7 +577,7 @@ mod tests {
                 "latents: the array \"classes\" is damaged (not in NumPy's format); save the file again",
             ),
             (
-                refused(&npz(&foreign()[..2], zip::CompressionMethod::Stored)),
+                refused(&npz(&foreign()[..2], false)),
                 "latents: the npz file holds \"latents\", \"labels\", but no \"classes\"; save it with np.savez(\"latents.npz\", latents=x, \
                  labels=y, classes=np.array([\"cat\", \"dog\"]))",
             ),
@@ -577,7 +590,7 @@ mod tests {
         assert_eq!(
             cut_off,
             format!(
-                "latents: not a whole npz file (invalid Zip archive: Could not find EOCD, {} bytes); save or download it again",
+                "latents: not a whole npz file (Missing end of central directory, {} bytes); save or download it again",
                 whole.len() / 2
             )
         );
@@ -586,8 +599,27 @@ mod tests {
         changed[1000] ^= 1;
         assert_eq!(
             refused(&changed),
-            "latents: the array \"latents\" is damaged (Invalid checksum); save the file again"
+            "latents: the array \"latents\" is damaged (Invalid checksum: expected 0xe0e8d4f5, got 0xcd5bd81a); save the file again"
         );
+    }
+
+    #[test]
+    fn a_byte_changed_or_lost_never_changes_the_table() {
+        let bytes = npz(&foreign(), true);
+        let base = table().stamp;
+        let read = |bytes: &[u8]| Latents::read(bytes, Some(&base));
+        let (whole, _) = read(&bytes).expect("a good table");
+        for at in 0..bytes.len() {
+            assert!(read(&bytes[..at]).is_err(), "the first {at} bytes");
+            for flip in [1, 0x80, 0xff] {
+                let mut changed = bytes.clone();
+                changed[at] ^= flip;
+                // Some bytes, such as dates, do not matter.
+                if let Ok((latents, _)) = read(&changed) {
+                    assert_eq!(latents, whole, "byte {at}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -3,14 +3,14 @@
 //! See [numpy.lib.format](https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html). An array is read only after its type,
 //! its shape and its length in the archive fit together. What the arrays mean is the matter of each kind's own file.
 
-use std::io::{Cursor, Read, Write};
+use std::io::{Read, Write};
 
+use flate2::bufread::DeflateDecoder;
 use half::f16;
-use serde::Deserialize;
-use zip::{
-    CompressionMethod, ZipArchive, ZipWriter, read::ZipFile, result::ZipError,
-    write::SimpleFileOptions,
+use rawzip::{
+    CompressionMethod, ZipArchive, ZipArchiveEntryWayfinder, ZipArchiveWriter, ZipSliceArchive,
 };
+use serde::Deserialize;
 
 use crate::{container::numbers, error::Error};
 
@@ -29,7 +29,16 @@ const CHUNK: usize = 1 << 16;
 pub(crate) struct Npz<'a> {
     what: &'static str,
     bytes: usize,
-    archive: ZipArchive<Cursor<&'a [u8]>>,
+    archive: ZipSliceArchive<&'a [u8]>,
+    entries: Vec<Entry>,
+}
+
+/// Where an array lies.
+struct Entry {
+    name: String,
+    method: CompressionMethod,
+    encrypted: bool,
+    place: ZipArchiveEntryWayfinder,
 }
 
 impl<'a> Npz<'a> {
@@ -40,35 +49,40 @@ impl<'a> Npz<'a> {
 
     /// Reads the list of arrays.
     pub(crate) fn open(what: &'static str, bytes: &'a [u8]) -> Result<Npz<'a>, Error> {
-        let broken = |error: ZipError| Error::Archive {
-            what,
-            reason: error.to_string(),
-            bytes: bytes.len(),
-        };
+        let broken = |error| broken(what, bytes.len(), error);
+        let archive = ZipArchive::from_slice(bytes).map_err(broken)?;
+        let entries: Result<_, _> = archive
+            .entries()
+            .map(|entry| {
+                let entry = entry.map_err(broken)?;
+                let file = String::from_utf8_lossy(entry.file_path().as_bytes()).into_owned();
+                Ok(Entry {
+                    name: file.strip_suffix(".npy").unwrap_or(&file).into(),
+                    method: entry.compression_method(),
+                    encrypted: entry.flags().is_encrypted(),
+                    place: entry.wayfinder(),
+                })
+            })
+            .collect();
         Ok(Npz {
             what,
             bytes: bytes.len(),
-            archive: ZipArchive::new(Cursor::new(bytes)).map_err(broken)?,
+            entries: entries?,
+            archive,
         })
     }
 
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.archive
-            .index_for_name(&format!("{name}.npy"))
-            .is_some()
+        self.entries.iter().any(|entry| entry.name == name)
     }
 
     /// An array's shape, as its header says.
-    pub(crate) fn shape(&mut self, name: &'static str) -> Result<Vec<usize>, Error> {
+    pub(crate) fn shape(&self, name: &'static str) -> Result<Vec<usize>, Error> {
         Ok(self.array(name)?.header.shape)
     }
 
     /// The numbers of a float array of exactly this shape, row-major, f64 narrowed to f32.
-    pub(crate) fn floats(
-        &mut self,
-        name: &'static str,
-        shape: &[usize],
-    ) -> Result<Vec<f32>, Error> {
+    pub(crate) fn floats(&self, name: &'static str, shape: &[usize]) -> Result<Vec<f32>, Error> {
         let array = self.array(name)?.shaped(shape)?;
         let by_columns = array.header.fortran_order;
         let values = match array.kind() {
@@ -92,11 +106,7 @@ impl<'a> Npz<'a> {
     }
 
     /// The numbers of an integer array of exactly this shape; those above i64 become its largest.
-    pub(crate) fn integers(
-        &mut self,
-        name: &'static str,
-        shape: &[usize],
-    ) -> Result<Vec<i64>, Error> {
+    pub(crate) fn integers(&self, name: &'static str, shape: &[usize]) -> Result<Vec<i64>, Error> {
         let array = self.array(name)?.shaped(shape)?;
         macro_rules! items {
             ($type:ty) => {
@@ -122,7 +132,7 @@ impl<'a> Npz<'a> {
 
     /// The texts of an array, of this length if one is given: `<U` (UTF-32) or `|S` (UTF-8).
     pub(crate) fn texts(
-        &mut self,
+        &self,
         name: &'static str,
         length: Option<usize>,
     ) -> Result<Vec<String>, Error> {
@@ -132,7 +142,7 @@ impl<'a> Npz<'a> {
     }
 
     /// The one text of an array without sides, or of one item.
-    pub(crate) fn text(&mut self, name: &'static str) -> Result<String, Error> {
+    pub(crate) fn text(&self, name: &'static str) -> Result<String, Error> {
         let array = self.array(name)?;
         let shape: &[usize] = if array.header.shape.is_empty() {
             &[]
@@ -143,24 +153,28 @@ impl<'a> Npz<'a> {
     }
 
     /// An array whose header has been read, and fits what the archive says of its length.
-    fn array(&mut self, name: &'static str) -> Result<Array<'_, 'a>, Error> {
-        let (what, bytes) = (self.what, self.bytes);
-        if !self.has(name) {
+    fn array(&self, name: &'static str) -> Result<Array<'_>, Error> {
+        let what = self.what;
+        let Some(entry) = self.entries.iter().find(|entry| entry.name == name) else {
             return Err(Error::MissingArray {
                 what,
                 name,
-                has: list(self.archive.file_names().flatten()),
+                has: list(&self.entries),
             });
-        }
+        };
         let damaged = |reason: String| Error::Array { what, name, reason };
-        let mut source = self
-            .archive
-            .by_name(&format!("{name}.npy"))
-            .map_err(|error| Error::Archive {
-                what,
-                reason: error.to_string(),
-                bytes,
-            })?;
+        let stored = self.archive.get_entry(entry.place);
+        let stored = stored.map_err(|error| broken(what, self.bytes, error))?;
+        let unpacked: Box<dyn Read> = match entry.method {
+            _ if entry.encrypted => return Err(damaged("it is encrypted".into())),
+            CompressionMethod::STORE => Box::new(stored.data()),
+            CompressionMethod::DEFLATE => Box::new(DeflateDecoder::new(stored.data())),
+            other => {
+                let reason = format!("it is packed by {other:?}, neither stored nor deflated");
+                return Err(damaged(reason));
+            }
+        };
+        let mut source: Box<dyn Read> = Box::new(stored.verifying_reader(unpacked));
         let (length, header) = Header::read(&mut source).map_err(damaged)?;
         let array = Array {
             what,
@@ -181,7 +195,10 @@ impl<'a> Npz<'a> {
         if want > if text { MAX_TEXT } else { MAX_NUMBERS } {
             return Err(array.huge());
         }
-        let got = array.source.size().saturating_sub(length as u64);
+        let got = entry
+            .place
+            .uncompressed_size_hint()
+            .saturating_sub(length as u64);
         if got != want {
             let reason = format!("{got} bytes for {want} by its header");
             return Err(damaged(reason));
@@ -190,27 +207,37 @@ impl<'a> Npz<'a> {
     }
 }
 
+fn broken(what: &'static str, bytes: usize, error: rawzip::Error) -> Error {
+    Error::Archive {
+        what,
+        reason: error.to_string(),
+        bytes,
+    }
+}
+
 /// The names of what an archive holds, as a person says them.
-fn list<T: AsRef<str>>(files: impl Iterator<Item = T>) -> String {
-    let names: Vec<_> = files
-        .map(|file| format!("{:?}", file.as_ref().trim_end_matches(".npy")))
-        .take(9)
-        .collect();
-    match names.is_empty() {
-        true => "nothing".into(),
-        false => names.join(", "),
+fn list(entries: &[Entry]) -> String {
+    let names = entries
+        .iter()
+        .map(|entry| format!("{:?}", entry.name))
+        .take(9);
+    let names = names.collect::<Vec<_>>().join(", ");
+    if names.is_empty() {
+        "nothing".into()
+    } else {
+        names
     }
 }
 
 /// An array on its way out of a file.
-struct Array<'a, 'b> {
+struct Array<'a> {
     what: &'static str,
     name: &'static str,
     header: Header,
-    source: ZipFile<'a, Cursor<&'b [u8]>>,
+    source: Box<dyn Read + 'a>,
 }
 
-impl Array<'_, '_> {
+impl Array<'_> {
     /// The type's letter and its bytes an item.
     fn kind(&self) -> (char, usize) {
         self.header.kind()
@@ -392,14 +419,14 @@ impl Header {
 }
 
 /// A file on its way: arrays one after another, stored as they are, the same bytes every time.
-pub(crate) struct Writer(ZipWriter<Cursor<Vec<u8>>>);
+pub(crate) struct Writer(ZipArchiveWriter<Vec<u8>>);
 
 /// What `expect`s here say: a vector in memory takes whatever is written.
 const TAKES: &str = "memory takes what is written";
 
 impl Writer {
     pub(crate) fn new() -> Writer {
-        Writer(ZipWriter::new(Cursor::default()))
+        Writer(ZipArchiveWriter::new(Vec::new()))
     }
 
     pub(crate) fn floats(&mut self, name: &str, shape: &[usize], values: &[f32]) {
@@ -420,7 +447,7 @@ impl Writer {
 
     /// The file's bytes.
     pub(crate) fn finish(self) -> Vec<u8> {
-        self.0.finish().expect(TAKES).into_inner()
+        self.0.finish().expect(TAKES)
     }
 
     fn letters(&mut self, name: &str, shape: &[usize], texts: &[String]) {
@@ -456,15 +483,10 @@ impl Writer {
         header = format!("{header:padded$}\n");
         let length = u16::try_from(header.len()).expect("a header of a few sides");
 
-        let large = (values.len() * N) as u64 > u64::from(u32::MAX) - CHUNK as u64;
-        let stored = SimpleFileOptions::default()
-            .compression_method(CompressionMethod::Stored)
-            .last_modified_time(zip::DateTime::default())
-            .large_file(large);
-        self.0
-            .start_file(format!("{name}.npy"), stored)
-            .expect(TAKES);
-        let mut put = |bytes: &[u8]| self.0.write_all(bytes).expect(TAKES);
+        let file = format!("{name}.npy");
+        let (mut entry, config) = self.0.new_file(file.as_str()).start().expect(TAKES);
+        let mut stored = config.wrap(&mut entry);
+        let mut put = |bytes: &[u8]| stored.write_all(bytes).expect(TAKES);
         put(MAGIC);
         put(&[1, 0]);
         put(&length.to_le_bytes());
@@ -475,5 +497,7 @@ impl Writer {
                 .flat_map(|value| bytes(*value))
                 .collect::<Vec<_>>());
         }
+        let (_, descriptor) = stored.finish().expect(TAKES);
+        entry.finish(descriptor).expect(TAKES);
     }
 }

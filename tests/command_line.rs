@@ -298,6 +298,24 @@ fn shipped_head_belongs_to_the_default_base_and_tells_its_accuracy() {
 }
 
 #[test]
+fn latents_and_heads_are_exported_in_other_forms() {
+    let folder = folder("exports");
+    let latents = "www/ten-classes/latents.safetensors";
+    let npz = folder.join("latents.npz");
+    let said = works(&["export", latents, "--to", text(&npz)]);
+    let want = "latents of 5000 pictures in 10 classes, ";
+    assert!(said.contains(want), "{said}");
+    assert_eq!(table(&npz), table(&project(latents)));
+
+    let head = "www/ten-classes/head.safetensors";
+    let onnx = folder.join("head.onnx");
+    works(&["export", head, "--to", text(&onnx)]);
+    let bytes = fs::read(&onnx).expect("ONNX");
+    // Field 1 of the message, a number: the version of the form.
+    assert_eq!(bytes[..2], [8, 8]);
+}
+
+#[test]
 fn wrong_files_get_a_sentence_each() {
     let cases = [
         (
@@ -320,7 +338,29 @@ fn wrong_files_get_a_sentence_each() {
         ),
         (
             vec!["train", "www/ten-classes/head.safetensors"],
-            "error: www/ten-classes/head.safetensors: latents: ",
+            "error: www/ten-classes/head.safetensors: latents: latents is missing; make the file again",
+        ),
+        (
+            vec![
+                "export",
+                "www/ten-classes/head.safetensors",
+                "--to",
+                "head.h5",
+            ],
+            "error: head.h5: the extension decides the form; use .npz, .onnx or .safetensors",
+        ),
+        (
+            vec!["export", "Cargo.toml", "--to", "head.npz"],
+            "error: Cargo.toml: latents: not a whole safetensors file (",
+        ),
+        (
+            vec![
+                "export",
+                "www/ten-classes/latents.safetensors",
+                "--to",
+                "head.onnx",
+            ],
+            "error: www/ten-classes/latents.safetensors: latents are a table, and ONNX takes a head; use .npz or .safetensors",
         ),
     ];
     for (arguments, message) in cases {
