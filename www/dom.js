@@ -55,14 +55,13 @@ export function calm() {
   return matchMedia("(prefers-reduced-motion: reduce)").matches;
 }
 
-/** @param {string} words @param {string} name what it is called where the words alone do not tell @param {(input: HTMLInputElement) => unknown} chosen @returns {{ label: HTMLElement, input: HTMLInputElement }} */
-export function picker(words, name, chosen) {
+/** A button that picks files. @param {string} words @param {(files: FileList) => unknown} chosen @returns {{ label: HTMLElement, input: HTMLInputElement }} */
+export function picker(words, chosen) {
   const input = document.createElement("input");
   input.type = "file";
-  if (name !== words) input.setAttribute("aria-label", name);
   input.addEventListener("change", () => {
-    chosen(input);
-    input.value = "";
+    if (input.files?.length) chosen(input.files);
+    input.value = ""; // the same file may be chosen again
   });
   return { label: make("label", "button small picker", words, input), input };
 }

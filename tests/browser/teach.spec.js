@@ -291,7 +291,11 @@ test("pictures dropped or pasted on a class go there, and elsewhere are classifi
     }, { way, where, bytes: [...stripes(seed)] });
   }
   await expectCounts(page, { cat: 2 });
-  await expect(page.getByRole("list", { name: "Results" }).getByRole("listitem")).toHaveCount(1, COMPUTED);
+  const answers = page.getByRole("list", { name: "Results" }).getByRole("listitem");
+  await expect(answers).toHaveCount(1, COMPUTED);
+  await page.setViewportSize({ width: 1280, height: 1500 }); // both ends of the drag in sight
+  await answers.locator("img").dragTo(card(page, "cat"));
+  await expectCounts(page, { cat: 3 });
 });
 
 test("the ten classes are there at once, and their gallery keeps the document small", async ({ page }) => {
@@ -360,9 +364,8 @@ test("a narrow phone never scrolls sideways", async ({ page }) => {
   await open(page);
   expect(await sideways(page)).toBe(0);
   await twoClasses(page);
-  const name = card(page, "cat").getByLabel("Class name");
-  await name.fill("a very long name ".repeat(6));
-  await name.press("Enter");
+  await card(page, "cat").getByLabel("Class name").fill("a very long name ".repeat(6));
+  await page.keyboard.press("Enter");
   expect(await sideways(page)).toBe(0);
   await gallery(page).getByRole("option").first().click();
   expect(await sideways(page)).toBe(0);

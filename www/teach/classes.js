@@ -1,7 +1,7 @@
 // @ts-check
 /** The classes: each with its name, its count, the ways in for its pictures, and what else can be done with it. */
 import { CARRIED, named, ofFolder } from "../arrivals.js";
-import { button, make, picker } from "../dom.js";
+import { button, byId, make, picker } from "../dom.js";
 import { byClass } from "../project.js";
 import { count, pictures } from "../words.js";
 
@@ -35,6 +35,7 @@ export function createClasses(container, on) {
     const groups = byClass(project);
     for (const [id, card] of cards) {
       if (groups.has(id)) continue;
+      if (card.element.contains(document.activeElement)) heirOf(card.element).focus({ preventScroll: true });
       card.element.remove();
       cards.delete(id);
     }
@@ -57,6 +58,12 @@ export function createClasses(container, on) {
     const focused = document.activeElement;
     container.insertBefore(element, container.children[index] ?? null);
     if (focused instanceof HTMLElement && element.contains(focused)) focused.focus({ preventScroll: true });
+  }
+
+  /** What has the focus after a card that goes. @param {HTMLElement} element @returns {HTMLElement} */
+  function heirOf(element) {
+    const near = element.nextElementSibling ?? element.previousElementSibling;
+    return near instanceof HTMLElement ? near : byId("add-class", HTMLElement);
   }
 
   /** @param {number} id */
@@ -93,11 +100,14 @@ function classCard({ id, name: first }, on) {
   wrong.setAttribute("role", "alert");
   wrong.id = `class-wrong-${id}`;
 
-  const files = picker("Add pictures", "-", ({ files }) => files?.length && on.add(id, named(files)));
+  const files = picker("Add pictures", (files) => on.add(id, named(files)));
   files.input.multiple = true;
   files.input.accept = "image/*";
   const webcam = button("Webcam", () => on.webcam(id));
-  const folder = picker("Add a folder", "-", ({ files }) => on.add(id, ofFolder(files)));
+  const folder = picker("Add a folder", (files) => {
+    close();
+    on.add(id, ofFolder(files));
+  });
   folder.input.webkitdirectory = true;
   folder.label.className = "menu-item picker folder";
   const up = menuItem("Move up", () => on.move(id, index - 1));
@@ -149,7 +159,7 @@ function classCard({ id, name: first }, on) {
       say(on.rename(id, from, from));
       from = null;
     }
-    if (event.key === "Enter" || event.key === "Escape") name.blur();
+    if (event.key === "Enter" || event.key === "Escape") files.input.focus();
   });
   name.addEventListener("blur", () => {
     if (from !== null && name.getAttribute("aria-invalid") === "true") {

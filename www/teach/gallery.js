@@ -42,7 +42,7 @@ export function createGrid(scroller, on) {
   scroller.addEventListener("keydown", typed);
   scroller.addEventListener("dragstart", dragged);
 
-  return { render };
+  return { render, focus };
 
   /** @param {Shown} next */
   function render(next) {
@@ -50,6 +50,10 @@ export function createGrid(scroller, on) {
     current = Math.max(0, Math.min(current, shown.pictures.length - 1));
     anchor = Math.min(anchor, current);
     paint();
+  }
+
+  function focus() {
+    tiles.get(current)?.element.focus({ preventScroll: true });
   }
 
   function later() {
@@ -80,7 +84,7 @@ export function createGrid(scroller, on) {
     }
     for (let index = from; index < to; index++) fill(index, height);
     if (length && (current < from || current >= to)) fill(current, height);
-    if (hadFocus && !scroller.contains(document.activeElement)) tiles.get(current)?.element.focus({ preventScroll: true });
+    if (hadFocus && !scroller.contains(document.activeElement)) focus();
   }
 
   /** @param {number} index @param {number} height */
@@ -250,6 +254,6 @@ export function createGrid(scroller, on) {
     if (top < scroller.scrollTop) scroller.scrollTop = top;
     else if (top + height + GAP > scroller.scrollTop + scroller.clientHeight) scroller.scrollTop = top + height + GAP - scroller.clientHeight;
     paint();
-    tiles.get(current)?.element.focus({ preventScroll: true });
+    focus();
   }
 }

@@ -79,8 +79,11 @@ export function createTeachView(on) {
     byId("teach-empty", HTMLElement).hidden = !loaded || project.classes.length > 0;
     document.body.toggleAttribute("data-classes", project.classes.length > 0);
     byId("teach-tools", HTMLFieldSetElement).disabled = !loaded;
+    const focused = document.activeElement;
     undo.disabled = !past.length;
     redo.disabled = !future.length;
+    if (focused === undo && undo.disabled) redo.focus();
+    if (focused === redo && redo.disabled) undo.focus();
     undo.title = past.length ? `Undo: ${past[past.length - 1].words}` : "Nothing to undo";
     redo.title = future.length ? `Redo: ${future[future.length - 1].words}` : "Nothing to redo";
     const options = (/** @type {HTMLOptionElement[]} */ first) => [...first, ...project.classes.map(({ id, name }) => new Option(name, String(id)))];
@@ -145,7 +148,9 @@ export function createTeachView(on) {
     byId("gallery-none", HTMLElement).hidden = listed.length > 0;
     listbox.hidden = !listed.length;
     byId("gallery-chosen", HTMLElement).textContent = size ? `${pictures(size)} chosen` : pictures(listed.length);
-    byId("gallery-ways", HTMLElement).hidden = !size;
+    const ways = byId("gallery-ways", HTMLElement);
+    const leftAlone = !size && ways.contains(document.activeElement);
+    ways.hidden = !size;
     byId("gallery-keys", HTMLElement).hidden = !listed.length;
     grid.render({
       pictures: listed,
@@ -154,6 +159,7 @@ export function createTeachView(on) {
       classIds: project.classes.map(({ id }) => id),
       hasLatents: ({ hash }) => embedded.has(hash),
     });
+    if (leftAlone) grid.focus();
   }
 
   /** @param {number} id */
