@@ -38,7 +38,7 @@ pub struct Settings {
     pub optimizer: Optimizer,
     /// The step size at the start; it falls along half a cosine over the epochs.
     pub learning_rate: f64,
-    /// AdamW: decay of the weights, a share of the step size. Adam: added to the gradient.
+    /// AdamW's decay of the kernels, a share of the step size; Adam has none.
     pub weight_decay: f64,
     /// Pictures a step.
     pub batch: usize,
@@ -451,7 +451,6 @@ impl Net {
     ) {
         let still = Adam {
             shrink: 1.0,
-            pull: 0.0,
             ..*adam
         };
         let width = self.bias.values().len();
@@ -485,14 +484,13 @@ impl Net {
 impl Settings {
     /// The numbers of a step, counted from 1.
     fn adam(&self, step: i32, rate: f64) -> Adam {
-        let (shrink, pull) = match self.optimizer {
-            Optimizer::AdamW => (1.0 - rate * self.weight_decay, 0.0),
-            Optimizer::Adam => (1.0, self.weight_decay),
+        let decay = match self.optimizer {
+            Optimizer::AdamW => rate * self.weight_decay,
+            Optimizer::Adam => 0.0,
         };
         Adam {
             rate: rate as f32,
-            shrink: shrink as f32,
-            pull: pull as f32,
+            shrink: (1.0 - decay) as f32,
             corrections: Adam::corrections(step),
         }
     }

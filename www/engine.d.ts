@@ -85,6 +85,7 @@ export interface TrainOptions {
   dropout?: number;
   optimizer?: "adamw" | "adam";
   learningRate?: number;
+  /** AdamW's alone, a share of the step size. */
   weightDecay?: number;
   /** Pictures a step. */
   batch?: number;

@@ -48,7 +48,7 @@ pub struct Training {
     /// Step size at the start; it falls along half a cosine
     #[arg(long, default_value_t = Settings::default().learning_rate)]
     learning_rate: f64,
-    /// Decay of the weights
+    /// AdamW's decay of the weights; adam has none
     #[arg(long, default_value_t = Settings::default().weight_decay)]
     weight_decay: f64,
     /// Pictures a step
