@@ -8,7 +8,7 @@ import { createStudyView } from "./view.js";
 
 /** @import { Context, Study } from "../context.js" */
 /** @import { Engine } from "../engine.js" */
-/** @import { Kept, Run } from "../store.js" */
+/** @import { Kept, Run, Store } from "../store.js" */
 /** @import { Action } from "./state.js" */
 
 const TICK = 500;
@@ -105,36 +105,47 @@ export function createStudy(context) {
     context.headChanged();
   }
 
+  /** What is shown has been kept; where keeping fails, it is shown all the same and the failure told. @param {(store: Store) => Promise<unknown>} save @param {() => unknown} show */
+  async function kept(save, show) {
+    const store = context.store();
+    try {
+      if (store) await save(store);
+    } finally {
+      show();
+    }
+  }
+
   // ---- training ----
 
   async function train() {
     const trouble = obstacle(state);
     if (trouble) throw new Error(trouble);
     if (training || !state.settings || !state.defaults) return;
-    await keepUnsure();
-    const name = state.settings.name === state.defaults.name ? state.project.name : state.settings.name;
+    const options = { ...state.settings, name: state.settings.name === state.defaults.name ? state.project.name : state.settings.name };
     training = new AbortController();
-    dispatch({ type: "started", limit: state.settings.epochs, at: performance.now() });
+    dispatch({ type: "started", limit: options.epochs, at: performance.now() });
     const clock = setInterval(() => dispatch({ type: "tick", at: performance.now() }), TICK);
+    /** @type {Run} */
+    let run;
     try {
-      const report = await engine().train({ ...state.settings, name }, {
+      await keepUnsure();
+      const report = await engine().train(options, {
         signal: training.signal,
         onEpoch: (report) => dispatch({ type: "epoch", report, at: performance.now() }),
       });
-      const head = await headBytes();
       const id = Math.max(0, ...state.runs.map((run) => run.id)) + 1;
-      /** @type {Run} */
-      const run = { id, at: Date.now(), name: `Run ${id}`, report, head };
-      dispatch({ type: "trained", run, unsureBelow: engine().unsureBelow });
-      context.headChanged();
-      context.announce(`Training is done. ${resultText(report)}`);
-      await context.store()?.saveRun(run);
-      await context.store()?.saveHead({ run: id });
+      run = { id, at: Date.now(), name: `Run ${id}`, report, head: await headBytes() };
     } finally {
       clearInterval(clock);
       training = null;
       dispatch({ type: "ended" });
     }
+    dispatch({ type: "trained", run, unsureBelow: engine().unsureBelow });
+    context.headChanged();
+    context.announce(`Training is done. ${resultText(run.report)}`);
+    // Shown before it is kept: thousands of fresh latents may still be on their way to the disk.
+    await context.store()?.saveRun(run);
+    await context.store()?.saveHead({ run: run.id });
   }
 
   /** @param {"pause" | "resume" | "stop"} wish */
@@ -202,8 +213,7 @@ export function createStudy(context) {
     const run = state.runs.find(({ id }) => id === state.runInUse);
     if (run) await keepRun({ ...run, head });
     else {
-      dispatch({ type: "head kept", head });
-      await context.store()?.saveHead({ bytes: head });
+      await kept((store) => store.saveHead({ bytes: head }), () => dispatch({ type: "head kept", head }));
     }
   }
 
@@ -219,17 +229,15 @@ export function createStudy(context) {
     await keepUnsure();
     const bytes = new Uint8Array(await file.arrayBuffer());
     await engine().openHead(bytes);
-    inUse(null, bytes);
+    await kept((store) => store.saveHead({ bytes }), () => inUse(null, bytes));
     context.announce(`The head ${engine().head.name} is in use`);
-    await context.store()?.saveHead({ bytes });
   }
 
   async function resetHead() {
     await keepUnsure();
     await engine().resetHead();
-    inUse(null, null);
+    await kept((store) => store.saveHead(null), () => inUse(null, null));
     context.announce(`The head ${engine().head.name} is in use`);
-    await context.store()?.saveHead(null);
   }
 
   /** @param {number} id */
@@ -238,28 +246,28 @@ export function createStudy(context) {
     const run = state.runs.find((one) => one.id === id);
     if (!run) return;
     await engine().openHead(run.head);
-    inUse(run, null);
+    await kept((store) => store.saveHead({ run: id }), () => inUse(run, null));
     context.announce(`${run.name} is in use`);
-    await context.store()?.saveHead({ run: id });
   }
 
   /** @param {number} id */
   async function removeRun(id) {
     const run = state.runs.find((one) => one.id === id);
     if (!run) return;
-    dispatch({ type: "run removed", id });
-    if (state.runInUse === id) {
-      inUse(null, run.head);
-      await context.store()?.saveHead({ bytes: run.head });
-    }
-    await context.store()?.removeRun(id);
+    const used = state.runInUse === id;
+    await kept(async (store) => {
+      if (used) await store.saveHead({ bytes: run.head });
+      await store.removeRun(id);
+    }, () => {
+      dispatch({ type: "run removed", id });
+      if (used) inUse(null, run.head);
+    });
   }
 
   async function undoRemove() {
     const run = state.removed;
     if (!run) return;
-    dispatch({ type: "run back", run });
-    await context.store()?.saveRun(run);
+    await kept((store) => store.saveRun(run), () => dispatch({ type: "run back", run }));
   }
 
   /** @param {number} id @param {string} name */
@@ -270,8 +278,7 @@ export function createStudy(context) {
 
   /** @param {Run} run */
   async function keepRun(run) {
-    dispatch({ type: "run changed", run });
-    await context.store()?.saveRun(run);
+    await kept((store) => store.saveRun(run), () => dispatch({ type: "run changed", run }));
   }
 
   // ---- map and reasons ----
