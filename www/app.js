@@ -4,6 +4,7 @@ import { listenForFiles } from "./arrivals.js";
 import { byId } from "./dom.js";
 import { createEngine } from "./engine.js";
 import { createPredict } from "./predict/wires.js";
+import { emptyProject } from "./project.js";
 import { openStore } from "./store.js";
 import { createStudy } from "./study/wires.js";
 import { createTeach } from "./teach/wires.js";
@@ -68,16 +69,17 @@ addEventListener("beforeunload", (event) => {
 const opened = open();
 start();
 
+/** What is kept is shown at once; its latents come when the engine says which base they have to be of. */
 async function open() {
-  /** @type {Error | null} */
-  let refused = null;
   try {
-    store = await openStore();
+    const found = await openStore();
+    const { project } = await found.load("");
+    store = found;
+    teach.open(project, null);
   } catch (cause) {
     console.error(cause);
-    refused = cause instanceof Error ? cause : new Error(String(cause));
+    teach.open(emptyProject, cause instanceof Error ? cause : new Error(String(cause)));
   }
-  await attempt(() => teach.open(refused));
 }
 
 async function start() {

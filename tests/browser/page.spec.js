@@ -110,6 +110,17 @@ test("a sample gives a card with its name a class and a percentage", async ({ pa
   expect(seen).toBeCloseTo(451 / 300, 1); // its own shape, not the square the network saw
 });
 
+test("an answer that is but a guess says so first", async ({ page }) => {
+  await open(page);
+  await clickSample(page, "Cat");
+  await choose(page, [1, 2, 3, 4, 5].map((seed) => picture(`p${seed}.png`, seed)));
+  await expect(results(page)).toHaveCount(6, ANSWERED);
+  const shares = (await answers(page)).map(({ share }) => share);
+  const unsure = await results(page).evaluateAll((items) => items.map((item) => item.querySelector(".best")?.textContent?.startsWith("Unsure · perhaps ")));
+  expect(unsure).toEqual(shares.map((share) => share < 50));
+  expect(new Set(unsure).size).toBe(2); // there are some of both
+});
+
 test("the same picture twice gives the same answer", async ({ page }) => {
   await open(page);
   await clickSample(page, "Cat");

@@ -317,6 +317,56 @@ test("the ten classes are there at once, and their gallery keeps the document sm
   await expect(page.getByText("10 classes · 5,000 pictures")).toBeVisible(LOADED);
 });
 
+test("a project saved is opened elsewhere to the same, and a step back brings what was there", async ({ page, browser, baseURL }, info) => {
+  await open(page);
+  await twoClasses(page);
+  await computed(page);
+  const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Save project", exact: true }).click()]);
+  expect(download.suggestedFilename()).toBe("my classes.zip");
+  const path = info.outputPath("project.zip");
+  await download.saveAs(path);
+
+  const elsewhere = await browser.newPage({ baseURL });
+  await open(elsewhere);
+  await addClass(elsewhere, "bird");
+  await elsewhere.getByLabel("Open project", { exact: true }).setInputFiles(path);
+  await expect(message(elsewhere)).toContainText('Opened "my classes": 2 classes and 5 pictures.');
+  await expectCounts(elsewhere, { cat: 3, dog: 2 });
+  await expect(waiting(elsewhere)).toHaveCount(0);
+  await expect(tile(elsewhere, "cat-1.png", "cat").locator("img")).toBeVisible();
+  await elsewhere.getByRole("button", { name: "Undo", exact: true }).click();
+  await expectCounts(elsewhere, { bird: 0 });
+  await elsewhere.getByRole("button", { name: "Redo", exact: true }).click();
+  await expectCounts(elsewhere, { cat: 3, dog: 2 });
+  await elsewhere.getByLabel("Open project", { exact: true }).setInputFiles({ name: "no.zip", mimeType: "application/zip", buffer: Buffer.from("no") });
+  await expect(message(elsewhere).getByRole("alert")).toHaveText(/not a \.zip file/);
+  await expectCounts(elsewhere, { cat: 3, dog: 2 });
+  await elsewhere.close();
+});
+
+test("latents are saved in two forms, and several tables are loaded together", async ({ page }, info) => {
+  await open(page);
+  await twoClasses(page);
+  await computed(page);
+  const paths = [];
+  for (const form of ["safetensors", "npz"]) {
+    await page.getByLabel("Format of saved latents").selectOption(form);
+    const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Save latents", exact: true }).click()]);
+    expect(download.suggestedFilename()).toBe(`latents.${form}`);
+    paths.push(info.outputPath(`latents.${form}`));
+    await download.saveAs(paths[paths.length - 1]);
+  }
+  await page.getByLabel("Load latents", { exact: true }).setInputFiles(paths);
+  await expect(message(page)).toHaveText(/10 pictures were there already\./);
+  await page.getByRole("button", { name: "Undo", exact: true }).click(); // the pictures of dog
+  await expectCounts(page, { cat: 3, dog: 0 });
+  await page.getByLabel("Load latents", { exact: true }).setInputFiles(paths);
+  await expectCounts(page, { cat: 3, dog: 2 });
+  await page.getByLabel("Load latents", { exact: true }).setInputFiles({ name: "bad.npz", mimeType: "application/zip", buffer: Buffer.from("no") });
+  await expect(message(page).getByRole("alert")).toBeVisible();
+  await expectCounts(page, { cat: 3, dog: 2 });
+});
+
 test("webcam pictures go into the class, and a refused camera says so", async ({ browser, baseURL }) => {
   const page = await browser.newPage({ baseURL });
   await open(page);
@@ -348,6 +398,19 @@ test("webcam pictures go into the class, and a refused camera says so", async ({
   await page.getByRole("button", { name: /^Add \d+ pictures$/ }).click();
   await expect(card(page, "me")).toContainText(/[3-9] pictures/);
   await page.close();
+});
+
+test("leaving is asked about while something is under way, and else not", async ({ page }) => {
+  await open(page);
+  await addClass(page, "cat");
+  await fill(page, "cat", [1, 2, 3, 4, 5, 6].map((seed) => picture(`p${seed}.png`, seed)));
+  await expect(page.getByText(/^Computing latents/)).toBeVisible();
+  const [dialog] = await Promise.all([page.waitForEvent("dialog"), page.close({ runBeforeUnload: true })]);
+  expect(dialog.type()).toBe("beforeunload");
+  await dialog.dismiss();
+  await computed(page);
+  await kept(page, 6);
+  await Promise.all([page.waitForEvent("close"), page.close({ runBeforeUnload: true })]);
 });
 
 test("without storage the page says that nothing is kept, and works", async ({ page }) => {

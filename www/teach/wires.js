@@ -123,22 +123,21 @@ export function createTeach(context, page) {
 
   // ---- what was kept, and what is to be ----
 
-  /** Shows what earlier visits left; without a store, says so. @param {Error | null} refused */
-  async function open(refused) {
-    const kept = await context.store()?.load("").catch((error) => {
-      refused = error;
-      return null;
-    });
-    if (kept) saved = kept.project;
+  /** Shows what earlier visits left, or says why nothing is kept. @param {Project} project @param {Error | null} refused */
+  function open(project, refused) {
+    saved = project;
     if (refused) dispatch({ type: "notice", words: sentence(refused.message) });
-    dispatch({ type: "loaded", project: kept?.project ?? emptyProject });
+    dispatch({ type: "loaded", project });
     page.projectChanged();
   }
 
   /** The engine is there: it gets the project and what is kept of its latents. */
   async function ready() {
     const engine = /** @type {Engine} */ (context.engine());
-    const kept = await context.store()?.load(engine.fingerprint);
+    const kept = await context.store()?.load(engine.fingerprint).catch((cause) => {
+      console.error(cause);
+      dispatch({ type: "notice", words: sentence(cause.message) });
+    });
     for (const [hash, embedded] of state.embedded) engine.dataset.embedded.set(hash, embedded);
     for (const [hash, embedded] of kept?.embedded ?? []) {
       engine.dataset.embedded.set(hash, embedded);
@@ -552,6 +551,7 @@ export function createTeach(context, page) {
       const engine = await engineReady();
       const { kept, notice } = await openProject(file, engine, { onProgress, signal });
       const wasEmpty = !state.project.classes.length;
+      onProgress({ done: 0, total: 0 }); // how long saving takes, nobody knows
       await context.store()?.replace(engine.fingerprint, kept);
       stored.clear();
       for (const [hash, embedded] of kept.embedded) {
