@@ -357,7 +357,8 @@ impl Asked {
             .collect()
     }
 
-    /// Pictures that another class claims: it is at least as probable as it is on average for its own pictures, and the label is less so.
+    /// Pictures that another class claims: it is more likely than not, and at least as probable as it is on average for its own pictures,
+    /// and the label is less so.
     ///
     /// # Source
     /// [Confident Learning](https://arxiv.org/abs/1911.00068)
@@ -399,7 +400,7 @@ impl Asked {
             .filter_map(doubt)
             .collect();
         let margin = |m: &Mislabel| m.suggested_probability - m.given_probability;
-        doubtful.retain(|mislabel| margin(mislabel) > 0.0);
+        doubtful.retain(|mislabel| mislabel.suggested_probability > 0.5);
         doubtful.sort_by(|a, b| margin(b).total_cmp(&margin(a)));
         doubtful
     }

@@ -56,6 +56,7 @@ const wasm = ["--target", "wasm32-unknown-unknown", "--no-default-features"];
 step("lints of the web build", ["cargo", "clippy", "--release", "--locked", "--lib", ...wasm, "--", "-D", "warnings"]);
 step("documentation", ["cargo", "doc", "--release", "--locked", "--no-deps"], { RUSTDOCFLAGS: "-D warnings" });
 step("Rust tests", ["cargo", "test", "--release", "--locked"]);
+step("files opened in Python", ["node", "tests/exports.js"]);
 step("JavaScript types", ["npx", "tsc", "--project", "tsconfig.json"]);
 const browser = chromium();
 step("the page in a browser", ["npx", "playwright", "test", "--config", "tests/browser/playwright.config.js"], { CHROMIUM: browser, SITE: site });

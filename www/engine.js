@@ -301,6 +301,8 @@ class WorkerEngine {
   /** All settings, those left out by default. @param {import("./engine.js").TrainOptions} options */
   #settings(options) {
     const said = Object.entries(options).filter(([, value]) => value !== undefined);
+    const unknown = said.find(([name]) => !(name in this.defaults));
+    if (unknown) throw new EngineError("setting", `${unknown[0]}: there is no such setting; use one of ${Object.keys(this.defaults).join(", ")}`);
     return { ...this.defaults, ...Object.fromEntries(said) };
   }
 
