@@ -213,12 +213,13 @@ def main():
 
         python_tables_train_here(folder, {key: metadata[key] for key in ("base", "fingerprint")})
         latents_cross_over(folder, table)
-        heads_cross_over(folder, "linear", table, pictures, [])
-        heads_cross_over(folder, "hidden", table, pictures, ["--hidden", "16"])
+        heads_cross_over(folder, "linear", table, pictures, ["--validation", "0"])
+        heads_cross_over(folder, "hidden", table, pictures, ["--validation", "0", "--hidden", "16", "--learning-rate", "5e-3"])
         said = refused("export", table, "--to", folder / "latents.onnx")
         check("latents are a table, and ONNX takes a head; use .npz or .safetensors" in said, "latents to ONNX are refused with what to do")
         said = refused("export", table, "--to", folder / "latents.csv")
         check("the extension decides the form; use .npz, .onnx or .safetensors" in said, "other forms are refused with what to do")
 
 
-main()
+if __name__ == "__main__":
+    main()

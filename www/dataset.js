@@ -69,22 +69,24 @@ export class Dataset {
   async addTables(tables) {
     const known = await Promise.all(Array.from(this.embedded, async ([hash, { latents }]) => /** @type {const} */ ([await hashOf(latents), hash])));
     const pictureOf = new Map(known);
-    const before = this.project;
-    let { project } = this;
-    let duplicates = 0;
-    for (const { classes, names, labels, latents } of tables) {
+    const named = await Promise.all(tables.map(async ({ classes, names, labels, latents }) => {
       const own = names.map((_, row) => latents.slice(row * LATENTS, (row + 1) * LATENTS));
       const hashes = await Promise.all(own.map(hashOf));
       const rows = names.map((name, row) => ({ name, hash: pictureOf.get(hashes[row]) ?? hashes[row], file: null, className: classes[labels[row]] }));
+      return { classes, own, rows };
+    }));
+    // From here on nothing waits, so that no change by others comes between.
+    const before = this.project.pictures.length;
+    let duplicates = 0;
+    for (const { classes, own, rows } of named) {
       for (const [row, { hash }] of rows.entries()) {
         if (!this.embedded.has(hash)) this.embedded.set(hash, { latents: own[row], width: 0, height: 0, thumbnail: null });
       }
-      const added = addNamed(project, classes, rows);
-      project = added.project;
+      const added = addNamed(this.project, classes, rows);
+      this.project = added.project;
       duplicates += added.duplicates;
     }
-    this.project = project;
-    return { classes: [...new Set(tables.flatMap(({ classes }) => classes))], pictures: project.pictures.length - before.pictures.length, duplicates };
+    return { classes: [...new Set(tables.flatMap(({ classes }) => classes))], pictures: this.project.pictures.length - before, duplicates };
   }
 
   /** Pictures whose latents are there, a row each; the same object while nothing has changed. @returns {Rows} */

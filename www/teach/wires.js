@@ -200,13 +200,13 @@ export function createTeach(context, page) {
     try {
       for (;;) {
         const some = unsaved();
-        if (saved !== state.project) {
+        if (some.size) { // before the pictures, for some have nothing but their latents
+          await store.saveEmbedded(/** @type {Engine} */ (context.engine()).fingerprint, some);
+          for (const hash of some.keys()) stored.add(hash);
+        } else if (saved !== state.project) {
           const target = state.project;
           await store.saveProject(saved, target);
           saved = target;
-        } else if (some.size) {
-          await store.saveEmbedded(/** @type {Engine} */ (context.engine()).fingerprint, some);
-          for (const hash of some.keys()) stored.add(hash);
         } else break;
       }
       if (trouble) dispatch({ type: "notice", words: null });
