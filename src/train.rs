@@ -1,6 +1,6 @@
 //! Trains a head on latents alone, on the CPU; the base is never touched.
 //!
-//! The first layer reads 2048 numbers a picture, and nearly all of the time goes there: its product and its step are [`crate::dense`]'s.
+//! The first layer reads 2048 numbers a picture, and nearly all of the time goes there: its product and its step are `dense.rs`'s.
 //! From its outputs on, everything is burn's autodiff: ReLU, dropout, the second layer, the loss. How long an epoch takes is a matter of
 //! `bench/`.
 
