@@ -64,11 +64,17 @@ self.onmessage = async ({ data }) => {
   const tell = (/** @type {unknown} */ progress) => self.postMessage({ id, progress });
   try {
     const verb = /** @type {(args: unknown, tell: (progress: unknown) => void) => unknown} */ (methods[method]);
-    self.postMessage({ id, value: await verb(args, tell) });
+    const value = await verb(args, tell);
+    self.postMessage({ id, value }, { transfer: large(value) });
   } catch (error) {
     self.postMessage({ id, error: explain(error) });
   }
 };
+
+/** What of a value is handed over instead of copied: tables of latents. @param {unknown} value @returns {Transferable[]} */
+function large(value) {
+  return Array.isArray(value) ? value.flatMap(({ latents, labels }) => (latents && labels ? [latents.buffer] : [])) : [];
+}
 
 /** Bytes that own their buffer. @param {Uint8Array} bytes */
 function copied(bytes) {
