@@ -52,7 +52,8 @@ pub struct Settings {
     pub seed: u64,
     /// Share of each class's pictures held out to validate on, 0 to 0.9.
     pub validation: f64,
-    /// Epochs without a lower validation loss after which training ends; 0 never ends early.
+    /// Epochs without a lower validation loss after which training ends; 0 never ends early. Fewer than 20 validation pictures would
+    /// choose by chance, so with them all epochs are made and the last is kept.
     pub patience: usize,
     /// The head's name, for people.
     pub name: String,
@@ -114,7 +115,7 @@ pub struct Report {
     pub validation_loss: Option<f32>,
     /// The same.
     pub validation_accuracy: Option<f32>,
-    /// Whether it is the best so far: the lowest validation loss, or, without validation pictures, the last epoch.
+    /// Whether it is the best so far: the lowest validation loss, or, with fewer than 20 validation pictures, the last epoch.
     pub best: bool,
 }
 
@@ -237,8 +238,12 @@ impl Trainer {
     pub fn is_done(&self) -> bool {
         let patience = self.settings.patience;
         let waited = self.epoch - self.best_epoch;
-        self.epoch >= self.settings.epochs
-            || (patience > 0 && waited >= patience && !self.validation.rows.is_empty())
+        self.epoch >= self.settings.epochs || (patience > 0 && waited >= patience && self.judges())
+    }
+
+    /// Whether the validation pictures are enough to tell a better epoch from a luckier one.
+    fn judges(&self) -> bool {
+        self.validation.rows.len() >= FEWEST_TO_JUDGE
     }
 
     /// One pass over the training pictures in a new order, then a look at the validation pictures.
@@ -257,10 +262,12 @@ impl Trainer {
         self.epoch += 1;
         let pictures = order.len() as f32;
         let validation = (!self.validation.rows.is_empty()).then(|| self.validate());
-        let judged = validation.map_or(f32::NEG_INFINITY, |(loss, _)| loss);
-        let best = judged < self.best_loss || validation.is_none();
+        let best = match validation {
+            Some((loss, _)) if self.judges() => loss < self.best_loss,
+            _ => true,
+        };
         if best {
-            self.best_loss = judged;
+            self.best_loss = validation.map_or(f32::INFINITY, |(loss, _)| loss);
             self.best_epoch = self.epoch;
             self.best = self.net.layers();
         }
@@ -593,6 +600,8 @@ pub fn usable(latents: &Latents) -> Result<Vec<usize>, Error> {
     }
 }
 
+/// Validation pictures that choose the epoch to keep, at least.
+const FEWEST_TO_JUDGE: usize = 20;
 /// Rows for a forward of the validation pictures: few enough to need little memory.
 const VALIDATED: usize = 512;
 
@@ -880,7 +889,7 @@ mod tests {
             ..settings()
         };
         let mut reports = Vec::new();
-        let latents = clouds(&[20, 20]);
+        let latents = clouds(&[60, 60]);
         let trained =
             train(&latents, settings, |report| reports.push(report.clone())).expect("two classes");
         let lowest = reports
@@ -902,6 +911,18 @@ mod tests {
         });
         let accuracy = right.count() as f32 / trained.validation.len() as f32;
         assert!((accuracy - lowest.validation_accuracy.expect("validation")).abs() < 1e-6);
+    }
+
+    #[test]
+    fn few_validation_pictures_choose_no_epoch() {
+        let settings = Settings {
+            learning_rate: 5.0,
+            patience: 1,
+            ..settings()
+        };
+        let mut epochs = 0;
+        let trained = train(&clouds(&[20, 20]), settings, |_| epochs += 1).expect("two classes");
+        assert_eq!((trained.best_epoch, epochs), (30, 30));
     }
 
     #[test]

@@ -99,7 +99,10 @@ export interface TrainOptions {
   seed?: number;
   /** Share of each class held out to validate on, 0 to 0.9. */
   validation?: number;
-  /** Epochs without a lower validation loss after which training ends and the best epoch is kept; 0 never ends early. */
+  /**
+   * Epochs without a lower validation loss after which training ends and the best epoch is kept; 0 never ends early. Fewer than 20
+   * validation pictures would choose by chance, so with them all epochs are made and the last is kept.
+   */
   patience?: number;
   /** The head's name, for people. */
   name?: string;

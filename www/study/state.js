@@ -265,8 +265,9 @@ export function obstacle({ data: { classes } }) {
 /** @param {State} state @returns {string} what would be trained */
 export function planText({ data: { classes, pictures: all, embedded }, settings }) {
   const share = settings?.validation ?? 0;
-  const held = classes.reduce((sum, one) => sum + Math.round(one.embedded * share), 0);
-  const check = held ? `; about ${count(held)} of them are held out to check` : "; none of them are held out to check";
+  // As training does it: a share of each class, at least one picture, and one is left to train on.
+  const held = share ? classes.reduce((sum, { embedded: all }) => sum + Math.max(0, Math.min(Math.max(Math.round(all * share), 1), all - 1)), 0) : 0;
+  const check = held ? `; ${count(held)} of them ${held === 1 ? "is" : "are"} held out to check` : "; none of them are held out to check";
   const waiting = all - embedded;
   const left = waiting ? ` ${pictures(waiting)} ${waiting === 1 ? "has" : "have"} not been through the network yet and would be left out.` : "";
   return `${count(classes.length)} classes, ${pictures(embedded)}${check}.${left}`;
