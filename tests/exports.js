@@ -29,16 +29,26 @@ function fail(message) {
   process.exit(1);
 }
 
+/** Where this may install packages. */
+const debian = process.getuid?.() === 0 && quietly("apt-get", "--version");
+
+/** @param {string[]} packages */
+function install(...packages) {
+  return debian && run("apt-get", "update") && run("apt-get", "install", "-y", "--no-install-recommends", ...packages);
+}
+
+/** A Python that is new enough. */
+function findPython() {
+  return ["python3", "python"].find((tool) => quietly(tool, "-c", "import sys; sys.exit(sys.version_info < (3, 11))"));
+}
+
 /** Debian parts `venv` from Python; where that cannot be installed, virtualenv does the same. */
 function makeVenv() {
-  const system = ["python3", "python"].find((tool) => quietly(tool, "-c", "import sys; sys.exit(sys.version_info < (3, 11))"));
+  const system = findPython() ?? (install("python3", "python3-venv") ? findPython() : undefined);
   if (!system) fail("no Python 3.11 or later was found; install it (https://www.python.org), with its venv module");
   const make = () => quietly(system, "-m", "venv", "--clear", venv) && quietly(python, "-m", "pip", "--version");
   if (make()) return;
-  if (process.getuid?.() === 0 && quietly("apt-get", "--version")) {
-    run("apt-get", "update");
-    if (run("apt-get", "install", "-y", "--no-install-recommends", "python3-venv") && make()) return;
-  }
+  if (install("python3-venv") && make()) return;
   const beside = join(target, "virtualenv");
   rmSync(venv, { recursive: true, force: true });
   const installed = run(system, "-m", "pip", "install", "--quiet", "--target", beside, "virtualenv");
