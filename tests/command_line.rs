@@ -154,12 +154,20 @@ fn a_folder_per_class_becomes_a_head_that_knows_its_pictures() {
         text(&head),
         "--test",
         text(&latents),
+        "--validation",
+        "0",
         "--seed",
         "1",
     ]);
     assert!(
         trained.contains("held-out accuracy 100.0 % of 4 pictures (95 % interval 51.0 to 100.0 %)"),
         "{trained}"
+    );
+    let judged = works(&["evaluate", text(&latents), "--head", text(&head)]);
+    assert!(
+        judged
+            .starts_with("accuracy 100.0 % of 4 pictures (95 % interval 51.0 to 100.0 %)\nclass "),
+        "{judged}"
     );
 
     let json = works(&[

@@ -38,10 +38,10 @@ pub struct Args {
 pub fn run(args: Args) -> Outcome {
     let latents = tables(&args.latents)?;
     let names = latents.names.clone();
-    let (on, evaluation) = match (&args.head, args.folds) {
+    let (how, evaluation) = match (&args.head, args.folds) {
         (Some(path), _) => {
             let head = at(path, Head::read(&read(path)?, &latents.stamp))?;
-            ("Accuracy", evaluate(&head, &latents))
+            ("", evaluate(&head, &latents))
         }
         (None, folds) => {
             let folds = folds.expect("clap requires a head or folds");
@@ -53,7 +53,7 @@ pub fn run(args: Args) -> Outcome {
                 eprint!("\repoch {done} of at most {total} ");
             }
             eprintln!();
-            ("Cross-validated", validation.finish())
+            ("cross-validated ", validation.finish())
         }
     };
     if args.json {
@@ -63,10 +63,7 @@ pub fn run(args: Args) -> Outcome {
         );
         return Ok(());
     }
-    println!(
-        "{}",
-        accuracy(on, &evaluation).replace("Accuracy accuracy", "Accuracy")
-    );
+    println!("{how}{}", accuracy(&evaluation));
     print_classes(&evaluation);
     Ok(())
 }

@@ -116,13 +116,13 @@ pub fn run(args: Args) -> Outcome {
     let mut trained = train::train(&all, settings.clone(), report)?;
     eprintln!();
     let validation = validate(&mut trained, &all);
-    let (on, evaluation) = match &args.test {
+    let evaluation = match &args.test {
         Some(path) => {
             let test = read_latents(path)?;
             at(path, test.stamp.must_be(&all.stamp, "latents"))?;
-            ("Test", Some(evaluate(&trained.head, &test)))
+            Some(evaluate(&trained.head, &test))
         }
-        None => ("Validation", validation),
+        None => validation,
     };
     trained.head.scores = evaluation.as_ref().map(|e| Scores {
         correct: e.correct,
@@ -145,7 +145,7 @@ pub fn run(args: Args) -> Outcome {
         epochs.len()
     );
     match &evaluation {
-        Some(evaluation) => println!("{}", accuracy(on, evaluation)),
+        Some(evaluation) => println!("held-out {}", accuracy(evaluation)),
         None => println!("no picture was held out, so the accuracy is unknown"),
     }
     println!("{}: written", args.out.display());
@@ -165,12 +165,10 @@ pub fn tables(paths: &[PathBuf]) -> Outcome<Latents> {
     Ok(all.expect("clap requires a latents file"))
 }
 
-/// `Validation accuracy 48.7 % (95 % interval 45.6 to 51.8 %) on 1000 pictures`.
-pub fn accuracy(on: &str, evaluation: &Evaluation) -> String {
+/// `accuracy 48.7 % of 1000 pictures (95 % interval 45.6 to 51.8 %)`.
+pub fn accuracy(evaluation: &Evaluation) -> String {
     let [low, high] = evaluation.interval.map(|bound| bound * 100.0);
     let accuracy = evaluation.accuracy * 100.0;
     let total = evaluation.total;
-    format!(
-        "{on} accuracy {accuracy:.1} % (95 % interval {low:.1} to {high:.1} %) on {total} pictures"
-    )
+    format!("accuracy {accuracy:.1} % of {total} pictures (95 % interval {low:.1} to {high:.1} %)")
 }

@@ -135,3 +135,32 @@ print(max(np.abs(onnx - want).max(), np.abs(probabilities(latents)[0] - want).ma
   console.log(`the page's head in ONNX Runtime and NumPy: off by ${furthest.toExponential(1)} at most`);
   expect(furthest).toBeLessThan(1e-5);
 });
+
+test("a page that is killed while it learns pictures goes on with them when it is opened again", async ({ page, context }) => {
+  await ready(page);
+  await addClass(page, "all", ["cat", "horse", "rocket", "coffee", "boats", "airplane"].map(sample));
+  await expect(page.getByText(/^Computing latents: [1-5]/)).toBeVisible(PATIENT);
+  const client = await context.newCDPSession(page);
+  client.send("Page.crash").catch(() => {}); // nobody is left to answer
+  await page.waitForEvent("crash");
+
+  const again = await context.newPage();
+  await ready(again);
+  await expect(again.getByText("1 class · 6 pictures")).toBeVisible(PATIENT);
+  await expect(again.getByText(/^Computing latents/)).toHaveCount(0, PATIENT);
+  const [download] = await Promise.all([again.waitForEvent("download"), again.getByRole("button", { name: "Save latents", exact: true }).click()]);
+  const header = readFileSync(await download.path(), "latin1").slice(8, 4000);
+  expect(header).toContain('"latents":{"data_offsets":[48,49200],"dtype":"F32","shape":[6,2048]}');
+});
+
+test("a full quota is told, and everything stays in the tab", async ({ page, baseURL }) => {
+  await ready(page);
+  const client = await page.context().newCDPSession(page);
+  await client.send("Storage.overrideQuotaForOrigin", { origin: new URL(baseURL ?? "").origin, quotaSize: 30_000_000 });
+  await page.getByRole("button", { name: "Ten-class latents", exact: true }).click();
+  await expect(page.getByRole("alert")).toContainText(/space for this page is full .*what you have stays open in this tab, save it with "Save project"/, PATIENT);
+  await expect(page.getByText("10 classes · 5,000 pictures")).toBeVisible();
+  const training = page.getByRole("region", { name: "Training" });
+  await training.getByRole("button", { name: "Train", exact: true }).click();
+  await expect(training.getByText(/^Validation accuracy \d/)).toBeVisible(PATIENT);
+});
