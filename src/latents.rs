@@ -132,24 +132,6 @@ impl Latents {
         Ok(())
     }
 
-    /// Parts the table in two: every `nth` row of each class into the second, the others into the first.
-    pub fn split(self, nth: usize) -> (Latents, Latents) {
-        let empty = || Latents::new(self.stamp.clone(), self.classes.clone());
-        let (mut most, mut held_out) = (empty(), empty());
-        let mut seen = vec![0usize; self.classes.len()];
-        for (row, (name, label)) in self.names.iter().zip(&self.labels).enumerate() {
-            let count = &mut seen[index(*label)];
-            *count += 1;
-            let part = if count.is_multiple_of(nth) {
-                &mut held_out
-            } else {
-                &mut most
-            };
-            part.push(name.clone(), *label, self.row(row));
-        }
-        (most, held_out)
-    }
-
     /// The bytes of `latents.safetensors`.
     pub fn write(&self, dtype: Dtype) -> Vec<u8> {
         let shape = [self.len(), LATENTS];
@@ -632,15 +614,6 @@ mod tests {
         assert_eq!(one.classes, ["cat", "dog", "emu"]);
         assert_eq!(one.labels[10..], [1, 2]);
         assert_eq!(one.names[10..], ["a", "b"]);
-    }
-
-    #[test]
-    fn split_holds_out_of_every_class() {
-        let (most, held_out) = table().split(5);
-        assert_eq!(
-            (most.len(), held_out.names),
-            (8, vec!["8.png".to_string(), "9.png".to_string()])
-        );
     }
 
     #[test]
