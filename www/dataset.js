@@ -2,7 +2,7 @@
 /** The pictures that heads are trained on: an immutable project, and beside it the latents of its pictures by their hash. */
 import { addClass, addNamed, addPictures, emptyProject, hashOf, removeClass, removePictures } from "./project.js";
 
-/** @import { Embedded, EmbedOptions, Dataset as Contract } from "./engine.js" */
+/** @import { Embedded, EmbedOptions, Dataset as Contract, Picture } from "./engine.js" */
 /** @import { Project } from "./project.js" */
 /** @typedef {{ ids: number[], hashes: string[], labels: Uint32Array, classes: string[], names: string[] }} Rows */
 /** @typedef {{ classes: string[], names: string[], labels: Uint32Array, latents: Float32Array }} Table */
@@ -16,7 +16,7 @@ export class Dataset {
   #embed;
   /** The rows told last, and of what they were. @type {{ project: Project, known: number, rows: Rows } | null} */ #told = null;
 
-  /** @param {(pictures: Blob[], options?: EmbedOptions) => Promise<(Embedded | null)[]>} embed */
+  /** @param {(pictures: Picture[], options?: EmbedOptions) => Promise<(Embedded | null)[]>} embed */
   constructor(embed) {
     this.#embed = embed;
   }
@@ -31,7 +31,7 @@ export class Dataset {
   /** @type {Contract["add"]} */
   async add(className, pictures, { onPicture, ...options } = {}) {
     const files = [pictures].flat();
-    const hashes = await Promise.all(files.map(hashOf));
+    const hashes = await Promise.all(files.map((file) => hashOf(contentOf(file))));
     const fresh = files.flatMap((_, index) => (this.embedded.has(hashes[index]) || hashes.indexOf(hashes[index]) < index ? [] : [index]));
     const broken = new Set();
     await this.#embed(fresh.map((index) => files[index]), {
@@ -46,7 +46,11 @@ export class Dataset {
     });
     const known = this.project.classes.find(({ name }) => name === className);
     const { project, id } = known ? { project: this.project, id: known.id } : addClass(this.project, className);
-    const named = files.map((file, index) => ({ name: file instanceof File ? file.name : `picture ${index + 1}`, hash: hashes[index], file }));
+    const named = files.map((file, index) => ({
+      name: file instanceof File ? file.name : `picture ${index + 1}`,
+      hash: hashes[index],
+      file: file instanceof Blob ? file : null,
+    }));
     const added = addPictures(project, id, named.filter(({ hash }) => !broken.has(hash)));
     this.project = added.project;
     return added.ids;
@@ -112,4 +116,14 @@ export class Dataset {
     for (const [row, hash] of hashes.entries()) table.set(/** @type {Embedded} */ (this.embedded.get(hash)).latents, row * LATENTS);
     return table;
   }
+}
+
+/** What tells a picture from others: its file, or its pixels where there is none. @param {Picture} picture */
+function contentOf(picture) {
+  if (picture instanceof Blob) return picture;
+  if (picture instanceof ImageData) return picture.data;
+  const { width, height } = picture;
+  const context = /** @type {OffscreenCanvasRenderingContext2D} */ (new OffscreenCanvas(width, height).getContext("2d"));
+  context.drawImage(picture, 0, 0);
+  return context.getImageData(0, 0, width, height).data;
 }

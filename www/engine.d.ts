@@ -203,7 +203,7 @@ export interface Dataset {
    * @returns ids of the pictures added
    * @throws {EngineError} the first broken picture; kind `cancelled`
    */
-  add(className: string, pictures: Blob | Blob[], options?: EmbedOptions): Promise<number[]>;
+  add(className: string, pictures: Picture | Picture[], options?: EmbedOptions): Promise<number[]>;
   /** Removes pictures by id, or a whole class by name. */
   remove(what: number | number[] | string): void;
 }

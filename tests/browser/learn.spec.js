@@ -70,6 +70,9 @@ test("a dataset grows by pictures, and a head learns them", async ({ page }) => 
     const first = await engine.dataset.add("left", files.slice(0, 3), { onPicture });
     await engine.dataset.add("right", files.slice(3, 6));
     const again = await engine.dataset.add("left", files.slice(0, 1), { onPicture });
+    const bitmap = await createImageBitmap(files[6]);
+    const pixels = await engine.dataset.add("pixels", [bitmap, new ImageData(8, 8)]);
+    engine.dataset.remove("pixels");
     const said = [];
     await engine.dataset.add("left", [new Blob(["no picture"])]).catch((error) => said.push(error.message));
     await engine.train({ colour: "red" }).catch((error) => said.push([error.kind, error.message.includes("colour")]));
@@ -95,10 +98,10 @@ test("a dataset grows by pictures, and a head learns them", async ({ page }) => 
     const left = [engine.dataset.classes, engine.dataset.count];
     await engine.train().catch((error) => said.push([error.kind, error.message]));
     return {
-      first, again, computed, said, before, epochs, report, answer, predicted, near, map, finer, same, side, values: [...values], reset, back, state, left,
+      first, again, pixels, computed, said, before, epochs, report, answer, predicted, near, map, finer, same, side, values: [...values], reset, back, state, left,
     };
   }, texts);
-  expect(told.first).toHaveLength(3);
+  expect([told.first.length, told.pixels.length]).toEqual([3, 2]);
   expect([told.again, told.computed]).toEqual([[], [0, 1, 2]]);
   expect(told.said).toEqual([
     "picture: not a picture in a known format; use JPEG, PNG, WebP, GIF, BMP or, in the browser, AVIF",
