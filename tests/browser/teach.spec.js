@@ -74,21 +74,21 @@ async function computed(page) {
   await expect(page.getByText(/^Computing latents/)).toHaveCount(0, COMPUTED);
 }
 
-/** Everything that is to be kept is kept. @param {Page} page @param {number} latents */
-async function kept(page, latents) {
+/** Pictures and their latents are kept. @param {Page} page @param {number} pictures */
+async function kept(page, pictures) {
   await expect.poll(() => page.evaluate(async () => {
     const database = await new Promise((resolve, reject) => {
       const asked = indexedDB.open("inception-web");
       asked.onsuccess = () => resolve(asked.result);
       asked.onerror = () => reject(asked.error);
     });
-    const count = await new Promise((resolve) => {
-      const asked = database.transaction("latents").objectStore("latents").count();
+    const counts = await Promise.all(["pictures", "latents"].map((store) => new Promise((resolve) => {
+      const asked = database.transaction(store).objectStore(store).count();
       asked.onsuccess = () => resolve(asked.result);
-    });
+    })));
     database.close();
-    return count;
-  }), { timeout: 60_000 }).toBe(latents);
+    return counts;
+  }), { timeout: 60_000 }).toEqual([pictures, pictures]);
 }
 
 /** @param {Page} page */
