@@ -77,14 +77,18 @@ mod tests {
     use super::*;
     use crate::latents::Stamp;
 
-    #[test]
-    fn components_are_the_axes_of_a_known_cloud() {
-        // Spread 9 along latent 3, 4 along latent 100, little elsewhere, all about a mean of 5.
+    fn table() -> Latents {
         let stamp = Stamp {
             base: "test".into(),
             fingerprint: "0".repeat(64),
         };
-        let mut latents = Latents::new(stamp, vec!["any".into()]);
+        Latents::new(stamp, vec!["any".into()])
+    }
+
+    #[test]
+    fn components_are_the_axes_of_a_known_cloud() {
+        // Spread 9 along latent 3, 4 along latent 100, little elsewhere, all about a mean of 5.
+        let mut latents = table();
         for i in 0..200 {
             let mut row: Vec<f32> = (0..LATENTS)
                 .map(|c| 5.0 + ((i * 31 + c * 17) % 23) as f32 * 1e-4)
@@ -111,11 +115,7 @@ mod tests {
 
     #[test]
     fn a_table_of_one_picture_has_components() {
-        let stamp = Stamp {
-            base: "test".into(),
-            fingerprint: "0".repeat(64),
-        };
-        let mut latents = Latents::new(stamp, vec!["any".into()]);
+        let mut latents = table();
         latents.push("picture".into(), 0, &[1.0; LATENTS]);
         assert_eq!(principal_components(&latents, 2), [0.0, 0.0]);
     }

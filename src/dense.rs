@@ -16,7 +16,7 @@ const STEP: usize = 64;
 
 type Lanes = [f32; LANES];
 
-/// The optimizer: plain numbers with two running means of their gradient.
+/// Numbers that are learnt, with the optimizer's running means of their gradient and of its square.
 pub(crate) struct Parameter {
     values: Vec<f32>,
     means: Vec<f32>,

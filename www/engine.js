@@ -190,8 +190,7 @@ class WorkerEngine {
 
   /** @type {Engine["evaluate"]} */
   async evaluate({ folds = 0, ...options } = {}, { signal, onProgress } = {}) {
-    const { ids } = await this.#sync();
-    if (!ids.length) throw new EngineError("train", "evaluate: the dataset has no pictures; add some first");
+    const { ids } = await this.#filled("evaluate");
     if (folds) {
       const settings = this.#settings(options);
       const scored = await this.#steerable(signal, () => this.#ask("crossValidate", { settings, folds }, onProgress));
@@ -224,7 +223,7 @@ class WorkerEngine {
 
   /** @type {Engine["exportLatents"]} */
   async exportLatents(form) {
-    await this.#sync();
+    await this.#filled("latents");
     return new Blob([await this.#ask("writeLatents", { form })], { type: "application/octet-stream" });
   }
 
@@ -255,7 +254,7 @@ class WorkerEngine {
 
   /** @type {Engine["map"]} */
   async map(method, { seed = 0, signal, onProgress } = {}) {
-    const { ids } = await this.#sync();
+    const { ids } = await this.#filled("map");
     if (method === "pca") return { ids, points: fitted(await this.#ask("components", { count: 2 })) };
     const components = Math.min(COMPONENTS, ids.length);
     const table = await this.#ask("components", { count: components });
@@ -295,6 +294,13 @@ class WorkerEngine {
     const latents = this.dataset.table(rows);
     await this.#call("setTable", { latents, labels, classes, names }, undefined, [latents.buffer]);
     this.#sent = rows;
+    return rows;
+  }
+
+  /** The same for work that is nothing without pictures. @param {string} work */
+  async #filled(work) {
+    const rows = await this.#sync();
+    if (!rows.ids.length) throw new EngineError("latents", `${work}: the dataset has no pictures; add some first`);
     return rows;
   }
 
