@@ -300,6 +300,78 @@ pub enum Error {
         want: &'static str,
     },
 
+    /// A file of pictures that none of the forms here has.
+    #[error(
+        "{file}: no file of CIFAR-10; use data_batch_1.bin to data_batch_5.bin, test_batch.bin and batches.meta.txt, the files of its Python version, or either version's .tar.gz"
+    )]
+    NotCifar {
+        /// The file's name.
+        file: String,
+    },
+    /// Class names or nothing, where pictures should be.
+    #[error(
+        "no pictures in these files; add data_batch_1.bin, or the file data_batch_1 of the Python version"
+    )]
+    NoBatch,
+    /// Records that are cut off.
+    #[error("{file}: {bytes} bytes are not whole CIFAR-10 records of {record}; get the file again")]
+    Records {
+        /// The file's name.
+        file: String,
+        /// Its length.
+        bytes: usize,
+        /// A record's length.
+        record: usize,
+    },
+    /// A record's label that names no class.
+    #[error(
+        "{file}: record {record} has label {label}, but there are {classes} classes; get the file again"
+    )]
+    RecordLabel {
+        /// The file's name.
+        file: String,
+        /// Which record, counted from 0.
+        record: usize,
+        /// The label found.
+        label: i64,
+        /// How many classes there are.
+        classes: usize,
+    },
+    /// A file of CIFAR-10's Python version that is cut off, or something else.
+    #[error("{file}: not a file of CIFAR-10's Python version ({reason}); get the file again")]
+    PythonBatch {
+        /// The file's name.
+        file: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Class names that cannot be used.
+    #[error("{file}: not a list of class names ({reason}); get the file again, or leave it out")]
+    ClassNames {
+        /// The file's name.
+        file: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A tarball that is cut off or damaged.
+    #[error("{file}: not a whole tarball ({reason}); get the file again")]
+    Tarball {
+        /// The file's name.
+        file: String,
+        /// The unpacker's own words.
+        reason: String,
+    },
+    /// A tarball that becomes more than we take.
+    #[error(
+        "{file}: unpacks to more than {limit} MB, and CIFAR-10 to 190; get the file again, or unpack it and use its files"
+    )]
+    HugeTarball {
+        /// The file's name.
+        file: String,
+        /// The limit, in megabytes.
+        limit: u64,
+    },
+
     /// The device cannot be used.
     #[error("device: {reason}; use another device, such as the CPU")]
     Device {
@@ -309,7 +381,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// The error's family, for programs: `picture`, `weights`, `head`, `latents`, `setting`, `train` or `device`.
+    /// The error's family, for programs: `picture`, `weights`, `head`, `latents`, `setting`, `train`, `pictures` or
+    /// `device`.
     pub fn kind(&self) -> &'static str {
         match self {
             Error::EmptyPicture
@@ -342,6 +415,14 @@ impl Error {
             Error::TooFewClasses { .. } | Error::EmptyClass { .. } | Error::SmallClass { .. } => {
                 "train"
             }
+            Error::NotCifar { .. }
+            | Error::NoBatch
+            | Error::Records { .. }
+            | Error::RecordLabel { .. }
+            | Error::PythonBatch { .. }
+            | Error::ClassNames { .. }
+            | Error::Tarball { .. }
+            | Error::HugeTarball { .. } => "pictures",
             Error::Setting { .. } => "setting",
             Error::Device { .. } => "device",
         }

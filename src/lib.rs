@@ -3,13 +3,14 @@
 //! The walk, predict: bytes -> [`image`] (decoded, upright, 299x299) -> [`base`] (scaled, [`inception`] on a device) -> 2048 latents ->
 //! [`head`] -> ranked classes. The walk, train: [`latents`] (a labelled table) -> [`train`] -> [`head`] -> [`evaluate`]. [`explain`] and [`components`] show
 //! what latents know: why an answer was given, and a dataset as a map.
-//! [`pictures`] are small and labelled, to train on as they are.
+//! [`pictures`] are small and labelled, to train on as they are; [`cifar10`] reads those that the field compares itself on.
 //! [`weights`] reads and writes the base's file. Data goes forward; nothing comes back to an earlier room. `web` is the door to
 //! JavaScript, `src/cli` the native command line: two consumers of the same rooms.
 
 #![deny(missing_docs)]
 
 pub mod base;
+pub mod cifar10;
 pub mod components;
 mod container;
 mod dense;
@@ -22,6 +23,7 @@ pub mod inception;
 pub mod latents;
 mod npz;
 mod onnx;
+mod pickle;
 pub mod pictures;
 pub mod train;
 #[cfg(target_arch = "wasm32")]

@@ -1,7 +1,7 @@
 //! Small labelled pictures, 32x32, to train on and to test on.
 //!
 //! Here they lie as bytes, as CIFAR-10 has them: a red, a green and a blue plane each. Files of all forms are read elsewhere
-//! (the command line, the page).
+//! ([`cifar10`](crate::cifar10), the command line, the page).
 
 use image::{
     ImageBuffer, Rgb,
