@@ -288,6 +288,32 @@ fn cifar_records_are_read_and_checked() {
 }
 
 #[test]
+fn cifar_10_is_extracted_from_its_python_version_too() {
+    let folder = folder("cifar_python");
+    let fixtures = project("tests/cifar10");
+    let out = folder.join("latents.safetensors");
+    let tarball = folder.join("cifar-10-python.tar.gz");
+    fs::copy(fixtures.join("python2.tar.gz"), &tarball).expect("a tarball");
+    let pickles = folder.join("cifar-10-batches-py");
+    fs::create_dir(&pickles).expect("a folder");
+    for (from, to) in [
+        ("python2.pkl", "data_batch_1"),
+        ("python2_meta.pkl", "batches.meta"),
+    ] {
+        fs::copy(fixtures.join(from), pickles.join(to)).expect(to);
+    }
+    for input in [&tarball, &pickles, &folder] {
+        works(&["extract", text(input), "--out", text(&out)]);
+        let table = table(&out);
+        assert_eq!(table.names, ["tabby_s_000001.png", "lorry_s_000002.png"]);
+        assert_eq!(
+            (table.labels.as_slice(), table.classes.len()),
+            (&[3, 9][..], 10)
+        );
+    }
+}
+
+#[test]
 fn shipped_head_belongs_to_the_default_base_and_tells_its_accuracy() {
     let json = works(&[
         "predict",

@@ -12,35 +12,22 @@ use inception_web::{
     error::Error,
     image::Pixels,
     latents::{Latents, Stamp},
+    pictures::{SIDE, rgba},
     weights::Weights,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 
-use super::{Outcome, at, read, site, weights::DtypeArg, write};
+use super::{Outcome, at, entries, file_name, pictures, read, site, weights::DtypeArg, write};
 
 /// Pictures between two looks at the clock.
 const CHUNK: usize = 16;
 /// How much work a broken-off run may lose.
 const CHECKPOINT: Duration = Duration::from_secs(5);
-/// CIFAR-10's binary record: a label, then 32 x 32 red, green and blue, row by row.
-const RECORD: usize = 1 + 3 * 1024;
-const CIFAR_10: [&str; 10] = [
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
-];
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// A folder with a folder per class, a flat folder, pictures, or CIFAR-10 `.bin` files or their folder
+    /// A folder with a folder per class, a flat folder, pictures, or CIFAR-10's files, their folder or tarball
     #[arg(required = true)]
     input: Vec<PathBuf>,
     /// The latents file to write
@@ -63,7 +50,8 @@ struct Item {
 
 enum Source {
     File(PathBuf),
-    Cifar(Vec<u8>),
+    /// 32x32 planes.
+    Small(Vec<u8>),
 }
 
 pub fn run(args: Args) -> Outcome {
@@ -216,10 +204,22 @@ fn list(inputs: &[PathBuf]) -> Outcome<(Vec<String>, Vec<Item>)> {
             classes.len() - 1
         }) as i64
     };
-    for input in &expand(inputs)? {
-        if is_cifar(input) {
-            let labels: Vec<_> = cifar_classes(input)?.into_iter().map(&mut class).collect();
-            cifar(input, &labels, &mut items)?;
+    for input in inputs {
+        if let Some(set) = pictures::cifar10(input)? {
+            let labels: Vec<_> = set
+                .training
+                .classes
+                .iter()
+                .cloned()
+                .map(&mut class)
+                .collect();
+            for part in [&set.training, &set.test] {
+                items.extend((0..part.len()).map(|row| Item {
+                    name: part.names[row].clone(),
+                    label: labels[part.labels[row]],
+                    source: Source::Small(part.row(row).into()),
+                }));
+            }
         } else if input.is_dir() {
             let folders: Vec<_> = entries(input)?
                 .into_iter()
@@ -227,10 +227,10 @@ fn list(inputs: &[PathBuf]) -> Outcome<(Vec<String>, Vec<Item>)> {
                 .collect();
             for folder in &folders {
                 let name = file_name(folder);
-                items.extend(pictures(folder, &format!("{name}/"), class(name))?);
+                items.extend(files(folder, &format!("{name}/"), class(name))?);
             }
             if folders.is_empty() {
-                items.extend(pictures(input, "", class(file_name(input)))?);
+                items.extend(files(input, "", class(file_name(input)))?);
             }
         } else if input.is_file() {
             let (name, label) = (input.display().to_string(), class("unlabelled".into()));
@@ -245,7 +245,7 @@ fn list(inputs: &[PathBuf]) -> Outcome<(Vec<String>, Vec<Item>)> {
     }
     match items.is_empty() {
         true => Err(
-            "no pictures found; give a folder per class, a folder, pictures or CIFAR-10 .bin files"
+            "no pictures found; give a folder per class, a folder, pictures or CIFAR-10's files"
                 .into(),
         ),
         false => Ok((classes, items)),
@@ -253,7 +253,7 @@ fn list(inputs: &[PathBuf]) -> Outcome<(Vec<String>, Vec<Item>)> {
 }
 
 /// The files in a folder, all of one class.
-fn pictures(folder: &Path, prefix: &str, label: i64) -> Outcome<Vec<Item>> {
+fn files(folder: &Path, prefix: &str, label: i64) -> Outcome<Vec<Item>> {
     let files = entries(folder)?.into_iter().filter(|path| path.is_file());
     let item = |path: PathBuf| Item {
         name: format!("{prefix}{}", file_name(&path)),
@@ -272,101 +272,10 @@ impl Item {
                 })?;
                 Pixels::decode(&bytes)
             }
-            Source::Cifar(planes) => {
-                let rgba: Vec<u8> = (0..1024)
-                    .flat_map(|p| [planes[p], planes[1024 + p], planes[2048 + p], 255])
-                    .collect();
-                Pixels::from_rgba(32, 32, &rgba)
+            Source::Small(planes) => {
+                let side = SIDE as u32;
+                Pixels::from_rgba(side, side, &rgba(planes))
             }
         }
     }
-}
-
-/// The inputs, with a folder that holds CIFAR-10 files replaced by these.
-fn expand(inputs: &[PathBuf]) -> Outcome<Vec<PathBuf>> {
-    let mut expanded = Vec::new();
-    for input in inputs {
-        let mut inside = if input.is_dir() {
-            entries(input)?
-        } else {
-            Vec::new()
-        };
-        inside.retain(|path| is_cifar(path));
-        match inside.is_empty() {
-            true => expanded.push(input.clone()),
-            false => expanded.append(&mut inside),
-        }
-    }
-    Ok(expanded)
-}
-
-fn is_cifar(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "bin")
-}
-
-/// Class names from `batches.meta.txt` beside the file, or CIFAR-10's own.
-fn cifar_classes(file: &Path) -> Outcome<Vec<String>> {
-    let meta = file.with_file_name("batches.meta.txt");
-    if !meta.exists() {
-        return Ok(CIFAR_10.map(String::from).into());
-    }
-    let text =
-        String::from_utf8(read(&meta)?).map_err(|_| format!("{}: not text", meta.display()))?;
-    Ok(text
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .map(String::from)
-        .collect())
-}
-
-fn cifar(file: &Path, labels: &[i64], items: &mut Vec<Item>) -> Outcome {
-    let bytes = read(file)?;
-    let path = file.display();
-    if bytes.is_empty() || bytes.len() % RECORD != 0 {
-        let length = bytes.len();
-        return Err(format!(
-            "{path}: {length} bytes are not whole CIFAR-10 records of {RECORD}; get the file again"
-        )
-        .into());
-    }
-    for (i, record) in bytes.chunks_exact(RECORD).enumerate() {
-        let label = labels.get(usize::from(record[0])).ok_or_else(|| {
-            format!(
-                "{path}: record {i} has label {}, but there are {} classes; get the file again",
-                record[0],
-                labels.len()
-            )
-        })?;
-        let name = format!("{}#{i}", file_name(file));
-        items.push(Item {
-            name,
-            label: *label,
-            source: Source::Cifar(record[1..].into()),
-        });
-    }
-    Ok(())
-}
-
-/// A folder's visible entries, sorted by name.
-fn entries(folder: &Path) -> Outcome<Vec<PathBuf>> {
-    let entries = fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let mut paths: Vec<_> = entries
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<Result<_, _>>()?;
-    paths.retain(|path| !file_name(path).starts_with('.'));
-    paths.sort();
-    Ok(paths)
-}
-
-fn file_name(path: &Path) -> String {
-    path.canonicalize()
-        .ok()
-        .as_deref()
-        .unwrap_or(path)
-        .file_name()
-        .map_or_else(
-            || path.display().to_string(),
-            |name| name.to_string_lossy().into_owned(),
-        )
 }

@@ -3,6 +3,7 @@
 mod evaluate;
 mod export;
 mod extract;
+mod pictures;
 mod predict;
 mod serve;
 mod site;
@@ -73,6 +74,30 @@ pub fn run() -> Outcome {
 /// A file's bytes, or a sentence with its path.
 fn read(path: &Path) -> Outcome<Vec<u8>> {
     fs::read(path).map_err(|error| format!("{}: {error}", path.display()).into())
+}
+
+/// A folder's visible entries, sorted by name.
+fn entries(folder: &Path) -> Outcome<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let mut paths: Vec<_> = entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<_, _>>()?;
+    paths.retain(|path| !file_name(path).starts_with('.'));
+    paths.sort();
+    Ok(paths)
+}
+
+/// A path's last part, also of `.`.
+fn file_name(path: &Path) -> String {
+    path.canonicalize()
+        .ok()
+        .as_deref()
+        .unwrap_or(path)
+        .file_name()
+        .map_or_else(
+            || path.display().to_string(),
+            |name| name.to_string_lossy().into_owned(),
+        )
 }
 
 /// Writes a file whole or not at all: beside its place first, then moved there.
