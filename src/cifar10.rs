@@ -1,6 +1,6 @@
 //! CIFAR-10's file forms: the binary version, the Python version, and the tarball of either.
 //!
-//! See [the data set's page](https://www.cs.toronto.edu/~kriz/cifar.html). Pickles are read by [`pickle`](crate::pickle), which runs
+//! See [the data set's page](https://www.cs.toronto.edu/~kriz/cifar.html). Pickles are read by `pickle.rs`, which runs
 //! nothing. Other data in the same forms works too, with class names of its own.
 
 use std::{collections::HashSet, io::Read};
