@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
-use crate::{inception::LATENTS, latents::Latents, train::read};
+use crate::{inception::LATENTS, latents::Latents, network::read};
 
 /// Directions beside those asked for, which make the iteration settle faster.
 const SPARE: usize = 6;

@@ -264,8 +264,11 @@ impl CrossValidation {
                 let rows: Vec<_> = (0..self.latents.len())
                     .filter(|row| !held_out.contains(row))
                     .collect();
-                self.trainer
-                    .insert(Trainer::new(&self.latents, &rows, self.settings.clone())?)
+                self.trainer.insert(Trainer::new(
+                    self.latents.clone(),
+                    &rows,
+                    self.settings.clone(),
+                )?)
             }
         };
         trainer.epoch();

@@ -1,29 +1,21 @@
-//! Trains a head on latents alone, on the CPU; the base is never touched.
+//! Trains on the CPU: a head on latents alone, for the base is never touched, and by the same loop the networks of `baselines`.
 //!
-//! The first layer reads 2048 numbers a picture, and nearly all of the time goes there: its product and its step are `dense.rs`'s.
-//! From its outputs on, everything is burn's autodiff: ReLU, dropout, the second layer, the loss. How long an epoch takes is a matter of
-//! `bench/`.
+//! What a network does with a batch is `network`'s; here are the epochs, the pictures held out, and the best epoch kept. How long an epoch
+//! takes is a matter of `bench/`.
 
-use std::{
-    collections::BTreeSet,
-    future::Future,
-    pin::pin,
-    task::{Context, Poll, Waker},
-};
+use std::{collections::BTreeSet, rc::Rc};
 
-use burn::tensor::{
-    Device, Tensor, TensorData,
-    activation::{log_softmax, relu},
-};
-use rand::{RngExt, SeedableRng, rngs::StdRng, seq::SliceRandom};
+use burn::tensor::Device;
+use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    dense::{Adam, Kernel, Parameter},
+    dense::Adam,
     error::Error,
     head::{Dense, Head, UNSURE_BELOW},
     inception::LATENTS,
     latents::Latents,
+    network::{Layer, Network, Step, cross_entropy, read, tensor},
 };
 
 /// How to train. The defaults were chosen by measuring, see the README.
@@ -119,6 +111,36 @@ pub struct Report {
     pub best: bool,
 }
 
+/// Labelled rows of numbers to learn from.
+pub trait Examples {
+    /// A row's shape: `[2048]` latents, or [channels, height, width] of pixels.
+    fn shape(&self) -> Vec<usize>;
+    /// How many classes there are.
+    fn classes(&self) -> usize;
+    /// A row's class.
+    fn label(&self, row: usize) -> usize;
+    /// Appends a row's numbers.
+    fn read(&self, row: usize, into: &mut Vec<f32>);
+}
+
+impl Examples for Latents {
+    fn shape(&self) -> Vec<usize> {
+        vec![LATENTS]
+    }
+
+    fn classes(&self) -> usize {
+        self.classes.len()
+    }
+
+    fn label(&self, row: usize) -> usize {
+        usize::try_from(self.labels[row]).expect("labels were checked when read")
+    }
+
+    fn read(&self, row: usize, into: &mut Vec<f32>) {
+        into.extend_from_slice(self.row(row));
+    }
+}
+
 /// What a training ends with.
 pub struct Trained {
     /// The best epoch's head, not yet measured.
@@ -131,145 +153,187 @@ pub struct Trained {
     pub validation: Vec<usize>,
 }
 
-/// A head in training.
+/// A network, and the scale that its inputs are brought to.
+pub struct Model {
+    network: Network,
+    scale: Scale,
+}
+
+impl Model {
+    /// [N, classes] of some rows.
+    pub fn logits(&self, examples: &dyn Examples, rows: &[usize]) -> Vec<f32> {
+        let chunk = |rows| self.network.logits(&self.scale.read(examples, rows));
+        rows.chunks(ASKED).flat_map(chunk).collect()
+    }
+}
+
+/// A network in training.
 pub struct Trainer {
     settings: Settings,
-    net: Net,
-    best: Vec<Dense>,
+    examples: Rc<dyn Examples>,
+    model: Model,
+    /// The parameters of the best epoch, where it is not the last.
+    best: Option<Vec<Vec<f32>>>,
     best_loss: f32,
     best_epoch: usize,
-    training: Part,
-    validation: Part,
-    /// Of the training rows; each column is brought to mean 0 and deviation 1.
-    mean: Vec<f32>,
-    deviation: Vec<f32>,
+    training: Vec<usize>,
+    validation: Vec<usize>,
+    /// Whether the validation pictures choose the epoch to keep.
+    judged: bool,
+    /// What a picture of each class counts.
+    weights: Vec<f32>,
     rng: StdRng,
     epoch: usize,
     steps: i32,
-    device: Device,
+    pass: Pass,
 }
 
-/// Rows of the table with their scaled latents and what the loss compares them with.
-struct Part {
-    rows: Vec<usize>,
-    /// [N, 2048], scaled.
-    inputs: Vec<f32>,
-    labels: Vec<usize>,
-    /// [N, classes]: smoothed one-hot rows, times the class's weight.
-    targets: Vec<f32>,
-}
-
-impl Part {
-    fn input(&self, row: usize) -> &[f32] {
-        &self.inputs[row * LATENTS..][..LATENTS]
-    }
-
-    /// [N, classes] of some rows.
-    fn targets(&self, rows: &[usize], classes: usize) -> Vec<f32> {
-        let target = |row: &usize| &self.targets[row * classes..][..classes];
-        rows.iter().flat_map(target).copied().collect()
-    }
+/// One pass over the training pictures, as far as it is.
+#[derive(Default)]
+struct Pass {
+    order: Vec<usize>,
+    done: usize,
+    loss: f32,
+    correct: usize,
 }
 
 impl Trainer {
-    /// Prepares training on some rows of a table: holds out validation pictures of each class, brings the columns to one scale, and
-    /// draws the first weights from the seed.
+    /// Prepares training of a head on some rows of a table: holds out validation pictures of each class, brings the columns to one scale,
+    /// and draws the first weights from the seed.
     ///
     /// # Errors
     /// Fewer than two classes among the rows, or a setting that cannot work.
-    pub fn new(latents: &Latents, rows: &[usize], settings: Settings) -> Result<Trainer, Error> {
+    pub fn new(latents: Rc<Latents>, rows: &[usize], settings: Settings) -> Result<Trainer, Error> {
         settings.check()?;
-        let label = |row: &usize| {
-            usize::try_from(latents.labels[*row]).expect("labels were checked when read")
-        };
-        let used: BTreeSet<_> = rows.iter().map(label).collect();
-        if used.len() < 2 {
-            return Err(Error::TooFewClasses { got: used.len() });
-        }
+        two_classes(&*latents, rows)?;
         let mut rng = StdRng::seed_from_u64(settings.seed);
         let (training, validation) = hold_out(
             rows,
-            label,
+            |row| latents.label(*row),
             latents.classes.len(),
             settings.validation,
             &mut rng,
         );
-        let (mean, deviation) = moments(latents, &training);
-        let weights = class_weights(
-            &training,
-            label,
-            latents.classes.len(),
-            settings.class_weights,
-        );
-        let classes = latents.classes.len();
-        let part = |rows: Vec<usize>| Part {
-            inputs: rows
-                .iter()
-                .flat_map(|row| latents.row(*row).iter().zip(&mean).zip(&deviation))
-                .map(|((value, mean), deviation)| (value - mean) / deviation)
-                .collect(),
-            labels: rows.iter().map(label).collect(),
-            targets: rows
-                .iter()
-                .map(label)
-                .flat_map(|label| target(label, classes, settings.label_smoothing, weights[label]))
-                .collect(),
-            rows,
+        let layers = settings.layers(latents.classes.len());
+        let mut trainer = Trainer::start(&layers, latents, training, validation, settings, rng);
+        trainer.judged = trainer.validation.len() >= FEWEST_TO_JUDGE;
+        Ok(trainer)
+    }
+
+    /// Prepares training of any layers on some rows, all epochs of it. `watched` rows are only looked at after each epoch: they choose
+    /// nothing.
+    ///
+    /// # Errors
+    /// As [`Trainer::new`].
+    pub fn of(
+        layers: &[Layer],
+        examples: Rc<dyn Examples>,
+        training: Vec<usize>,
+        watched: Vec<usize>,
+        settings: Settings,
+    ) -> Result<Trainer, Error> {
+        settings.check()?;
+        two_classes(&*examples, &training)?;
+        let rng = StdRng::seed_from_u64(settings.seed);
+        Ok(Trainer::start(
+            layers, examples, training, watched, settings, rng,
+        ))
+    }
+
+    fn start(
+        layers: &[Layer],
+        examples: Rc<dyn Examples>,
+        training: Vec<usize>,
+        validation: Vec<usize>,
+        settings: Settings,
+        mut rng: StdRng,
+    ) -> Trainer {
+        let label = |row: &usize| examples.label(*row);
+        let weights = class_weights(&training, label, examples.classes(), settings.class_weights);
+        let model = Model {
+            network: Network::new(layers, &examples.shape(), &mut rng),
+            scale: Scale::of(&*examples, &training),
         };
-        let net = Net::new(settings.hidden, classes, &mut rng);
-        Ok(Trainer {
-            training: part(training),
-            validation: part(validation),
-            net,
-            best: Vec::new(),
+        Trainer {
+            settings,
+            examples,
+            model,
+            best: None,
             best_loss: f32::INFINITY,
             best_epoch: 0,
-            mean,
-            deviation,
+            training,
+            validation,
+            judged: false,
+            weights,
             rng,
             epoch: 0,
             steps: 0,
-            device: Device::flex().autodiff(),
-            settings,
-        })
+            pass: Pass::default(),
+        }
     }
 
     /// Whether all epochs are done, or the patience is at its end.
     pub fn is_done(&self) -> bool {
         let patience = self.settings.patience;
         let waited = self.epoch - self.best_epoch;
-        self.epoch >= self.settings.epochs || (patience > 0 && waited >= patience && self.judges())
+        self.epoch >= self.settings.epochs || (self.judged && patience > 0 && waited >= patience)
     }
 
-    /// Whether the validation pictures are enough to tell a better epoch from a luckier one.
-    fn judges(&self) -> bool {
-        self.validation.rows.len() >= FEWEST_TO_JUDGE
+    /// Training pictures gone through over all epochs, and all that there will be at most.
+    pub fn progress(&self) -> (usize, usize) {
+        let pictures = self.training.len();
+        let total = pictures * self.settings.epochs;
+        (pictures * self.epoch + self.pass.done, total)
     }
 
     /// One pass over the training pictures in a new order, then a look at the validation pictures.
     pub fn epoch(&mut self) -> Report {
-        let mut order: Vec<usize> = (0..self.training.rows.len()).collect();
-        order.shuffle(&mut self.rng);
+        loop {
+            if self.step() {
+                return self.report();
+            }
+        }
+    }
+
+    /// One step down the gradient of some training pictures; whether it was the pass's last, and [`Trainer::report`] is due.
+    pub fn step(&mut self) -> bool {
+        if self.pass.order.is_empty() {
+            self.pass.order = (0..self.training.len()).collect();
+            self.pass.order.shuffle(&mut self.rng);
+        }
+        let from = self.pass.done;
+        let to = self.training.len().min(from + self.settings.batch);
+        let places = &self.pass.order[from..to];
+        let rows: Vec<_> = places.iter().map(|place| self.training[*place]).collect();
         let progress = self.epoch as f64 / self.settings.epochs as f64;
         let rate =
             self.settings.learning_rate * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos());
-        let (mut loss, mut correct) = (0.0, 0);
-        for rows in order.chunks(self.settings.batch) {
-            let step = self.step(rows, rate);
-            loss += step.loss;
-            correct += step.correct;
-        }
+        self.steps += 1;
+        let adam = self.settings.adam(self.steps, rate);
+        let inputs = self.model.scale.read(&*self.examples, &rows);
+        let targets = self.targets(&rows);
+        let network = &mut self.model.network;
+        let Step { loss, logits } = network.step(inputs, targets, &adam, &mut self.rng);
+        self.pass.loss += loss;
+        self.pass.correct += self.correct(&logits, &rows);
+        self.pass.done = to;
+        to == self.training.len()
+    }
+
+    /// Ends a pass: looks at the validation pictures, and keeps the parameters if they are the best so far.
+    pub fn report(&mut self) -> Report {
+        let Pass { loss, correct, .. } = std::mem::take(&mut self.pass);
         self.epoch += 1;
-        let pictures = order.len() as f32;
-        let validation = (!self.validation.rows.is_empty()).then(|| self.validate());
+        let pictures = self.training.len() as f32;
+        let validation = (!self.validation.is_empty()).then(|| self.validate());
         let best = match validation {
-            Some((loss, _)) if self.judges() => loss < self.best_loss,
+            Some((loss, _)) if self.judged => loss < self.best_loss,
             _ => true,
         };
         if best {
             self.best_loss = validation.map_or(f32::INFINITY, |(loss, _)| loss);
             self.best_epoch = self.epoch;
-            self.best = self.net.layers();
+            self.best = self.judged.then(|| self.model.network.values());
         }
         Report {
             epoch: self.epoch,
@@ -282,18 +346,28 @@ impl Trainer {
         }
     }
 
+    /// The best epoch's network.
+    pub fn model(mut self) -> Model {
+        if let Some(best) = self.best {
+            self.model.network.set(best);
+        }
+        self.model
+    }
+
     /// The best epoch's head, the scaling of latents folded into the first layer, so that it reads latents as they are.
     pub fn finish(self, latents: &Latents) -> Trained {
-        let mut layers = if self.best.is_empty() {
-            self.net.layers()
-        } else {
-            self.best
+        let values = self.best.unwrap_or_else(|| self.model.network.values());
+        let layer = |[kernel, bias]: &[Vec<f32>; 2]| Dense {
+            kernel: kernel.clone(),
+            bias: bias.clone(),
         };
+        let mut layers: Vec<_> = values.as_chunks().0.iter().map(layer).collect();
         let Dense { kernel, bias } = &mut layers[0];
+        let Scale { mean, factor } = &self.model.scale;
         for (input, row) in kernel.chunks_exact_mut(bias.len()).enumerate() {
             for (weight, bias) in row.iter_mut().zip(bias.iter_mut()) {
-                *weight /= self.deviation[input];
-                *bias -= *weight * self.mean[input];
+                *weight *= factor[input];
+                *bias -= *weight * mean[input];
             }
         }
         let head = Head {
@@ -301,7 +375,7 @@ impl Trainer {
             stamp: latents.stamp.clone(),
             classes: latents.classes.clone(),
             scores: None,
-            pictures: self.training.rows.len(),
+            pictures: self.training.len(),
             layers,
             temperature: 1.0,
             unsure_below: UNSURE_BELOW,
@@ -309,186 +383,116 @@ impl Trainer {
         Trained {
             head,
             best_epoch: self.best_epoch,
-            training: self.training.rows,
-            validation: self.validation.rows,
+            training: self.training,
+            validation: self.validation,
         }
-    }
-
-    /// One step down the gradient of some training pictures.
-    fn step(&mut self, rows: &[usize], rate: f64) -> Sums {
-        let classes = self.net.classes();
-        let inputs: Vec<_> = rows.iter().map(|row| self.training.input(*row)).collect();
-        let mask = mask(&self.settings, rows.len(), &mut self.rng);
-        let first = self.net.first(&inputs, &self.device).require_grad();
-        let rest = self.net.rest(&self.device);
-        let mask = mask.map(|mask| tensor(mask, first.dims(), &self.device));
-        let logits = forward(first.clone(), &rest, mask);
-        let targets = self.training.targets(rows, classes);
-        let loss = cross_entropy(
-            logits.clone(),
-            tensor(targets, [rows.len(), classes], &self.device),
-        );
-        let mut gradients = (loss.clone() / rows.len() as f32).backward();
-        let labels = rows.iter().map(|row| self.training.labels[*row]);
-        let sums = Sums {
-            loss: read(loss)[0],
-            correct: correct(&read(logits), labels),
-        };
-        let mut gradient = |tensor: &Tensor<2>| {
-            read(
-                tensor
-                    .grad_remove(&mut gradients)
-                    .expect("each parameter takes part in the loss"),
-            )
-        };
-        self.steps += 1;
-        let adam = self.settings.adam(self.steps, rate);
-        self.net.step(
-            &inputs,
-            &gradient(&first),
-            rest.iter().map(&mut gradient),
-            &adam,
-        );
-        sums
     }
 
     /// Mean loss and accuracy on the validation pictures.
     fn validate(&self) -> (f32, f32) {
-        let classes = self.net.classes();
-        let device = Device::flex();
-        let rest = self.net.rest(&device);
-        let (mut loss, mut right) = (0.0, 0);
-        let all: Vec<usize> = (0..self.validation.rows.len()).collect();
-        for rows in all.chunks(VALIDATED) {
-            let inputs: Vec<_> = rows.iter().map(|row| self.validation.input(*row)).collect();
-            let logits = forward(self.net.first(&inputs, &device), &rest, None);
-            let targets = self.validation.targets(rows, classes);
-            loss += read(cross_entropy(
-                logits.clone(),
-                tensor(targets, [rows.len(), classes], &device),
-            ))[0];
-            right += correct(
-                &read(logits),
-                rows.iter().map(|row| self.validation.labels[*row]),
-            );
-        }
-        let pictures = all.len() as f32;
-        (loss / pictures, right as f32 / pictures)
+        let rows = &self.validation;
+        let logits = self.model.logits(&*self.examples, rows);
+        let targets = self.targets(rows);
+        let shape = [rows.len(), self.weights.len()];
+        let tensor = |values| tensor(values, shape, &Device::flex());
+        let loss = read(cross_entropy(tensor(logits.clone()), tensor(targets)))[0];
+        let pictures = rows.len() as f32;
+        (
+            loss / pictures,
+            self.correct(&logits, rows) as f32 / pictures,
+        )
+    }
+
+    /// [N, classes] of some rows: smoothed one-hot, times the class's weight.
+    fn targets(&self, rows: &[usize]) -> Vec<f32> {
+        let smoothing = self.settings.label_smoothing;
+        rows.iter()
+            .map(|row| self.examples.label(*row))
+            .flat_map(|label| target(label, self.weights.len(), smoothing, self.weights[label]))
+            .collect()
+    }
+
+    /// How many rows' logits are largest at their label.
+    fn correct(&self, logits: &[f32], rows: &[usize]) -> usize {
+        logits
+            .chunks_exact(self.weights.len())
+            .zip(rows)
+            .filter(|(logits, row)| largest(logits) == self.examples.label(**row))
+            .count()
     }
 }
 
-/// Over some pictures.
-struct Sums {
-    loss: f32,
-    correct: usize,
+/// Brings numbers to mean 0 and deviation 1: each latent for itself, pixels by channel.
+struct Scale {
+    mean: Vec<f32>,
+    /// One over the deviation.
+    factor: Vec<f32>,
 }
 
-/// A head's layers while they are trained.
-struct Net {
-    kernel: Kernel,
-    bias: Parameter,
-    /// Kernel and bias of the second layer, if the first is a hidden one.
-    rest: Vec<(Parameter, [usize; 2])>,
-}
-
-impl Net {
-    /// Hidden units are drawn evenly from within 1/sqrt(inputs). The last layer starts at zero: before the first step all classes are
-    /// alike, and with few pictures chance adds nothing.
-    fn new(hidden: usize, classes: usize, rng: &mut StdRng) -> Net {
-        let bound = (LATENTS as f32).sqrt().recip();
-        let mut draw = |count: usize| {
-            (0..count)
-                .map(|_| rng.random_range(-bound..bound))
-                .collect()
-        };
-        let zeros = |shape: [usize; 2]| (Parameter::new(vec![0.0; shape[0] * shape[1]]), shape);
-        if hidden == 0 {
-            return Net {
-                kernel: Kernel::new(&vec![0.0; LATENTS * classes], classes),
-                bias: Parameter::new(vec![0.0; classes]),
-                rest: Vec::new(),
-            };
-        }
-        let values: Vec<f32> = draw(LATENTS * hidden);
-        Net {
-            kernel: Kernel::new(&values, hidden),
-            bias: Parameter::new(draw(hidden)),
-            rest: vec![zeros([hidden, classes]), zeros([1, classes])],
-        }
-    }
-
-    fn classes(&self) -> usize {
-        self.rest
-            .last()
-            .map_or(self.bias.values().len(), |(_, shape)| shape[1])
-    }
-
-    /// The first layer's outputs.
-    fn first(&self, inputs: &[&[f32]], device: &Device) -> Tensor<2> {
-        let bias = self.bias.values();
-        let mut outputs = self.kernel.product(inputs);
-        for row in outputs.chunks_exact_mut(bias.len()) {
-            row.iter_mut()
-                .zip(bias)
-                .for_each(|(value, bias)| *value += bias);
-        }
-        tensor(outputs, [inputs.len(), bias.len()], device)
-    }
-
-    /// The second layer's kernel and bias, to be learnt where the device keeps track of gradients.
-    fn rest(&self, device: &Device) -> Vec<Tensor<2>> {
-        let parameter = |(parameter, shape): &(Parameter, [usize; 2])| {
-            let tensor = tensor(parameter.values().to_vec(), *shape, device);
-            if device.is_autodiff() {
-                tensor.require_grad()
-            } else {
-                tensor
+impl Scale {
+    /// By some rows; what never changes has deviation 1.
+    fn of(examples: &dyn Examples, rows: &[usize]) -> Scale {
+        let shape = examples.shape();
+        let columns: usize = shape.iter().product();
+        let plane: usize = shape[1..].iter().product();
+        let count = (rows.len() * plane) as f64;
+        let (mut sums, mut squares) = (vec![0.0; columns / plane], vec![0.0; columns / plane]);
+        let each = |add: &mut dyn FnMut(usize, f64)| {
+            let mut numbers = Vec::with_capacity(columns);
+            for row in rows {
+                numbers.clear();
+                examples.read(*row, &mut numbers);
+                for (at, value) in numbers.iter().enumerate() {
+                    add(at / plane, f64::from(*value));
+                }
             }
         };
-        self.rest.iter().map(parameter).collect()
-    }
-
-    /// Kernels decay, biases do not.
-    fn step(
-        &mut self,
-        inputs: &[&[f32]],
-        first: &[f32],
-        rest: impl Iterator<Item = Vec<f32>>,
-        adam: &Adam,
-    ) {
-        let still = Adam {
-            shrink: 1.0,
-            ..*adam
+        each(&mut |channel, value| sums[channel] += value / count);
+        each(&mut |channel, value| squares[channel] += (value - sums[channel]).powi(2) / count);
+        let factor = |variance: &f64| match variance.sqrt() {
+            deviation if deviation > 1e-6 => (1.0 / deviation) as f32,
+            _ => 1.0,
         };
-        let width = self.bias.values().len();
-        let mut sums = vec![0.0; width];
-        for row in first.chunks_exact(width) {
-            sums.iter_mut()
-                .zip(row)
-                .for_each(|(sum, value)| *sum += value);
-        }
-        self.kernel.step(inputs, first, adam);
-        self.bias.step(&sums, &still);
-        for ((parameter, _), (gradient, adam)) in self.rest.iter_mut().zip(rest.zip([adam, &still]))
-        {
-            parameter.step(&gradient, adam);
+        let wide = |values: Vec<f32>| -> Vec<f32> {
+            values
+                .iter()
+                .flat_map(|value| std::iter::repeat_n(*value, plane))
+                .collect()
+        };
+        Scale {
+            mean: wide(sums.iter().map(|mean| *mean as f32).collect()),
+            factor: wide(squares.iter().map(factor).collect()),
         }
     }
 
-    fn layers(&self) -> Vec<Dense> {
-        let first = Dense {
-            kernel: self.kernel.values(),
-            bias: self.bias.values().into(),
-        };
-        let rest = self.rest.chunks_exact(2).map(|layer| Dense {
-            kernel: layer[0].0.values().into(),
-            bias: layer[1].0.values().into(),
-        });
-        [first].into_iter().chain(rest).collect()
+    /// [N, numbers] of some rows, scaled.
+    fn read(&self, examples: &dyn Examples, rows: &[usize]) -> Vec<f32> {
+        let mut numbers = Vec::with_capacity(rows.len() * self.mean.len());
+        rows.iter()
+            .for_each(|row| examples.read(*row, &mut numbers));
+        for row in numbers.chunks_exact_mut(self.mean.len()) {
+            for ((value, mean), factor) in row.iter_mut().zip(&self.mean).zip(&self.factor) {
+                *value = (*value - mean) * factor;
+            }
+        }
+        numbers
     }
 }
 
 impl Settings {
+    /// A head's layers.
+    fn layers(&self, classes: usize) -> Vec<Layer> {
+        match self.hidden {
+            0 => vec![Layer::Dense(classes)],
+            hidden => vec![
+                Layer::Dense(hidden),
+                Layer::Relu,
+                Layer::Dropout(self.dropout),
+                Layer::Dense(classes),
+            ],
+        }
+    }
+
     /// The numbers of a step, counted from 1.
     fn adam(&self, step: i32, rate: f64) -> Adam {
         let decay = match self.optimizer {
@@ -568,11 +572,11 @@ impl Settings {
 /// # Errors
 /// A class without pictures, and as [`Trainer::new`].
 pub fn train(
-    latents: &Latents,
+    latents: &Rc<Latents>,
     settings: Settings,
     mut report: impl FnMut(&Report),
 ) -> Result<Trained, Error> {
-    let mut trainer = Trainer::new(latents, &usable(latents)?, settings)?;
+    let mut trainer = Trainer::new(latents.clone(), &usable(latents)?, settings)?;
     while !trainer.is_done() {
         report(&trainer.epoch());
     }
@@ -602,63 +606,16 @@ pub fn usable(latents: &Latents) -> Result<Vec<usize>, Error> {
 
 /// Validation pictures that choose the epoch to keep, at least.
 const FEWEST_TO_JUDGE: usize = 20;
-/// Rows for a forward of the validation pictures: few enough to need little memory.
-const VALIDATED: usize = 512;
+/// Pictures that a network is asked about at once: few enough to need little memory.
+const ASKED: usize = 100;
 
-/// Logits out of the first layer's outputs, some of which are left out where there is a mask.
-fn forward(first: Tensor<2>, rest: &[Tensor<2>], mask: Option<Tensor<2>>) -> Tensor<2> {
-    match (rest, mask) {
-        ([kernel, bias], None) => relu(first).matmul(kernel.clone()) + bias.clone(),
-        ([kernel, bias], Some(mask)) => (relu(first) * mask).matmul(kernel.clone()) + bias.clone(),
-        _ => first,
+/// Refuses rows of one class.
+fn two_classes(examples: &dyn Examples, rows: &[usize]) -> Result<(), Error> {
+    let used: BTreeSet<_> = rows.iter().map(|row| examples.label(*row)).collect();
+    match used.len() {
+        0 | 1 => Err(Error::TooFewClasses { got: used.len() }),
+        _ => Ok(()),
     }
-}
-
-/// The sum over the pictures.
-fn cross_entropy(logits: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
-    -(log_softmax(logits, 1) * targets).sum()
-}
-
-/// [N, hidden]: zeros for the units left out, and what keeps the sum for the others.
-fn mask(settings: &Settings, pictures: usize, rng: &mut StdRng) -> Option<Vec<f32>> {
-    let Settings {
-        hidden, dropout, ..
-    } = *settings;
-    let kept = 1.0 / (1.0 - dropout);
-    let unit = |_| {
-        if rng.random::<f32>() < dropout {
-            0.0
-        } else {
-            kept
-        }
-    };
-    (hidden > 0 && dropout > 0.0).then(|| (0..pictures * hidden).map(unit).collect())
-}
-
-fn tensor(values: Vec<f32>, shape: [usize; 2], device: &Device) -> Tensor<2> {
-    Tensor::from_data(TensorData::new(values, shape), device)
-}
-
-/// The numbers of a tensor on the CPU, which are always there: no thread needs to wait, and none could on the web.
-pub(crate) fn read<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    let mut reading = pin!(tensor.into_data_async());
-    match reading
-        .as_mut()
-        .poll(&mut Context::from_waker(Waker::noop()))
-    {
-        Poll::Ready(Ok(data)) => data.try_into_vec().expect("flex computes in f32"),
-        _ => unreachable!("flex hands out its numbers at once"),
-    }
-}
-
-/// How many rows of logits are largest at their label.
-fn correct(logits: &[f32], labels: impl ExactSizeIterator<Item = usize>) -> usize {
-    let classes = logits.len() / labels.len();
-    logits
-        .chunks_exact(classes)
-        .zip(labels)
-        .filter(|(row, label)| largest(row) == *label)
-        .count()
 }
 
 /// The index of the largest number, the first of equals.
@@ -721,38 +678,13 @@ fn target(label: usize, classes: usize, smoothing: f32, weight: f32) -> impl Ite
         .map(move |class| weight * (spread + if class == label { 1.0 - smoothing } else { 0.0 }))
 }
 
-/// Mean and standard deviation of each column over some rows; a column that never changes has deviation 1.
-fn moments(latents: &Latents, rows: &[usize]) -> (Vec<f32>, Vec<f32>) {
-    let count = rows.len() as f64;
-    let mut mean = vec![0.0f64; LATENTS];
-    let mut variance = vec![0.0f64; LATENTS];
-    for row in rows {
-        for (sum, value) in mean.iter_mut().zip(latents.row(*row)) {
-            *sum += f64::from(*value) / count;
-        }
-    }
-    for row in rows {
-        for ((sum, value), mean) in variance.iter_mut().zip(latents.row(*row)).zip(&mean) {
-            *sum += (f64::from(*value) - mean).powi(2) / count;
-        }
-    }
-    let deviation = variance
-        .iter()
-        .map(|variance| variance.sqrt())
-        .map(|d| if d > 1e-6 { d as f32 } else { 1.0 });
-    (
-        mean.iter().map(|mean| *mean as f32).collect(),
-        deviation.collect(),
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{evaluate::evaluate, latents::Stamp};
 
     /// Clouds that one latent tells apart.
-    fn clouds(counts: &[usize]) -> Latents {
+    fn clouds(counts: &[usize]) -> Rc<Latents> {
         let stamp = Stamp {
             base: "test".into(),
             fingerprint: "0".repeat(64),
@@ -769,7 +701,7 @@ mod tests {
                 latents.push(format!("{label}-{i}.png"), label as i64, &row);
             }
         }
-        latents
+        Rc::new(latents)
     }
 
     fn settings() -> Settings {
