@@ -289,6 +289,14 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// A class whose only picture cannot be both learnt and asked about.
+    #[error(
+        "train: the class {name:?} has one picture, and one of each has to be held out for the test; add pictures to it, or test pictures"
+    )]
+    NothingToTest {
+        /// Its name.
+        name: String,
+    },
     /// A setting that cannot work.
     #[error("{name}: {got} will not do, expected {want}")]
     Setting {
@@ -412,9 +420,10 @@ impl Error {
             | Error::NoRows
             | Error::DuplicateClass { .. }
             | Error::Label { .. } => "latents",
-            Error::TooFewClasses { .. } | Error::EmptyClass { .. } | Error::SmallClass { .. } => {
-                "train"
-            }
+            Error::TooFewClasses { .. }
+            | Error::EmptyClass { .. }
+            | Error::SmallClass { .. }
+            | Error::NothingToTest { .. } => "train",
             Error::NotCifar { .. }
             | Error::NoBatch
             | Error::Records { .. }

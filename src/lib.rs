@@ -3,14 +3,17 @@
 //! The walk, predict: bytes -> [`image`] (decoded, upright, 299x299) -> [`base`] (scaled, [`inception`] on a device) -> 2048 latents ->
 //! [`head`] -> ranked classes. The walk, train: [`latents`] (a labelled table) -> [`train`] -> [`head`] -> [`evaluate`]. [`explain`] and [`components`] show
 //! what latents know: why an answer was given, and a dataset as a map.
-//! [`pictures`] are small and labelled, to train on as they are; [`cifar10`] reads those that the field compares itself on.
+//! The walk, three ways: [`pictures`] -> [`baselines`] on pixels and a head on latents, stacks of layers in [`network`], all trained by
+//! [`train`] -> [`compare`]. [`pictures`] are small and labelled, to train on as they are; [`cifar10`] reads those that the field compares itself on.
 //! [`weights`] reads and writes the base's file. Data goes forward; nothing comes back to an earlier room. `web` is the door to
 //! JavaScript, `src/cli` the native command line: two consumers of the same rooms.
 
 #![deny(missing_docs)]
 
 pub mod base;
+pub mod baselines;
 pub mod cifar10;
+pub mod compare;
 pub mod components;
 mod container;
 mod dense;
@@ -21,6 +24,7 @@ pub mod head;
 pub mod image;
 pub mod inception;
 pub mod latents;
+pub mod network;
 mod npz;
 mod onnx;
 mod pickle;

@@ -90,12 +90,22 @@ fn summary_is_keras_own() {
             "no line {line:?} in\n{summary}"
         );
     }
+    for (network, parameters) in [
+        ("mlp", "1,707,274"),
+        ("cnn", "356,810"),
+        ("transfer", "20,490"),
+    ] {
+        let summary = works(&["summary", network]);
+        let line = format!("Trainable params: {parameters} (");
+        assert!(summary.contains(&line), "no {line:?} in\n{summary}");
+    }
 }
 
 #[test]
 fn help_of_every_command_says_what_it_does() {
     for command in [
-        "serve", "build", "weights", "summary", "extract", "train", "predict", "export",
+        "serve", "build", "weights", "summary", "extract", "train", "evaluate", "compare",
+        "predict", "export",
     ] {
         let help = works(&[command, "--help"]);
         assert!(help.contains("Usage: inception-web"), "{help}");
@@ -400,5 +410,111 @@ fn wrong_files_get_a_sentence_each() {
     for (arguments, message) in cases {
         let said = fails(&arguments);
         assert!(said.starts_with(message), "{arguments:?} said {said:?}");
+    }
+}
+
+/// A CIFAR-10 file of plain colours with noise, a class for each label, so many pictures of each.
+fn colours(labels: &[u8], count: usize, from: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for i in 0..count * labels.len() {
+        let label = labels[i % labels.len()];
+        let value = |at: usize| {
+            let noise = ((at * 31 + (i + from) * 17) * 7919 % 90) as u8;
+            noise
+                + if at / 1024 == usize::from(label) {
+                    120
+                } else {
+                    0
+                }
+        };
+        bytes.push(label);
+        bytes.extend((0..3072).map(value));
+    }
+    bytes
+}
+
+#[test]
+fn three_ways_are_compared_on_the_same_pictures_and_the_table_is_the_same_again() {
+    let folder = folder("three-ways");
+    fs::write(folder.join("data_batch_1.bin"), colours(&[0, 1, 2], 6, 0)).expect("a batch");
+    fs::write(folder.join("test_batch.bin"), colours(&[0, 1, 2], 2, 900)).expect("a batch");
+    fs::write(folder.join("batches.meta.txt"), "red\ngreen\nblue\n").expect("names");
+    let compared = |more: &[&str]| -> serde_json::Value {
+        let args = [
+            &["compare", text(&folder), "--per-class", "5", "--json"],
+            more,
+        ]
+        .concat();
+        serde_json::from_str(&works(&args)).expect("JSON")
+    };
+    let mut tables = [compared(&["--seed", "3"]), compared(&["--seed", "3"])];
+    for table in &mut tables {
+        assert_eq!(table["seed"], 3);
+        assert_eq!(table["split"]["training"], 15);
+        assert_eq!(table["split"]["testRows"].as_array().map(Vec::len), Some(6));
+        assert_eq!(table["data"]["sha256"].as_str().map(str::len), Some(64));
+        let models = table["models"].as_array_mut().expect("models");
+        let names: Vec<_> = models.iter().map(|model| model["name"].clone()).collect();
+        assert_eq!(names, ["MLP", "CNN", "Inception transfer"]);
+        for model in models {
+            assert_eq!(model["test"]["correct"], 6, "{}", model["name"]);
+            let model = model.as_object_mut().expect("a row");
+            for time in ["trainSeconds", "predictMilliseconds", "extraction"] {
+                assert!(model.remove(time).is_some(), "{time}");
+            }
+        }
+    }
+    assert_eq!(tables[0], tables[1]);
+
+    let few = ["--models", "mlp", "--epochs", "2"];
+    let printed = works(&[&["compare", text(&folder)], few.as_slice()].concat());
+    assert!(printed.contains("1,705,475"), "{printed}");
+    let printed = works(
+        &[
+            &["compare", text(&folder), "--curve", "2,4", "--seeds", "2"],
+            few.as_slice(),
+        ]
+        .concat(),
+    );
+    assert!(printed.contains("mean of 2 seeds"), "{printed}");
+}
+
+#[test]
+fn pictures_that_cannot_be_compared_get_a_sentence() {
+    let folder = folder("not-three-ways");
+    let sentence = |name: &str, bytes: Vec<u8>| {
+        let folder = folder.join(name);
+        fs::create_dir_all(&folder).expect(name);
+        fs::write(folder.join("data_batch_1.bin"), bytes).expect(name);
+        let output = run(&["compare", text(&folder), "--models", "mlp"]);
+        assert!(!output.status.success(), "{name}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let truncated = colours(&[0, 1], 3, 0)[..4000].to_vec();
+    let cases = [
+        (
+            "truncated",
+            truncated,
+            "4000 bytes are not whole CIFAR-10 records of 3073; get the file again",
+        ),
+        (
+            "label",
+            colours(&[0, 12], 1, 0),
+            "record 1 has label 12, but there are 10 classes; get the file again",
+        ),
+        (
+            "empty",
+            colours(&[0, 1], 3, 0),
+            "the class \"bird\" has no pictures; add some, or delete the class",
+        ),
+        (
+            "one",
+            colours(&[4], 3, 0),
+            "1 of the classes have pictures, at least two are needed",
+        ),
+    ];
+    for (name, bytes, want) in cases {
+        let got = sentence(name, bytes);
+        assert!(got.contains(want) && !got.contains("panicked"), "{got}");
     }
 }

@@ -1,5 +1,6 @@
 //! The command line: a second consumer of the same library, and the only place that knows the file system.
 
+mod compare;
 mod evaluate;
 mod export;
 mod extract;
@@ -41,14 +42,16 @@ enum Command {
     Build(site::Args),
     /// Convert a base's weights to the file format of the page, or tell what a file is
     Weights(weights::Args),
-    /// Print the network's layers, output shapes and parameters, as Keras does
-    Summary,
+    /// Print a network's layers, output shapes and parameters, as Keras does
+    Summary(weights::SummaryArgs),
     /// Compute the latents of labelled pictures once, for training as often as you like
     Extract(extract::Args),
     /// Train a head on latents and write it with its held-out accuracy
     Train(train::Args),
     /// Tell how good a head is on labelled latents, or cross-validate a way of training
     Evaluate(evaluate::Args),
+    /// Compare an MLP, a CNN and transfer from Inception on the same small pictures
+    Compare(compare::Args),
     /// Classify pictures with a head
     Predict(predict::Args),
     /// Write a head or latents in another form: .npz for NumPy, .onnx, .safetensors
@@ -62,10 +65,11 @@ pub fn run() -> Outcome {
         Command::Serve(args) => serve::run(args),
         Command::Build(args) => site::run(args),
         Command::Weights(args) => weights::run(args),
-        Command::Summary => weights::summary(),
+        Command::Summary(args) => weights::summary(&args),
         Command::Extract(args) => extract::run(args),
         Command::Train(args) => train::run(args),
         Command::Evaluate(args) => evaluate::run(args),
+        Command::Compare(args) => compare::run(args),
         Command::Predict(args) => predict::run(args),
         Command::Export(args) => export::run(args),
     }

@@ -23,7 +23,6 @@ const MAX_FILE: u64 = 256 << 20;
 /// Reads CIFAR-10's files, a folder or a zip for each class, or one zip with folders; with `train` and `test` apart, or training alone.
 ///
 /// What is no picture is left out, and the person is told.
-#[allow(dead_code, reason = "the command that compares opens with it")]
 pub fn open(path: &Path) -> Outcome<PictureSet> {
     if let Some(set) = cifar10(path)? {
         return Ok(set);

@@ -1,6 +1,6 @@
 //! `train`: latents -> `head.safetensors`, with its accuracy on pictures held out.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, rc::Rc};
 
 use inception_web::{
     evaluate::{Evaluation, evaluate, validate},
@@ -95,12 +95,12 @@ impl Training {
 }
 
 /// A choice by the name that it has in files and in the page.
-fn named<T: DeserializeOwned>(name: &str) -> Result<T, String> {
+pub fn named<T: DeserializeOwned>(name: &str) -> Result<T, String> {
     serde_json::from_value(name.into()).map_err(|error: serde_json::Error| error.to_string())
 }
 
 pub fn run(args: Args) -> Outcome {
-    let all = tables(&args.latents)?;
+    let all = Rc::new(tables(&args.latents)?);
     let settings = args.training.settings();
     let mut epochs = Vec::new();
     let report = |report: &train::Report| {

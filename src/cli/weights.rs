@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use inception_web::{
     base::with_known_latents,
+    compare::Way,
     inception::table,
     weights::{Dtype, Info, PADDING, RESIZE, Weights, fingerprint, tfjs, write},
 };
@@ -143,10 +144,24 @@ fn inspect(file: &Path) -> Outcome {
 }
 
 /// Prints the net as `model.summary()` of Keras does; the base is frozen, so nothing is trainable.
-pub fn summary() -> Outcome {
-    let rows = table();
+#[derive(clap::Args)]
+pub struct SummaryArgs {
+    /// inception, mlp, cnn or transfer (the head that `compare` trains)
+    #[arg(default_value = "inception", value_parser = ["inception", "mlp", "cnn", "transfer"])]
+    network: String,
+    /// How many classes the trained networks tell apart
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    classes: usize,
+}
+
+pub fn summary(args: &SummaryArgs) -> Outcome {
+    let way = Way::ALL.into_iter().find(|way| way.id() == args.network);
+    let (title, rows) = match way {
+        None => ("\"inception_v3\" without its top".into(), table()),
+        Some(way) => (format!("{:?}", way.name()), way.table(args.classes)),
+    };
     let line = "─".repeat(84);
-    println!("Model: \"inception_v3\" without its top\n{line}");
+    println!("Model: {title}\n{line}");
     println!(
         "{:<52} {:<18} {:>12}\n{line}",
         "Layer (type)", "Output shape", "Param #"
@@ -160,15 +175,27 @@ pub fn summary() -> Outcome {
             thousands(row.parameters)
         );
     }
-    let total: usize = rows.iter().map(|row| row.parameters).sum();
-    let megabytes = (total * 4) as f64 / (1024.0 * 1024.0);
+    let count: usize = rows.iter().map(|row| row.parameters).sum();
+    let (trained, frozen) = match way {
+        None => (0, count),
+        Some(way) => (count, way.frozen_parameters()),
+    };
     println!(
-        "{line}\nTotal params: {} ({megabytes:.2} MB)",
-        thousands(total)
-    );
-    println!(
-        "Trainable params: 0 (0.00 B)\nNon-trainable params: {} ({megabytes:.2} MB)",
-        thousands(total)
+        "{line}\nTotal params: {}\nTrainable params: {}\nNon-trainable params: {}",
+        sized(trained + frozen),
+        sized(trained),
+        sized(frozen)
     );
     Ok(())
+}
+
+/// Parameters, and the memory that they take as f32, in Keras's units.
+fn sized(parameters: usize) -> String {
+    let (mut size, mut unit) = ((parameters * 4) as f64, "B");
+    for larger in ["KB", "MB"] {
+        if size >= 1024.0 {
+            (size, unit) = (size / 1024.0, larger);
+        }
+    }
+    format!("{} ({size:.2} {unit})", thousands(parameters))
 }
