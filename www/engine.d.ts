@@ -1,4 +1,5 @@
 /** Types of `engine.js`, the JavaScript door to inception-web. */
+import type { Ways } from "./comparison.js";
 import type { Project } from "./project.js";
 
 /** A picture file, or pixels that you already have. */
@@ -15,7 +16,7 @@ export interface BatchProgress { done: number; total: number }
 
 /** What went wrong, for programs; the message is for people. */
 export type ErrorKind =
-  | "picture" | "weights" | "head" | "device" | "network" | "cancelled" | "crash" | "disposed" | "setting" | "latents" | "train";
+  | "picture" | "weights" | "head" | "device" | "network" | "cancelled" | "crash" | "disposed" | "setting" | "latents" | "train" | "pictures";
 
 export class EngineError extends Error {
   constructor(kind: ErrorKind, message: string);
@@ -272,6 +273,8 @@ export interface Engine {
   explain(picture: Picture, label: string): Promise<{ side: number; values: Float32Array }>;
   /** The dataset in the plane: x, y of each id, within 0 to 1. UMAP runs in a worker of its own. */
   map(method: "pca" | "umap", options?: { seed?: number; signal?: AbortSignal; onProgress?: (progress: BatchProgress) => void }): Promise<{ ids: number[]; points: Float32Array }>;
+  /** Three ways to classify 32x32 pictures, side by side. */
+  readonly ways: Ways;
   /** Below this probability the page says that it is unsure; kept in the head's file. */
   unsureBelow: number;
   /** Ends the worker and frees its memory; what is under way is rejected with kind `disposed`. */

@@ -5,6 +5,7 @@
  * A worker that dies is started again, on the CPU, and the picture in flight is tried once more.
  */
 
+import { EngineWays } from "./ways.js";
 import { Dataset } from "./dataset.js";
 
 /** @import { Answer, BatchProgress, ClassifyOptions, Embedded, Engine, EngineOptions, ErrorKind, Evaluation, LoadProgress, Picture, Prediction, TrainReport } from "./engine.js" */
@@ -13,6 +14,8 @@ import { Dataset } from "./dataset.js";
 
 /** Methods that need the dataset in the worker. */
 const TABLE = new Set(["train", "crossValidate", "evaluate", "nearest", "components", "writeLatents"]);
+/** Methods that need the picture set in the worker. */
+const SET = new Set(["plan", "compare", "learningCurve", "setPictures", "layers"]);
 /** What thumbnails of answers measure: the picture that the network saw. */
 const INPUT = 299;
 /** Principal components that the finer map starts from. */
@@ -59,6 +62,10 @@ class WorkerEngine {
   constructor(wish) {
     this.#wish = wish;
     this.dataset = new Dataset((pictures, options) => this.embed(pictures, options));
+    this.ways = new EngineWays({
+      ask: (method, args, progress) => this.#ask(method, args, progress),
+      steerable: (signal, work) => this.#steerable(signal, work),
+    });
   }
 
   /** @param {"auto" | "webgpu" | "cpu"} device @param {(progress: LoadProgress) => void} [progress] */
@@ -349,6 +356,7 @@ class WorkerEngine {
         await this.startOver();
       }
       if (TABLE.has(method)) await this.#sync();
+      if (SET.has(method)) await this.ways.restore((method, args) => this.#call(method, args));
       return this.#call(method, args, progress);
     }
   }

@@ -1,5 +1,6 @@
 /** What `engine.js` and `worker.js` say to each other. */
 import type { HeadInfo, Prediction, Scored, Table, TrainedInfo } from "./pkg/cpu/inception_web.js";
+import type { ComparePlan, CompareOptions, CompareProgress, Comparison, CurveOptions, CurveProgress, LearningCurve, PictureSet, SetFile, Way, WayResult } from "./comparison.js";
 import type { BatchProgress, EpochReport, ErrorKind, LoadProgress, Picture, TrainOptions, TrainReport } from "./engine.js";
 
 /** Each method's arguments and value, and what it tells on the way. */
@@ -19,6 +20,12 @@ export interface Methods {
   crossValidate: { args: { settings: TrainOptions; folds: number }; value: Scored; progress: BatchProgress };
   evaluate: { args: { rows: Uint32Array }; value: Scored; progress: never };
   nearest: { args: { latents: Float32Array; count: number }; value: Float32Array; progress: never };
+  openSet: { args: { files: SetFile[] }; value: PictureSet; progress: BatchProgress };
+  plan: { args: { options: CompareOptions }; value: ComparePlan; progress: never };
+  compare: { args: { options: CompareOptions }; value: Comparison; progress: CompareProgress | { result: WayResult } };
+  learningCurve: { args: { options: CurveOptions }; value: LearningCurve; progress: CurveProgress };
+  setPictures: { args: { from: "test set" | "training"; rows: number[] }; value: Uint8ClampedArray<ArrayBuffer>[]; progress: never };
+  layers: { args: { way: Way }; value: Pick<WayResult, "way" | "name" | "parameters" | "frozenParameters" | "layers">; progress: never };
   components: { args: { count: number }; value: Float32Array<ArrayBuffer>; progress: never };
 }
 

@@ -5,6 +5,8 @@
  * Weights are kept in Cache Storage under their fingerprint, so that a second visit asks the network for nothing of them.
  */
 
+import { createWays } from "./worker-ways.js";
+
 /** @import { Session, Picture as Decoded } from "./pkg/cpu/inception_web.js" */
 /** @import { AnswerArgs, LoadArgs, Loaded, Methods, Outcome, Request, Trained, Wish } from "./messages.js" */
 /** @import { EpochReport, ErrorKind, LoadProgress, Picture } from "./engine.js" */
@@ -22,6 +24,7 @@ const BATCH = { webgpu: 4, cpu: 1 };
 
 /** @type {Runtime} */ let runtime;
 /** @type {Session} */ let session;
+/** Pictures in one forward on the device in use. */ let batch = 1;
 /** The head that the page ships. @type {Uint8Array} */ let shippedHead;
 /** What people want of the long work under way. @type {{ now: Wish, wake: () => void }} */
 const wish = { now: "resume", wake: () => {} };
@@ -51,6 +54,12 @@ const methods = {
   writeLatents: ({ form }) => copied(session.writeLatents(form)),
   evaluate: ({ rows }) => session.evaluate(rows),
   nearest: ({ latents, count }) => session.nearest(latents, count),
+  openSet: ({ files }, tell) => threeWays().then((ways) => ways.open(files, tell)),
+  plan: ({ options }) => threeWays().then((ways) => ways.plan(options)),
+  compare: ({ options }, tell) => threeWays().then((ways) => ways.compare(options, tell)),
+  learningCurve: ({ options }, tell) => threeWays().then((ways) => ways.learningCurve(options, tell)),
+  setPictures: ({ from, rows }) => threeWays().then((ways) => ways.pictures(from, rows)),
+  layers: ({ way }) => threeWays().then((ways) => ways.layers(way)),
   components: ({ count }) => new Float32Array(session.components(count)),
   steer(args) {
     wish.now = args.wish;
@@ -118,9 +127,10 @@ async function load({ device: wished, weights, head }, tell) {
   const headFile = await get(new URL(head ?? site.head, MANIFEST));
   shippedHead = new Uint8Array(await headFile.arrayBuffer());
   const headInfo = session.openHead(shippedHead);
+  batch = BATCH[device];
   const { bytes, cached } = file;
   const defaults = runtime.trainingDefaults();
-  return { device, deviceName: name, notice, batch: BATCH[device], base: { ...base, bytes: bytes.length, cached }, head: headInfo, defaults };
+  return { device, deviceName: name, notice, batch, base: { ...base, bytes: bytes.length, cached }, head: headInfo, defaults };
 }
 
 const CPU = "CPU (wasm SIMD)";
@@ -337,13 +347,43 @@ async function crossValidate({ settings, folds: parts }, tell) {
   return folds.finish();
 }
 
+/** Made when somebody asks for it: it has latents to fetch out of the cache. @type {ReturnType<typeof createWays> | undefined} */
+let ways;
+
+function threeWays() {
+  const { fingerprint } = session.base();
+  const file = new URL(`./latents/${fingerprint}`, import.meta.url);
+  ways ??= createWays({
+    runtime,
+    session,
+    batch,
+    begin,
+    breath,
+    failure: (kind, message) => new Failure(kind, message),
+    async fromBrowser(bytes) {
+      const bitmap = await avif(bytes);
+      const { width, height } = bitmap;
+      return { width, height, rgba: bytesOf(pixelsOf(bitmap)) };
+    },
+    async kept() {
+      const found = await (await openCache())?.match(file);
+      return found ? new Uint8Array(await found.arrayBuffer()) : null;
+    },
+    async keep(latents) {
+      // Where there is no room, they are read again at the next visit.
+      await (await openCache())?.put(file, new Response(latents)).catch(console.warn);
+    },
+  });
+  return ways;
+}
+
 /** Nobody has said anything yet. */
 function begin() {
   wish.now = "resume";
 }
 
-/** Lets messages in between two epochs, waits out a pause, and ends cancelled work. @param {() => void} free */
-async function breath(free) {
+/** Lets messages in between two pieces of work, waits out a pause, and ends cancelled work. @param {() => void} [free] */
+async function breath(free = () => {}) {
   await new Promise((resume) => setTimeout(resume));
   while (wish.now === "pause") await /** @type {Promise<void>} */ (new Promise((resume) => (wish.wake = resume)));
   if (wish.now !== "cancel") return;
@@ -363,22 +403,32 @@ async function decode(picture) {
     return runtime.Picture.decode(new Uint8Array(bytes));
   } catch (error) {
     if (/** @type {{ kind?: string }} */ (error).kind !== "avif") throw error;
-    const bitmap = await createImageBitmap(new Blob([bytes], { type: "image/avif" })).catch(() => {
-      throw new Failure("picture", "picture: this browser cannot read this AVIF file; save it as JPEG or PNG");
-    });
-    return drawn(bitmap);
+    return drawn(await avif(bytes));
   }
 }
 
-/** Pixels that the browser decoded, laid over white. @param {ImageBitmap} bitmap */
+/** @param {BufferSource} bytes */
+function avif(bytes) {
+  return createImageBitmap(new Blob([bytes], { type: "image/avif" })).catch(() => {
+    throw new Failure("picture", "picture: this browser cannot read this AVIF file; save it as JPEG or PNG");
+  });
+}
+
+/** @param {ImageBitmap} bitmap */
 function drawn(bitmap) {
+  const { width, height } = bitmap;
+  return runtime.Picture.fromRgba(width, height, bytesOf(pixelsOf(bitmap)));
+}
+
+/** Pixels that the browser decoded, laid over white. @param {ImageBitmap} bitmap */
+function pixelsOf(bitmap) {
   const { width, height } = bitmap;
   const context = canvas(width, height);
   context.fillStyle = "white";
   context.fillRect(0, 0, width, height);
   context.drawImage(bitmap, 0, 0);
   bitmap.close();
-  return runtime.Picture.fromRgba(width, height, bytesOf(context.getImageData(0, 0, width, height)));
+  return context.getImageData(0, 0, width, height);
 }
 
 /** @param {ImageData} pixels */
