@@ -6,15 +6,15 @@
 //! every machine adds in the same order, so that a page and a command line come to the same head.
 
 /// Columns that are computed side by side; kernels are padded to a multiple with zeros, which stay zeros.
-const LANES: usize = 8;
+pub(crate) const LANES: usize = 8;
 /// Rows that are computed side by side.
-const ROWS: usize = 4;
+pub(crate) const ROWS: usize = 4;
 /// Inputs in turn, so that what a tile reads stays in the nearest cache.
 const STRETCH: usize = 512;
 /// Inputs whose gradients are computed before the optimizer takes them.
 const STEP: usize = 64;
 
-type Lanes = [f32; LANES];
+pub(crate) type Lanes = [f32; LANES];
 
 /// Numbers that are learnt, with the optimizer's running means of their gradient and of its square.
 pub(crate) struct Parameter {
@@ -73,6 +73,14 @@ pub(crate) struct Adam {
 impl Adam {
     const BETAS: [f32; 2] = [0.9, 0.999];
     const EPSILON: f32 = 1e-8;
+
+    /// The same for what does not decay.
+    pub(crate) fn still(&self) -> Adam {
+        Adam {
+            shrink: 1.0,
+            ..*self
+        }
+    }
 
     /// The corrections of a step, counted from 1.
     pub(crate) fn corrections(step: i32) -> [f32; 2] {
@@ -175,7 +183,11 @@ impl Kernel {
 /// Adds the products of each number with each lane, pair by pair: the loop that takes the time. The tile goes in and out by value, for
 /// behind a reference it would not stay in registers.
 #[inline(always)]
-fn accumulate(mut tile: [Lanes; ROWS], numbers: &[[f32; ROWS]], lanes: &[Lanes]) -> [Lanes; ROWS] {
+pub(crate) fn accumulate(
+    mut tile: [Lanes; ROWS],
+    numbers: &[[f32; ROWS]],
+    lanes: &[Lanes],
+) -> [Lanes; ROWS] {
     for (numbers, lanes) in numbers.iter().zip(lanes) {
         for (sums, number) in tile.iter_mut().zip(numbers) {
             for (sum, lane) in sums.iter_mut().zip(lanes) {

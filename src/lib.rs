@@ -29,6 +29,7 @@ mod npz;
 mod onnx;
 mod pickle;
 pub mod pictures;
+mod stage;
 pub mod train;
 #[cfg(target_arch = "wasm32")]
 mod web;

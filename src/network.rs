@@ -1,7 +1,7 @@
 //! A stack of layers that is trained: the head's dense ones, and the MLP and the CNN of `baselines`.
 //!
-//! Nearly all of a dense network's time goes to its first layer, which reads thousands of numbers a picture: its product and its step are
-//! `dense.rs`'s. Everything else is burn's autodiff. It knows nothing of pictures, epochs or files: that is `train`'s.
+//! Most of a small network's time goes to what reads the inputs: a dense layer's product and step are `dense.rs`'s, a convolution with its
+//! pool is `stage.rs`'s. Everything else is burn's autodiff. It knows nothing of epochs or files: that is `train`'s.
 
 use std::{
     future::Future,
@@ -20,6 +20,7 @@ use rand::{Rng, RngExt, rngs::StdRng};
 use crate::{
     dense::{Adam, Kernel, Parameter},
     inception::Row,
+    stage::Stage,
 };
 
 /// One layer, by its name in Keras. Between them goes [N, features], where features may be [channels, height, width].
@@ -109,10 +110,61 @@ pub fn table(layers: &[Layer], input: &[usize]) -> Vec<Row> {
 pub(crate) struct Network {
     layers: Vec<Layer>,
     input: Vec<usize>,
-    /// The kernel of the first layer, where that is a dense one.
-    first: Option<Kernel>,
-    /// All others: a kernel and a bias for each layer that has them.
+    first: First,
+    /// Kernel and bias of each other layer that has them.
     rest: Vec<Parameter>,
+}
+
+/// The layers that read the inputs: nearly all of a step's time goes there, so they are not burn's.
+enum First {
+    /// A dense one: its kernel and bias.
+    Dense(Kernel, Parameter),
+    /// A convolution with its pool.
+    Stage(Stage),
+}
+
+impl First {
+    /// What comes out of inputs [N, features], and what [`First::step`] will have to know of it.
+    fn forward(&self, inputs: &[f32], features: usize) -> (Vec<f32>, Vec<u8>) {
+        match self {
+            First::Stage(stage) => stage.forward(inputs),
+            First::Dense(kernel, bias) => {
+                let rows: Vec<_> = inputs.chunks_exact(features).collect();
+                let mut outputs = kernel.product(&rows);
+                for row in outputs.chunks_exact_mut(bias.values().len()) {
+                    row.iter_mut()
+                        .zip(bias.values())
+                        .for_each(|(value, bias)| *value += bias);
+                }
+                (outputs, Vec::new())
+            }
+        }
+    }
+
+    /// One step of the optimizer, by the gradient of what came out; kernels decay, biases do not.
+    fn step(
+        &mut self,
+        inputs: &[f32],
+        features: usize,
+        known: &[u8],
+        gradient: &[f32],
+        adam: &Adam,
+    ) {
+        match self {
+            First::Stage(stage) => stage.step(inputs, known, gradient, adam),
+            First::Dense(kernel, bias) => {
+                let mut sums = vec![0.0; bias.values().len()];
+                for row in gradient.chunks_exact(sums.len()) {
+                    sums.iter_mut()
+                        .zip(row)
+                        .for_each(|(sum, value)| *sum += value);
+                }
+                let rows: Vec<_> = inputs.chunks_exact(features).collect();
+                kernel.step(&rows, gradient, adam);
+                bias.step(&sums, &adam.still());
+            }
+        }
+    }
 }
 
 /// What a step has seen before it stepped.
@@ -126,6 +178,9 @@ pub(crate) struct Step {
 impl Network {
     /// Parameters are drawn evenly from within 1/sqrt(inputs), as PyTorch's layers do. The last layer starts at zero: before the first
     /// step all classes are alike, and with few pictures chance adds nothing.
+    ///
+    /// # Panics
+    /// If the layers do not begin with a dense one, or with a convolution and a pool, apart from those that only prepare pictures.
     pub(crate) fn new(layers: &[Layer], input: &[usize], rng: &mut StdRng) -> Network {
         let mut shape = input.to_vec();
         let mut parameters = Vec::new();
@@ -145,34 +200,29 @@ impl Network {
             }
             shape = after;
         }
-        let mut parameters = parameters.into_iter();
-        let first = match layers.first() {
-            Some(Layer::Dense(units)) => {
-                parameters.next().map(|values| Kernel::new(&values, *units))
-            }
-            _ => None,
-        };
+        let (layers, input) = (layers.to_vec(), input.to_vec());
+        let (first, rest) = assemble(&layers, &input, parameters);
         Network {
-            layers: layers.to_vec(),
-            input: input.to_vec(),
+            layers,
+            input,
             first,
-            rest: parameters.map(Parameter::new).collect(),
+            rest,
         }
     }
 
     /// All parameters, a kernel and a bias for each layer that has them: dense kernels [inputs, units], others [filters, channels, 3, 3].
     pub(crate) fn values(&self) -> Vec<Vec<f32>> {
+        let first = match &self.first {
+            First::Dense(kernel, bias) => [kernel.values(), bias.values().into()],
+            First::Stage(stage) => stage.values().map(<[f32]>::to_vec),
+        };
         let rest = self.rest.iter().map(|parameter| parameter.values().into());
-        self.first.iter().map(Kernel::values).chain(rest).collect()
+        first.into_iter().chain(rest).collect()
     }
 
     /// Puts values in place that [`Network::values`] gave; the optimizer starts anew.
     pub(crate) fn set(&mut self, values: Vec<Vec<f32>>) {
-        let mut values = values.into_iter();
-        if let (Some(kernel), Some(Layer::Dense(units))) = (&mut self.first, self.layers.first()) {
-            *kernel = Kernel::new(&values.next().expect("a kernel"), *units);
-        }
-        self.rest = values.map(Parameter::new).collect();
+        (self.first, self.rest) = assemble(&self.layers, &self.input, values);
     }
 
     /// One step down the gradient of the mean cross-entropy. `inputs` is [N, features], `targets` [N, classes]. Kernels decay, biases do not.
@@ -187,40 +237,29 @@ impl Network {
         let features = self.input.iter().product();
         let count = inputs.len() / features;
         self.augment(&mut inputs, rng);
-        let rows: Vec<_> = inputs.chunks_exact(features).collect();
+        let (outputs, known) = self.first.forward(&inputs, features);
+        let outputs = wide(outputs, count, &device).require_grad();
         let parameters: Vec<_> = self
             .rest
             .iter()
             .map(|parameter| flat(parameter.values(), &device).require_grad())
             .collect();
-        let first = self.start(&rows, &device);
-        let first = match self.first {
-            Some(_) => first.require_grad(),
-            None => first,
-        };
-        let logits = self.forward(first.clone(), &parameters, Some(rng));
-        let classes = targets.len() / count;
-        let targets = tensor(targets, [count, classes], &device);
+        let logits = self.rest(outputs.clone(), &parameters, Some(rng));
+        let targets = wide(targets, count, &device);
         let loss = cross_entropy(logits.clone(), targets);
         let mut gradients = (loss.clone() / count as f32).backward();
         let seen = Step {
             loss: read(loss)[0],
             logits: read(logits),
         };
-        let still = Adam {
-            shrink: 1.0,
-            ..*adam
-        };
-        const TAKES_PART: &str = "each parameter takes part in the loss";
-        if let Some(kernel) = &mut self.first {
-            let gradient = read(first.grad_remove(&mut gradients).expect(TAKES_PART));
-            kernel.step(&rows, &gradient, adam);
-        }
-        let of_kernels = usize::from(self.first.is_some());
-        for (at, (parameter, tensor)) in self.rest.iter_mut().zip(parameters).enumerate() {
+        const TAKES_PART: &str = "all of it takes part in the loss";
+        let gradient = read(outputs.grad_remove(&mut gradients).expect(TAKES_PART));
+        self.first.step(&inputs, features, &known, &gradient, adam);
+        let still = adam.still();
+        let pairs = self.rest.iter_mut().zip(parameters);
+        for ((parameter, tensor), adam) in pairs.zip([adam, &still].into_iter().cycle()) {
             let gradient = read(tensor.grad_remove(&mut gradients).expect(TAKES_PART));
-            let is_kernel = (at + of_kernels).is_multiple_of(2);
-            parameter.step(&gradient, if is_kernel { adam } else { &still });
+            parameter.step(&gradient, adam);
         }
         seen
     }
@@ -228,38 +267,32 @@ impl Network {
     /// [N, classes] of inputs [N, features], without what is done in training only.
     pub(crate) fn logits(&self, inputs: &[f32]) -> Vec<f32> {
         let device = Device::flex();
-        let rows: Vec<_> = inputs.chunks_exact(self.input.iter().product()).collect();
+        let features = self.input.iter().product();
+        let (outputs, _) = self.first.forward(inputs, features);
         let parameters: Vec<_> = self
             .rest
             .iter()
             .map(|parameter| flat(parameter.values(), &device))
             .collect();
-        read(self.forward(self.start(&rows, &device), &parameters, None))
+        let outputs = wide(outputs, inputs.len() / features, &device);
+        read(self.rest(outputs, &parameters, None))
     }
 
-    /// The inputs, or, where the first layer is dense, their product with its kernel.
-    fn start(&self, rows: &[&[f32]], device: &Device) -> Tensor<2> {
-        let values = match &self.first {
-            Some(kernel) => kernel.product(rows),
-            None => rows.concat(),
-        };
-        let width = values.len() / rows.len();
-        tensor(values, [rows.len(), width], device)
-    }
-
-    /// From [`Network::start`] to the logits; with `training`, features are left out by its chance.
-    fn forward(
+    /// From what the first layers gave to the logits; with `training`, features are left out by its chance.
+    fn rest(
         &self,
-        start: Tensor<2>,
+        outputs: Tensor<2>,
         parameters: &[Tensor<1>],
         mut training: Option<&mut StdRng>,
     ) -> Tensor<2> {
-        let count = start.dims()[0];
+        let count = outputs.dims()[0];
         let mut parameters = parameters.iter().cloned();
         let mut next = || parameters.next().expect("the layer's parameters");
-        let mut shape = self.input.clone();
-        let mut x = start;
-        for (at, layer) in self.layers.iter().enumerate() {
+        let start = start(&self.layers);
+        let before = self.layers[..start].iter();
+        let mut shape = before.fold(self.input.clone(), |shape, layer| layer.out(&shape).0);
+        let mut x = outputs;
+        for layer in &self.layers[start..] {
             let (after, _) = layer.out(&shape);
             x = match (*layer, shape.as_slice()) {
                 (Layer::Conv2D(filters), &[channels, h, w]) => {
@@ -277,19 +310,16 @@ impl Network {
                 (Layer::Relu, _) => relu(x),
                 (Layer::Dropout(share), _) => match &mut training {
                     Some(rng) if share > 0.0 => {
-                        let dims = x.dims();
-                        let mask = mask(share, dims[0] * dims[1], rng);
-                        let mask = tensor(mask, dims, &x.device());
+                        let [count, features] = x.dims();
+                        let mask = mask(share, count * features, rng);
+                        let mask = wide(mask, count, &x.device());
                         x * mask
                     }
                     _ => x,
                 },
                 (Layer::Dense(units), _) => {
-                    let product = match at == 0 && self.first.is_some() {
-                        true => x,
-                        false => x.matmul(next().reshape([shape.iter().product(), units])),
-                    };
-                    product + next().reshape([1, units])
+                    let kernel = next().reshape([shape.iter().product(), units]);
+                    x.matmul(kernel) + next().reshape([1, units])
                 }
                 _ => x,
             };
@@ -321,6 +351,36 @@ impl Network {
             }
         }
     }
+}
+
+/// How many layers [`First`] does, with those before it that only prepare pictures.
+fn start(layers: &[Layer]) -> usize {
+    let prepares = |layer: &Layer| {
+        matches!(
+            layer,
+            Layer::RandomFlip | Layer::RandomTranslation(_) | Layer::Flatten
+        )
+    };
+    let first = layers.iter().take_while(|layer| prepares(layer)).count();
+    match layers[first..] {
+        [Layer::Dense(_), ..] => first + 1,
+        [Layer::Conv2D(_), Layer::MaxPooling2D, ..] => first + 2,
+        _ => panic!("no network here begins with {:?}", layers.get(first)),
+    }
+}
+
+/// Parameters in their places.
+fn assemble(layers: &[Layer], input: &[usize], values: Vec<Vec<f32>>) -> (First, Vec<Parameter>) {
+    let mut values = values.into_iter();
+    let mut next = || values.next().expect("a kernel and a bias for each layer");
+    let (kernel, bias) = (next(), next());
+    let first = match (layers[start(layers) - 1], input) {
+        (Layer::MaxPooling2D, &[channels, h, w]) => {
+            First::Stage(Stage::new([channels, h, w], kernel, bias))
+        }
+        _ => First::Dense(Kernel::new(&kernel, bias.len()), Parameter::new(bias)),
+    };
+    (first, values.map(Parameter::new).collect())
 }
 
 /// Moves a plane down and to the right; zeros come in.
@@ -360,7 +420,9 @@ fn flat(values: &[f32], device: &Device) -> Tensor<1> {
     Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), device)
 }
 
-pub(crate) fn tensor(values: Vec<f32>, shape: [usize; 2], device: &Device) -> Tensor<2> {
+/// [rows, as many as there are].
+pub(crate) fn wide(values: Vec<f32>, rows: usize, device: &Device) -> Tensor<2> {
+    let shape = [rows, values.len() / rows];
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 
@@ -460,14 +522,20 @@ mod tests {
             .into_iter()
             .filter(|l| !matches!(l, Layer::Dropout(_)))
             .collect();
-        for (layers, input) in [(layers.as_slice(), [2, 6, 4]), (&SMALL[5..], [48, 1, 1])] {
+        let deeper = [&layers[..3], &[Layer::Conv2D(5), Layer::Relu], &layers[3..]].concat();
+        let cases = [
+            (layers.as_slice(), [2, 6, 4]),
+            (&deeper, [2, 6, 4]),
+            (&SMALL[5..], [48, 1, 1]),
+        ];
+        for (layers, input) in cases {
             let x = numbers(3 * 48, 31);
             let targets = vec![1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0];
             let loss = |network: &Network| {
-                let logits = tensor(network.logits(&x), [3, 3], &Device::flex());
+                let logits = wide(network.logits(&x), 3, &Device::flex());
                 read(cross_entropy(
                     logits,
-                    tensor(targets.clone(), [3, 3], &Device::flex()),
+                    wide(targets.clone(), 3, &Device::flex()),
                 ))[0]
             };
             let start = network(layers, &input);
@@ -519,8 +587,8 @@ mod tests {
             Layer::Flatten,
             Layer::Dense(2),
         ];
-        let network = network(&layers, &[1, 3, 3]);
-        let picture: Vec<f32> = (1..=9).map(|value| value as f32).collect();
+        let network = network(&layers, &[1, 4, 3]);
+        let picture: Vec<f32> = (1..=12).map(|value| value as f32).collect();
         let mut rng = StdRng::seed_from_u64(3);
         let mut seen = std::collections::BTreeSet::new();
         for _ in 0..400 {
@@ -529,9 +597,12 @@ mod tests {
             seen.insert(moved.iter().map(|value| *value as i32).collect::<Vec<_>>());
         }
         assert_eq!(seen.len(), 2 * 9, "mirrored or not, at each of nine places");
-        assert!(seen.contains(&vec![3, 2, 1, 6, 5, 4, 9, 8, 7]), "mirrored");
         assert!(
-            seen.contains(&vec![0, 0, 0, 0, 1, 2, 0, 4, 5]),
+            seen.contains(&vec![3, 2, 1, 6, 5, 4, 9, 8, 7, 12, 11, 10]),
+            "mirrored"
+        );
+        assert!(
+            seen.contains(&vec![0, 0, 0, 0, 1, 2, 0, 4, 5, 0, 7, 8]),
             "down and to the right"
         );
         assert_eq!(network.logits(&picture), network.logits(&picture));

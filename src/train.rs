@@ -15,7 +15,7 @@ use crate::{
     head::{Dense, Head, UNSURE_BELOW},
     inception::LATENTS,
     latents::Latents,
-    network::{Layer, Network, Step, cross_entropy, read, tensor},
+    network::{Layer, Network, Step, cross_entropy, read, wide},
 };
 
 /// How to train. The defaults were chosen by measuring, see the README.
@@ -393,8 +393,7 @@ impl Trainer {
         let rows = &self.validation;
         let logits = self.model.logits(&*self.examples, rows);
         let targets = self.targets(rows);
-        let shape = [rows.len(), self.weights.len()];
-        let tensor = |values| tensor(values, shape, &Device::flex());
+        let tensor = |values| wide(values, rows.len(), &Device::flex());
         let loss = read(cross_entropy(tensor(logits.clone()), tensor(targets)))[0];
         let pictures = rows.len() as f32;
         (
