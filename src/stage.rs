@@ -92,13 +92,13 @@ impl Stage {
                 }
             });
             outputs.fill([0.0; LANES]);
-            for filter in 0..filters {
+            for (filter, bias) in bias.iter_mut().enumerate() {
                 let (panel, lane) = (filter / LANES, filter % LANES);
                 for block in 0..blocks {
                     let at = filter * blocks + block;
                     let pixel = (panel * blocks + block) * ROWS + usize::from(largest[at]);
                     outputs[pixel][lane] = gradient[at];
-                    bias[filter] += gradient[at];
+                    *bias += gradient[at];
                 }
             }
             let pairs = outputs
