@@ -1,6 +1,7 @@
 // @ts-check
-/** The page's rooms, put together: predict, teach, study. Each has its own state; what they share goes through here. */
+/** The page's rooms, put together: predict, teach, study, compare. Each has its own state; what they share goes through here. */
 import { listenForFiles } from "./arrivals.js";
+import { createCompare } from "./compare/wires.js";
 import { byId } from "./dom.js";
 import { createEngine } from "./engine.js";
 import { createPredict } from "./predict/wires.js";
@@ -46,10 +47,14 @@ const context = {
 const teach = createTeach(context, {
   toast,
   row: (id) => predict.row(id),
-  projectChanged: () => study.projectChanged(),
+  projectChanged() {
+    study.projectChanged();
+    compare.projectChanged();
+  },
   study: { ready: (kept) => study.ready(kept), kept: () => study.kept() },
 });
 const study = createStudy(context);
+const compare = createCompare(context);
 const predict = createPredict(context, {
   retry: start,
   lost: () => void (engine = null),
@@ -59,11 +64,15 @@ const predict = createPredict(context, {
 });
 
 listenForFiles({
-  came: (found, target) => teach.came(found, target, (pictures) => predict.add(pictures)),
-  hint: teach.hint,
+  came: (found, target) => attempt(async () => {
+    const { files } = await found;
+    if (compare.takes(files, target)) await compare.came(files);
+    else await teach.came(found, target, (pictures) => predict.add(pictures));
+  }),
+  hint: (target) => (compare.holds(target) ? "Drop to compare three ways" : teach.hint(target)),
 });
 addEventListener("beforeunload", (event) => {
-  if (teach.busy || study.busy) event.preventDefault();
+  if (teach.busy || study.busy || compare.busy) event.preventDefault();
 });
 
 const opened = open();
@@ -98,6 +107,7 @@ async function start() {
   }
   await opened;
   await attempt(teach.ready);
+  await attempt(compare.ready);
 }
 
 /** @returns {"auto" | "webgpu" | "cpu"} */

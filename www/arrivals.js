@@ -84,7 +84,7 @@ async function walk(entry) {
     const file = await new Promise((done, fail) => /** @type {FileSystemFileEntry} */ (entry).file(done, fail));
     const name = entry.fullPath.replace(/^\//, "");
     const picture = { name, file };
-    return name.includes("/") && !looksLikePicture(picture) ? [] : [picture];
+    return name.includes("/") && !looksLikePicture(picture) && !isCifar(name) ? [] : [picture];
   }
   const reader = /** @type {FileSystemDirectoryEntry} */ (entry).createReader();
   const found = [];
@@ -100,6 +100,11 @@ async function walk(entry) {
 function looksLikePicture({ name, file }) {
   const hidden = /(^|\/)\./.test(name);
   return !hidden && (file.type.startsWith("image/") || /\.(jpe?g|png|webp|gif|bmp|avif|hei[cf]|tiff?)$/i.test(name));
+}
+
+/** Whether a file of this name is one of CIFAR-10's. @param {string} name @returns {boolean} */
+export function isCifar(name) {
+  return /(\.bin|\.tar\.gz|\.tgz|\.tar)$|(^|\/)batches\.meta(\.txt)?$|(^|\/)(data_batch_\w+|test_batch)$/i.test(name);
 }
 
 /** @param {FileList | null} files @returns {Arrival[]} */

@@ -1,4 +1,5 @@
 /** What `app.js` lends to the wires of each room of the page. */
+import type { Arrival } from "./arrivals.js";
 import type { Embedded, Engine } from "./engine.js";
 import type { Picture, Project } from "./project.js";
 import type { Kept, Store } from "./store.js";
@@ -33,5 +34,20 @@ export interface Study {
   /** All runs and the head in use, to go into a saved project. */
   kept(): Pick<Kept, "runs" | "runInUse" | "head">;
   /** Whether training or cross-validation is under way (leaving the page then asks first). */
+  readonly busy: boolean;
+}
+
+/** `compare/wires.js`: three ways to classify small pictures, side by side. Its view fills the element `#three-ways`. */
+export interface Compare {
+  /** The engine is ready. */
+  ready(): Promise<void>;
+  /** The project changed: its pictures can be compared too. */
+  projectChanged(): void;
+  /** Whether a place of the page is in this room. */
+  holds(target: Element | null): boolean;
+  /** Whether files that came to a place of the page are for this room: CIFAR-10's by their names, or any that came onto it. */
+  takes(files: readonly Arrival[], target: Element | null): boolean;
+  came(files: readonly Arrival[]): Promise<void>;
+  /** Whether something long is under way (leaving the page then asks first). */
   readonly busy: boolean;
 }

@@ -3,7 +3,8 @@
 import { button, make } from "../dom.js";
 import { percent, pictures } from "../words.js";
 import { createMatrix } from "./matrix.js";
-import { bar, classSelect, details, fileName, paged, part, table, thumbnail } from "./pieces.js";
+import { bar, details, paged, part, table } from "../pieces.js";
+import { classSelect, fileName, thumbnail } from "./pieces.js";
 import { answersOf, calibrationText, cellText, confusionsText, crossingText, doubtful, headlineText, nameOf, rounded, shownEvaluation, staleText, unsureText } from "./state.js";
 
 /** @import { Evaluation } from "../engine.js" */

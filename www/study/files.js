@@ -1,7 +1,7 @@
 // @ts-check
 /** The head in use as a file: saved in three forms, loaded, or the page's own put back. */
 import { button, make } from "../dom.js";
-import { details, part, select } from "./pieces.js";
+import { details, part, select } from "../pieces.js";
 
 /** @import { State } from "./state.js" */
 /** @typedef {"safetensors" | "onnx" | "npz"} Form */

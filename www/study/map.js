@@ -2,7 +2,8 @@
 /** All latents as points in the plane: coloured and shaped by class, looked at, selected, relabelled. */
 import { button, make } from "../dom.js";
 import { count, pictures } from "../words.js";
-import { details, fileName, part, select, table, thumbnail } from "./pieces.js";
+import { details, part, select, table } from "../pieces.js";
+import { fileName, thumbnail } from "./pieces.js";
 import { centres, nameOf } from "./state.js";
 
 /** @import { Picture } from "../project.js" */

@@ -2,7 +2,7 @@
 /** The confusion matrix: a table whose cells are buttons, one tab stop, arrows between them. */
 import { button, make } from "../dom.js";
 import { count } from "../words.js";
-import { head, scrolling } from "./pieces.js";
+import { head, scrolling } from "../pieces.js";
 import { cellText } from "./state.js";
 
 /** @import { Evaluation } from "../engine.js" */

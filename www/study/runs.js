@@ -2,8 +2,8 @@
 /** Kept trainings: what each was, which is in use, two of them side by side. */
 import { button, make } from "../dom.js";
 import { count, duration, percent } from "../words.js";
-import { createCurves } from "./curves.js";
-import { head, part, scrolling, table } from "./pieces.js";
+import { createCurves } from "../curves.js";
+import { head, part, scrolling, table } from "../pieces.js";
 import { accuracyText, comparisonText, differences, picturesOf, settingText } from "./state.js";
 
 /** @import { Run } from "../store.js" */
@@ -103,7 +103,7 @@ export function createRuns(on) {
     );
     const line = (/** @type {Run} */ run) => run.report.epochs.map(({ accuracy, validationAccuracy }) => validationAccuracy ?? accuracy);
     curves.render({
-      lines: [{ name: a.name, dashed: false, values: line(a) }, { name: b.name, dashed: true, values: line(b) }], mark: null,
+      lines: [{ name: a.name, values: line(a) }, { name: b.name, values: line(b) }], mark: null,
     });
   }
 }

@@ -2,8 +2,8 @@
 /** Starting, watching and ending a training. */
 import { button, make } from "../dom.js";
 import { count, percent } from "../words.js";
-import { createCurves } from "./curves.js";
-import { details, select, table } from "./pieces.js";
+import { createCurves } from "../curves.js";
+import { details, select, table } from "../pieces.js";
 import { curvesText, obstacle, planText, progressText, resultText } from "./state.js";
 
 /** @import { EpochReport } from "../engine.js" */
@@ -76,8 +76,8 @@ export function createTraining(on) {
     const mark = best === null ? null : { epoch: best, name: `best: ${best}` };
     /** @param {keyof EpochReport} training @param {keyof EpochReport} validation */
     const lines = (training, validation) => [
-      { name: "training", dashed: false, values: shown.map((epoch) => /** @type {number} */ (epoch[training])) },
-      ...(validated ? [{ name: "validation", dashed: true, values: shown.map((epoch) => /** @type {number | null} */ (epoch[validation])) }] : []),
+      { name: "training", values: shown.map((epoch) => /** @type {number} */ (epoch[training])) },
+      ...(validated ? [{ name: "validation", values: shown.map((epoch) => /** @type {number | null} */ (epoch[validation])) }] : []),
     ];
     loss.render({ lines: lines("loss", "validationLoss"), mark });
     accuracy.render({ lines: lines("accuracy", "validationAccuracy"), mark });

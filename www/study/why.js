@@ -2,7 +2,8 @@
 /** The reasons of an answer, in a dialog: where in the picture the evidence lies, and the nearest training pictures. */
 import { button, make } from "../dom.js";
 import { percent } from "../words.js";
-import { fileName, select, thumbnail } from "./pieces.js";
+import { select } from "../pieces.js";
+import { fileName, thumbnail } from "./pieces.js";
 
 /** @import { Prediction } from "../engine.js" */
 /** @import { Picture } from "../project.js" */

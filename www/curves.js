@@ -1,26 +1,29 @@
 // @ts-check
-/** Lines over epochs, by uPlot: named at their ends, told apart by dashes, in the page's colours whether light or dark. */
-import uPlot from "../npm/uplot.js";
-import { make } from "../dom.js";
+/** Lines over epochs or other counts, by uPlot: named at their ends, told apart by dashes, in the page's colours whether light or dark. */
+import uPlot from "./npm/uplot.js";
+import { make } from "./dom.js";
 
-/** @typedef {{ name: string, dashed: boolean, values: readonly (number | null)[] }} Line */
-/** @typedef {{ lines: readonly Line[], mark: { epoch: number, name: string } | null }} Drawing */
+/**
+ * @typedef {{ name: string, values: readonly (number | null)[], spread?: readonly ([number, number] | null)[] }} Line
+ *   Told apart by their order: the first is drawn through, the others are dashed. `spread` is drawn as whiskers.
+ */
+/** @typedef {{ lines: readonly Line[], mark?: { epoch: number, name: string } | null, at?: readonly number[] }} Drawing  `at` is where the values lie; 1, 2, 3 ... by default. */
 
 const HEIGHT = 220;
 const REDRAW_EVERY = 50;
 const LINE_HEIGHT = 14;
 
 /**
- * @param {string} title @param {(value: number) => string} inWords
+ * @param {string} title @param {(value: number) => string} inWords @param {{ over?: string, logarithmic?: boolean }} [options]  What values lie over.
  * @returns {{ element: HTMLElement, render(drawing: Drawing): void }}
  */
-export function createCurves(title, inWords) {
+export function createCurves(title, inWords, { over = "Epoch", logarithmic = false } = {}) {
   const box = make("div", "study-plot");
   const reading = make("p", "study-reading");
   const element = make("figure", "study-curves", make("figcaption", "", title), box, reading);
   box.setAttribute("aria-hidden", "true"); // the same is told in words and in a table
   /** @type {Drawing} */
-  let drawing = { lines: [], mark: null };
+  let drawing = { lines: [] };
   /** @type {uPlot | null} */
   let plot = null;
   let drawnAt = -REDRAW_EVERY;
@@ -52,9 +55,10 @@ export function createCurves(title, inWords) {
     const { lines } = drawing;
     if (!lines.length || !box.clientWidth) return;
     drawnAt = performance.now();
-    const epochs = Math.max(...lines.map(({ values }) => values.length));
+    const places = Math.max(...lines.map(({ values }) => values.length));
+    const at = drawing.at ?? Array.from({ length: places }, (_, index) => index + 1);
     /** @type {[number[], ...(number | null | undefined)[][]]} */
-    const data = [Array.from({ length: epochs }, (_, index) => index + 1), ...lines.map(({ values }) => [...values])];
+    const data = [[...at], ...lines.map(({ values }) => [...values])];
     plot ??= new uPlot(options(lines), undefined, box);
     plot.setData(data);
   }
@@ -73,21 +77,53 @@ export function createCurves(title, inWords) {
       legend: { show: false },
       cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
       padding: [12, 84, 0, 0],
-      scales: { x: { time: false, range: (_, from, to) => [from, Math.max(to, from + 4)] } },
+      scales: {
+        x: logarithmic
+          ? { time: false, distr: 3, range: (_, from, to) => [from / 1.3, to * 1.3] }
+          : { time: false, range: (_, from, to) => [from, Math.max(to, from + 4)] },
+      },
       axes: [
-        { ...axis, size: 30, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000], values: (_, ticks) => ticks.map(String) },
+        logarithmic
+          ? { ...axis, size: 30, splits: () => [...(drawing.at ?? [])], values: (_, ticks) => ticks.map(String) }
+          : { ...axis, size: 30, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000], values: (_, ticks) => ticks.map(String) },
         { ...axis, size: 52, values: (_, ticks) => ticks.map(inWords) },
       ],
       series: [{}, ...lines.map((line, index) => ({
         label: line.name,
         stroke: () => colour(strokes[index]),
         width: 2,
-        dash: line.dashed ? [6, 4] : [],
-        points: { show: (/** @type {uPlot} */ plot) => plot.data[0].length === 1 },
+        dash: dashes[index],
+        points: { show: (/** @type {uPlot} */ plot) => logarithmic || plot.data[0].length === 1 },
         spanGaps: true,
       }))],
-      hooks: { draw: [annotate], setCursor: [read] },
+      hooks: { draw: [whisker, annotate], setCursor: [read] },
     };
+  }
+
+  /** How far the values behind a point are spread. @param {uPlot} plot */
+  function whisker(plot) {
+    const { ctx } = plot;
+    const ratio = devicePixelRatio;
+    const at = drawing.at ?? [];
+    ctx.save();
+    ctx.lineWidth = 1.5 * ratio;
+    for (const [index, { spread }] of drawing.lines.entries()) {
+      ctx.strokeStyle = colour(strokes[index]);
+      for (const [place, ends] of (spread ?? []).entries()) {
+        if (!ends) continue;
+        const x = plot.valToPos(at[place], "x", true) + (index - 1) * 3 * ratio; // beside each other where they would hide each other
+        const [low, high] = ends.map((value) => plot.valToPos(value, "y", true));
+        ctx.beginPath();
+        for (const y of [low, high]) {
+          ctx.moveTo(x - 4 * ratio, y);
+          ctx.lineTo(x + 4 * ratio, y);
+        }
+        ctx.moveTo(x, low);
+        ctx.lineTo(x, high);
+        ctx.stroke();
+      }
+    }
+    ctx.restore();
   }
 
   /** Names at the ends of the lines, moved apart where they would meet, and the marked epoch. @param {uPlot} plot */
@@ -115,7 +151,7 @@ export function createCurves(title, inWords) {
     const names = lines
       .map(({ name, values }, index) => {
         const last = values.findLastIndex((value) => value !== null);
-        return { name, index, x: plot.valToPos(last + 1, "x", true), y: last < 0 ? NaN : plot.valToPos(values[last] ?? NaN, "y", true) };
+        return { name, index, x: plot.valToPos(drawing.at?.[last] ?? last + 1, "x", true), y: last < 0 ? NaN : plot.valToPos(values[last] ?? NaN, "y", true) };
       })
       .filter(({ y }) => Number.isFinite(y))
       .sort((a, b) => a.y - b.y);
@@ -133,7 +169,7 @@ export function createCurves(title, inWords) {
   function read({ cursor: { idx } }) {
     reading.textContent = idx == null
       ? ""
-      : `Epoch ${idx + 1}: ${drawing.lines.map(({ name, values }) => `${name} ${values[idx] == null ? "–" : inWords(/** @type {number} */ (values[idx]))}`).join(", ")}`;
+      : `${over} ${drawing.at?.[idx] ?? idx + 1}: ${drawing.lines.map(({ name, values }) => `${name} ${values[idx] == null ? "–" : inWords(/** @type {number} */ (values[idx]))}`).join(", ")}`;
   }
 
   /** @param {string} name @returns {string} */
@@ -142,7 +178,8 @@ export function createCurves(title, inWords) {
   }
 }
 
-const strokes = ["--accent", "--second"];
+const strokes = ["--accent", "--second", "--third"];
+const dashes = [[], [6, 4], [2, 3]];
 
 /** @param {HTMLElement} element @param {number} size */
 function font(element, size) {
