@@ -49,8 +49,8 @@ pub fn cnn(classes: usize) -> Vec<Layer> {
 /// How the MLP is trained: chosen by measuring, see the README.
 pub fn mlp_settings() -> Settings {
     Settings {
-        learning_rate: 1e-3,
-        weight_decay: 0.05,
+        learning_rate: 5e-4,
+        weight_decay: 0.5,
         epochs: 30,
         ..Settings::default()
     }

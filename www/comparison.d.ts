@@ -1,5 +1,5 @@
 /** Types of the three ways: an MLP and a CNN on 32x32 pixels, and a head on Inception's latents, trained and tested on the same pictures. */
-import type { BatchProgress, EpochReport } from "./engine.js";
+import type { BatchProgress, EpochReport, TrainOptions } from "./engine.js";
 
 export type Way = "mlp" | "cnn" | "transfer";
 
@@ -83,6 +83,8 @@ export interface WayResult {
   frozenParameters: number;
   /** As Keras prints them: name, output shape without the batch, parameters. */
   layers: { name: string; output: number[]; parameters: number }[];
+  /** How it was trained. */
+  settings: Required<TrainOptions>;
   epochs: EpochReport[];
   training: Score;
   test: Score;

@@ -22,8 +22,8 @@ const SAMPLES = 10;
 const STINT = 50;
 /** Pictures that Inception is timed on, one at a time. */
 const TIMED = 2;
-/** Read pictures after which latents are kept, so that a closed tab loses few. */
-const KEEP_EVERY = 200;
+/** Milliseconds after which latents are kept on the way, so that a closed tab loses few. */
+const KEEP_EVERY = 60_000;
 
 /** @param {Lent} lent */
 export async function createWays({ runtime, session, batch, begin, breath, fromBrowser, failure, kept, keep }) {
@@ -154,13 +154,18 @@ export async function createWays({ runtime, session, batch, begin, breath, fromB
    */
   async function work(work, tell) {
     let last = performance.now();
-    while (!work.done) {
-      const progress = work.step();
-      const due = performance.now() - last >= STINT;
-      if (due || progress.epoch || progress.done === progress.total) tell(progress);
-      if (!due) continue;
-      last = performance.now();
-      await breath(() => work.free());
+    try {
+      while (!work.done) {
+        const progress = work.step();
+        const due = performance.now() - last >= STINT;
+        if (due || progress.epoch || progress.done === progress.total) tell(progress);
+        if (!due) continue;
+        last = performance.now();
+        await breath();
+      }
+    } catch (error) {
+      work.free();
+      throw error;
     }
   }
 
@@ -171,7 +176,7 @@ export async function createWays({ runtime, session, batch, begin, breath, fromB
   async function readAll(rows, tell) {
     const missing = ways.missing(rows);
     const start = performance.now();
-    let keptAt = 0;
+    let [keptAt, unkept] = [start, 0];
     let done = 0;
     const report = () => tell({ stage: "read", way: "transfer", done, total: missing.length });
     try {
@@ -181,16 +186,17 @@ export async function createWays({ runtime, session, batch, begin, breath, fromB
         const latents = await session.latents(Array.from(part, (row) => ways.picture(row)));
         part.forEach((row, at) => ways.learn(row, latents.subarray(at * LATENTS, (at + 1) * LATENTS)));
         done += part.length;
+        unkept += part.length;
         pace = (performance.now() - start) / done;
         report();
-        if (done - keptAt >= KEEP_EVERY) {
-          keptAt = done;
+        if (performance.now() - keptAt >= KEEP_EVERY) {
           await keep(new Uint8Array(ways.writeKnown()));
+          [keptAt, unkept] = [performance.now(), 0];
         }
         await breath();
       }
     } finally {
-      if (done > keptAt) await keep(new Uint8Array(ways.writeKnown()));
+      if (unkept) await keep(new Uint8Array(ways.writeKnown()));
     }
     const seconds = (performance.now() - start) / 1000;
     const timed = Array.from(rows.subarray(0, TIMED));
