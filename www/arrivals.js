@@ -107,6 +107,11 @@ export function isCifar(name) {
   return /(\.bin|\.tar\.gz|\.tgz|\.tar)$|(^|\/)batches\.meta(\.txt)?$|(^|\/)(data_batch_\w+|test_batch)$/i.test(name);
 }
 
+/** @param {string} name @returns {boolean} */
+export function isZip(name) {
+  return /\.zip$/i.test(name);
+}
+
 /** @param {FileList | null} files @returns {Arrival[]} */
 export function named(files) {
   return [...(files ?? [])].map((file) => ({ name: file.name, file }));
@@ -114,5 +119,15 @@ export function named(files) {
 
 /** The pictures of a folder that was picked. @param {FileList | null} files @returns {Arrival[]} */
 export function ofFolder(files) {
-  return [...(files ?? [])].map((file) => ({ name: file.webkitRelativePath || file.name, file })).filter(looksLikePicture);
+  return allOfFolder(files).filter(looksLikePicture);
+}
+
+/** The same, with CIFAR-10's files and zips in it. @param {FileList | null} files @returns {Arrival[]} */
+export function setOfFolder(files) {
+  return allOfFolder(files).filter((one) => looksLikePicture(one) || isCifar(one.name) || isZip(one.name));
+}
+
+/** @param {FileList | null} files @returns {Arrival[]} */
+function allOfFolder(files) {
+  return [...(files ?? [])].map((file) => ({ name: file.webkitRelativePath || file.name, file }));
 }

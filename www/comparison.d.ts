@@ -162,8 +162,11 @@ export interface Ways {
    * @throws {EngineError} the first file's sentence where none can be read; kind `cancelled`. The set before stays.
    */
   open(files: SetFile[], control?: { signal?: AbortSignal; onProgress?: (progress: BatchProgress) => void }): Promise<PictureSet>;
-  /** @throws {EngineError} kind `train` where a class has no pictures or there is one class only, `setting` */
-  plan(options: CompareOptions): Promise<ComparePlan>;
+  /**
+   * Of a learning curve: `training` is of its largest size, `kept` and `toRead` of all its draws.
+   * @throws {EngineError} kind `train` where a class has no pictures or there is one class only, `setting`
+   */
+  plan(options: CompareOptions | CurveOptions): Promise<ComparePlan>;
   /**
    * Reads by Inception what transfer needs and has not been read, then trains and tests one way after another. Latents are kept, also where
    * it is cancelled, and for the next visit.

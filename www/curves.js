@@ -12,6 +12,8 @@ import { make } from "./dom.js";
 const HEIGHT = 220;
 const REDRAW_EVERY = 50;
 const LINE_HEIGHT = 14;
+/** Between a line's end and its name. */
+const GAP = 6;
 
 /**
  * @param {string} title @param {(value: number) => string} inWords @param {{ over?: string, logarithmic?: boolean }} [options]  What values lie over.
@@ -76,11 +78,12 @@ export function createCurves(title, inWords, { over = "Epoch", logarithmic = fal
       height: HEIGHT,
       legend: { show: false },
       cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
-      padding: [12, 84, 0, 0],
+      padding: [12, Math.max(84, GAP + 4 + widest(lines)), 0, 0],
       scales: {
         x: logarithmic
           ? { time: false, distr: 3, range: (_, from, to) => [from / 1.3, to * 1.3] }
           : { time: false, range: (_, from, to) => [from, Math.max(to, from + 4)] },
+        ...(lines.some(({ spread }) => spread) ? { y: { range: (_, from, to) => withSpread(from, to) } } : {}),
       },
       axes: [
         logarithmic
@@ -98,6 +101,20 @@ export function createCurves(title, inWords, { over = "Epoch", logarithmic = fal
       }))],
       hooks: { draw: [whisker, annotate], setCursor: [read] },
     };
+  }
+
+  /** Room for the whiskers too. @param {number} from @param {number} to @returns {uPlot.Range.MinMax} */
+  function withSpread(from, to) {
+    const ends = drawing.lines.flatMap(({ spread }) => (spread ?? []).flatMap((pair) => pair ?? []));
+    return uPlot.rangeNum(Math.min(from ?? Infinity, ...ends), Math.max(to ?? -Infinity, ...ends), 0.1, true);
+  }
+
+  /** Pixels that the longest name takes. @param {readonly Line[]} lines @returns {number} */
+  function widest(lines) {
+    const context = document.createElement("canvas").getContext("2d");
+    if (!context) return 0;
+    context.font = font(box, 12);
+    return Math.ceil(Math.max(...lines.map(({ name }) => context.measureText(name).width)));
   }
 
   /** How far the values behind a point are spread. @param {uPlot} plot */
@@ -159,8 +176,11 @@ export function createCurves(title, inWords, { over = "Epoch", logarithmic = fal
       if (place) name.y = Math.max(name.y, names[place - 1].y + LINE_HEIGHT * ratio);
     });
     for (const { name, index, x, y } of names) {
+      const [from, width] = [x + GAP * ratio, ctx.measureText(name).width];
+      ctx.fillStyle = colour("--surface"); // a line that goes on further must not strike it through
+      ctx.fillRect(from - 2 * ratio, y - LINE_HEIGHT * ratio / 2, width + 4 * ratio, LINE_HEIGHT * ratio);
       ctx.fillStyle = colour(strokes[index]);
-      ctx.fillText(name, x + 6 * ratio, y);
+      ctx.fillText(name, from, y);
     }
     ctx.restore();
   }

@@ -21,7 +21,7 @@ export interface Methods {
   evaluate: { args: { rows: Uint32Array }; value: Scored; progress: never };
   nearest: { args: { latents: Float32Array; count: number }; value: Float32Array; progress: never };
   openSet: { args: { files: SetFile[] }; value: PictureSet; progress: BatchProgress };
-  plan: { args: { options: CompareOptions }; value: ComparePlan; progress: never };
+  plan: { args: { options: CompareOptions | CurveOptions }; value: ComparePlan; progress: never };
   compare: { args: { options: CompareOptions }; value: Comparison; progress: CompareProgress | { result: WayResult } };
   learningCurve: { args: { options: CurveOptions }; value: LearningCurve; progress: CurveProgress };
   setPictures: { args: { from: "test set" | "training"; rows: number[] }; value: Uint8ClampedArray<ArrayBuffer>[]; progress: never };

@@ -94,11 +94,13 @@ export async function createWays({ runtime, session, batch, begin, breath, fromB
     }
   }
 
-  /** @param {CompareOptions} options @returns {ComparePlan} */
+  /** @param {CompareOptions | CurveOptions} options @returns {ComparePlan} */
   function plan(options) {
     ready();
-    const drawn = ways.plan(complete(options));
-    const needed = transfers(options) ? ways.needed(complete(options), new Uint32Array(), 0) : new Uint32Array();
+    const { sizes, seeds, ...rest } = "sizes" in options ? { ...options, perClass: Math.max(...options.sizes) } : { ...options, sizes: [], seeds: 0 };
+    const wanted = complete(rest);
+    const drawn = ways.plan(wanted);
+    const needed = transfers(options) ? ways.needed(wanted, Uint32Array.from(sizes), seeds) : new Uint32Array();
     const toRead = ways.missing(needed).length;
     return { ...drawn, kept: needed.length - toRead, toRead, millisecondsAPicture: pace };
   }

@@ -22,7 +22,8 @@ export function createOutcome(on) {
   const box = make("div", "");
   const intervals = make("div", "compare-intervals");
   const save = make("div", "study-row", button("Save JSON", on.saveComparison), button("Save CSV", on.saveTable));
-  const element = make("div", "study-block", make("h3", "", "Side by side"), curves, words, memorised, box, intervals, save);
+  const note = make("p", "study-soft", "Accuracies with their 95 % intervals. A picture's milliseconds go from its pixels to the answer; extraction is Inception reading pictures before the head is trained.");
+  const element = make("div", "study-block", make("h3", "", "Side by side"), curves, words, memorised, box, note, intervals, save);
 
   return { element, render };
 
@@ -37,6 +38,7 @@ export function createOutcome(on) {
       training.render({ lines: lines(epochs, "accuracy") });
     }
     save.hidden = !state.comparison;
+    note.hidden = !results.length;
     if (results === before?.results && state.comparing === before?.comparing) return;
     words.textContent = state.comparing ? "" : outcomeText(results);
     memorised.textContent = state.comparing ? "" : memorisedText(results);
@@ -55,7 +57,7 @@ function lines(epochs, which) {
 
 /** @param {readonly WayResult[]} results @returns {HTMLElement} */
 function side(results) {
-  const columns = ["Model", "Parameters", "Right on training pictures", "Right on test pictures", "Seconds to train", "Milliseconds a picture", "Reading by Inception first"];
+  const columns = ["Model", "Parameters", "Train accuracy", "Test accuracy", "Training took", "ms a picture", "Extraction"];
   return table("Comparison", columns, results.map((one) => [
     one.name,
     `${count(one.parameters)}${one.frozenParameters ? ` + ${count(one.frozenParameters)} frozen` : ""}`,

@@ -1,6 +1,6 @@
 // @ts-check
 /** Bringing a picture set, and looking at it. */
-import { named } from "../arrivals.js";
+import { isZip, named, setOfFolder } from "../arrivals.js";
 import { button, make, picker } from "../dom.js";
 import { details } from "../pieces.js";
 import { count, inWords, pictures } from "../words.js";
@@ -10,19 +10,19 @@ import { busy, setText } from "./state.js";
 /** @import { Arrival } from "../arrivals.js" */
 /** @import { PictureSet } from "../comparison.js" */
 /** @import { State } from "./state.js" */
-/** @typedef {{ files(files: readonly Arrival[]): unknown, taught(): unknown, cancel(): unknown }} SetHandlers */
+/** @typedef {{ files(files: readonly Arrival[], expected: boolean): unknown, taught(): unknown, cancel(): unknown }} SetHandlers */
 
 /** @param {SetHandlers} on */
 export function createSet(on) {
-  const cifar = picker("Choose CIFAR-10 files", (files) => on.files(named(files)));
+  const cifar = picker("Choose CIFAR-10 files", (files) => on.files(named(files), !named(files).some(({ name }) => isZip(name))));
   cifar.input.multiple = true;
   cifar.label.classList.add("primary");
-  const folder = picker("Folder per class", (files) => on.files([...files].map((file) => ({ name: file.webkitRelativePath || file.name, file }))));
+  const folder = picker("Folder per class", (files) => on.files(setOfFolder(files), false));
   folder.input.multiple = true;
   folder.input.webkitdirectory = true;
   folder.label.classList.add("folder");
   folder.label.title = "Each folder becomes a class; train and test folders around them are understood";
-  const zip = picker("Zip", (files) => on.files(named(files)));
+  const zip = picker("Zip", (files) => on.files(named(files), false));
   zip.input.accept = ".zip,application/zip";
   zip.input.multiple = true;
   zip.label.title = "A .zip with a folder per class, or a .zip per class";
@@ -48,17 +48,17 @@ export function createSet(on) {
 
   /** @param {State} state @param {State | null} before */
   function render(state, before) {
-    const away = !state.ready || busy(state);
+    const away = busy(state);
     for (const { input, label } of pickers) {
       input.disabled = away;
       label.classList.toggle("disabled", away);
     }
-    taught.disabled = away || !state.taught;
+    taught.disabled = away || !state.ready || !state.taught;
     if (state.opening !== before?.opening) {
       row.hidden = !state.opening;
       bar.max = state.opening?.total || 1;
       bar.value = state.opening?.done ?? 0;
-      opening.textContent = state.opening ? `Reading ${count(state.opening.done)} of ${count(state.opening.total)} files` : "";
+      opening.textContent = !state.opening ? "" : state.opening.total ? `Reading ${count(state.opening.done)} of ${count(state.opening.total)} files` : state.ready ? "Reading" : "Waiting for the network";
     }
     if (state.set === before?.set) return;
     summary.textContent = setText(state);

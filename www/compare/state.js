@@ -3,7 +3,7 @@
  * What the three ways know: the set, what is to be compared, the comparison or learning curve under way, and what came of it; and its words.
  * No DOM, no engine and no clock: times come in with the actions, in milliseconds.
  */
-import { count, duration, inWords, percent, pictures } from "../words.js";
+import { count, duration, inWords, percent, pictures, sentence } from "../words.js";
 
 /** @import { ComparePlan, CompareProgress, Comparison, CurveProgress, LearningCurve, PictureSet, Way, WayResult } from "../comparison.js" */
 /** @import { BatchProgress, EpochReport } from "../engine.js" */
@@ -20,6 +20,7 @@ import { count, duration, inWords, percent, pictures } from "../words.js";
  *   taught: number,
  *   choice: Choice,
  *   plan: ComparePlan | null,
+ *   curvePlan: ComparePlan | null,
  *   trouble: string | null,
  *   architectures: readonly Architecture[],
  *   comparing: { progress: CompareProgress | null, pace: Pace | null } | null,
@@ -41,7 +42,7 @@ import { count, duration, inWords, percent, pictures } from "../words.js";
  *   | { type: "opening", progress: BatchProgress | null }
  *   | { type: "opened", set: PictureSet, name: string, architectures: readonly Architecture[] }
  *   | { type: "choice", patch: Partial<Choice> }
- *   | { type: "planned", plan: ComparePlan | null, trouble: string | null }
+ *   | { type: "planned", plan: ComparePlan | null, curvePlan: ComparePlan | null, trouble: string | null }
  *   | { type: "comparing" }
  *   | { type: "compare progress", progress: CompareProgress, at: number }
  *   | { type: "result", result: WayResult }
@@ -75,6 +76,7 @@ export const initialState = {
   taught: 0,
   choice: { perClass: AT_FIRST.perClass, testPerClass: AT_FIRST.testPerClass, ways: WAYS, seed: 0, epochs: null },
   plan: null,
+  curvePlan: null,
   trouble: null,
   architectures: [],
   comparing: null,
@@ -114,7 +116,7 @@ export function reduce(state, action) {
     case "choice":
       return { ...state, choice: { ...state.choice, ...action.patch } };
     case "planned":
-      return { ...state, plan: action.plan, trouble: action.trouble };
+      return { ...state, plan: action.plan, curvePlan: action.curvePlan, trouble: action.trouble };
     case "comparing":
       return { ...state, comparing: { progress: null, pace: null }, epochs: {}, results: [], comparison: null, shown: [], filter: "all" };
     case "compare progress": {
@@ -156,13 +158,11 @@ export function most({ training, test }) {
   return { perClass: Math.max(1, perClass), testPerClass: Math.max(1, own ? Math.min(...test.filter((pictures) => pictures > 0)) : held) };
 }
 
-/** @param {PictureSet} set @returns {number[]} */
-export function sizesOf(set) {
-  const { perClass } = most(set);
-  const sizes = SIZES.filter((size) => size <= perClass);
-  if (sizes.length > 1) return sizes;
-  const few = [...FEWER_SIZES, ...sizes].filter((size) => size < perClass);
-  return [...few, perClass].sort((a, b) => a - b);
+/** Sizes of the learning curve, up to a number of pictures a class. @param {PictureSet} set @param {number} perClass @returns {number[]} */
+export function sizesOf(set, perClass) {
+  const limit = Math.min(most(set).perClass, perClass || Infinity);
+  const below = SIZES.filter((size) => size < limit);
+  return [...(below.length ? below : FEWER_SIZES.filter((size) => size < limit)), limit];
 }
 
 /** @param {State} state @returns {boolean} whether something long is under way */
@@ -171,6 +171,12 @@ export function busy({ opening, comparing, curving }) {
 }
 
 // ---- words ----
+
+/** An error's sentence, without the word that tells programs what it is about. @param {unknown} cause @returns {string} */
+export function plain(cause) {
+  const message = cause instanceof Error ? cause.message : String(cause);
+  return sentence(message.replace(/^(train|pictures): /, ""));
+}
 
 /** @param {State} state @returns {string} */
 export function setText({ set, setName }) {
@@ -189,12 +195,16 @@ export function planText({ set, plan, trouble, ready }) {
   const { training, test, testFrom, kept, toRead, millisecondsAPicture } = plan;
   const words = [`${pictures(training)} to train on, ${count(test)} to test on${testFrom === "held out" ? ", held out of the set" : ""}.`];
   if (toRead) {
-    const long = millisecondsAPicture === null ? "" : `, about ${duration((toRead * millisecondsAPicture) / 1000)} here`;
-    words.push(`Inception has to read ${toRead === training + test ? "them" : `${count(toRead)} of them`} first${long}; what it has read is kept for next time.`);
+    words.push(`Inception has to read ${toRead === training + test ? "them" : `${count(toRead)} of them`} first${readingTime(toRead, millisecondsAPicture)}; what it has read is kept for next time.`);
   } else if (kept) {
     words.push("Inception has read all of them already.");
   }
   return words.join(" ");
+}
+
+/** @param {number} toRead @param {number | null} milliseconds a picture */
+function readingTime(toRead, milliseconds) {
+  return milliseconds === null ? "" : `, about ${duration((toRead * milliseconds) / 1000)} here`;
 }
 
 const STAGES = { read: "Inception reads the pictures", train: "is trained", test: "is tested" };
@@ -245,6 +255,7 @@ export function outcomeText(results) {
   if (results.length < 2) return "";
   const order = [...results].sort((a, b) => b.test.accuracy - a.test.accuracy);
   const [best, ...others] = order;
+  if (others.every(({ test }) => test.correct === best.test.correct)) return `All have the same number right: ${count(best.test.correct)} of ${pictures(best.test.total)}.`;
   const near = others.filter(({ test }) => test.interval[1] >= best.test.interval[0]);
   const lead = `${best.name} has the most right: ${percent(best.test.accuracy)} of ${pictures(best.test.total)}.`;
   if (!near.length) return `${lead} Its interval lies above all others.`;
@@ -301,11 +312,13 @@ export function agreementText({ models, split }) {
 // ---- learning curve ----
 
 /** @param {State} state @returns {string} */
-export function curveText({ set, choice }) {
+export function curveText({ set, choice, curvePlan }) {
   if (!set) return "";
-  const sizes = sizesOf(set);
+  const sizes = sizesOf(set, choice.perClass);
   const runs = sizes.length * SEEDS * choice.ways.length;
-  return `Trains with ${sizes.map(count).join(", ")} pictures a class, ${SEEDS} times each with other pictures and another start: ${count(runs)} trainings. With many pictures this takes a while; Cancel keeps what there is.`;
+  const words = [`Trains with ${sizes.map(count).join(", ")} pictures a class (up to the number chosen above), ${SEEDS} times each with other pictures and another start: ${count(runs)} trainings.`];
+  if (curvePlan?.toRead) words.push(`Inception has to read ${pictures(curvePlan.toRead)} first${readingTime(curvePlan.toRead, curvePlan.millisecondsAPicture)}.`);
+  return [...words, "Cancel keeps what there is."].join(" ");
 }
 
 /** @param {LearningCurve["points"]} points @returns {string} */

@@ -1,14 +1,14 @@
 // @ts-check
 /** Joins the view, the state and the engine for the three ways. */
-import { isCifar } from "../arrivals.js";
+import { isCifar, isZip } from "../arrivals.js";
 import { download } from "../dom.js";
-import { pictures, sentence } from "../words.js";
-import { isZip, setFiles } from "./files.js";
-import { NAMES, SEEDS, WAYS, busy, filters, initialState, outcomeText, reduce, sizesOf } from "./state.js";
+import { pictures } from "../words.js";
+import { setFiles } from "./files.js";
+import { NAMES, SEEDS, WAYS, busy, filters, initialState, outcomeText, plain, reduce, sizesOf } from "./state.js";
 import { createCompareView } from "./view.js";
 
 /** @import { Arrival } from "../arrivals.js" */
-/** @import { CompareOptions, SetFile } from "../comparison.js" */
+/** @import { CompareOptions, CurveOptions, PictureSet, SetFile } from "../comparison.js" */
 /** @import { Compare, Context } from "../context.js" */
 /** @import { Engine } from "../engine.js" */
 /** @import { Action, Choice } from "./state.js" */
@@ -22,11 +22,14 @@ const PLAN_AFTER = 150;
 export function createCompare(context) {
   let state = initialState;
   /** @type {AbortController | null} */ let work = null;
+  /** @type {() => void} */ let isReady;
+  /** What comes before the network is there waits for it. @type {Promise<void>} */
+  const readiness = new Promise((resolve) => (isReady = resolve));
   /** @type {number | undefined} */ let planLater;
   let plans = 0;
   const attempt = context.attempt;
   const view = createCompareView({
-    files: (files) => attempt(() => open(files)),
+    files: (files, expected) => attempt(() => open(files, expected)),
     taught: () => attempt(openTaught),
     choose,
     compare: () => attempt(compare),
@@ -51,7 +54,7 @@ export function createCompare(context) {
     },
     holds: (target) => view.element.contains(target),
     takes: (files, target) => files.some(({ name }) => isCifar(name)) || (view.element.contains(target) && files.length > 0),
-    came: (files) => attempt(() => open(files)),
+    came: (files) => attempt(() => open(files, false)),
     get busy() {
       return busy(state);
     },
@@ -72,6 +75,7 @@ export function createCompare(context) {
 
   async function ready() {
     dispatch({ type: "ready", architectures: await architectures() });
+    isReady();
   }
 
   function architectures() {
@@ -80,33 +84,38 @@ export function createCompare(context) {
 
   // ---- the set ----
 
-  /** @param {readonly Arrival[]} arrivals */
-  async function open(arrivals) {
-    const files = await setFiles(arrivals);
-    if (!files.length) {
-      throw new Error("There are no pictures with classes in that. Choose CIFAR-10's .bin files, or a folder or .zip with a folder per class.");
-    }
-    await openFiles(files, nameOf(arrivals, files));
+  /** @param {readonly Arrival[]} arrivals @param {boolean} expected  CIFAR-10's files, and no others. */
+  async function open(arrivals, expected) {
+    const chosen = [...arrivals];
+    await openFiles(async (signal) => {
+      const { files, refused } = await setFiles(chosen, expected, signal);
+      if (files.length) return { files, refused, name: nameOf(chosen, files) };
+      throw new Error(refused[0]?.message ?? "There are no pictures with classes in that. Choose CIFAR-10's .bin files, or a folder or .zip with a folder per class.");
+    });
   }
 
   async function openTaught() {
     const { classes, pictures, name } = context.project();
     const names = new Map(classes.map((one) => [one.id, one.name]));
     const files = pictures.flatMap(({ name, label, file }) => (file ? [{ name, file, className: names.get(label) ?? "" }] : []));
-    await openFiles(files, name);
+    await openFiles(async () => ({ files, refused: [], name }));
   }
 
-  /** @param {SetFile[]} files @param {string} name */
-  async function openFiles(files, name) {
-    await alone((signal) => {
-      dispatch({ type: "opening", progress: { done: 0, total: files.length } });
-      return ways().open(files, { signal, onProgress: (progress) => dispatch({ type: "opening", progress }) });
-    }, () => dispatch({ type: "opening", progress: null })).then(async (set) => {
-      if (!set) return;
-      dispatch({ type: "opened", set, name, architectures: await architectures() });
-      context.announce(`${name} is open: ${pictures(set.training.reduce((a, b) => a + b, 0))}`);
-      await plan();
-    });
+  /** @param {(signal: AbortSignal) => Promise<{ files: SetFile[], refused: PictureSet["refused"], name: string }>} find */
+  async function openFiles(find) {
+    const opened = await alone(async (signal) => {
+      dispatch({ type: "opening", progress: { done: 0, total: 0 } });
+      await readiness;
+      signal.throwIfAborted();
+      const { files, refused, name } = await find(signal);
+      const set = await ways().open(files, { signal, onProgress: (progress) => dispatch({ type: "opening", progress }) });
+      return { name, set: { ...set, refused: [...refused, ...set.refused] } };
+    }, () => dispatch({ type: "opening", progress: null }));
+    if (!opened) return;
+    const { name, set } = opened;
+    dispatch({ type: "opened", set, name, architectures: await architectures() });
+    context.announce(`${name} is open: ${pictures(set.training.reduce((a, b) => a + b, 0))}`);
+    await plan();
   }
 
   /** @param {readonly Arrival[]} arrivals @param {readonly SetFile[]} files */
@@ -136,12 +145,17 @@ export function createCompare(context) {
     if (!state.set || state.comparing || state.curving) return;
     const mine = ++plans;
     try {
-      const plan = await ways().plan(options());
-      if (mine === plans) dispatch({ type: "planned", plan, trouble: null });
+      const [plan, curvePlan] = [await ways().plan(options()), await ways().plan(curveOptions(state.set))];
+      if (mine === plans) dispatch({ type: "planned", plan, curvePlan, trouble: null });
     } catch (cause) {
-      const trouble = sentence(cause instanceof Error ? cause.message : String(cause));
-      if (mine === plans) dispatch({ type: "planned", plan: null, trouble });
+      if (mine === plans) dispatch({ type: "planned", plan: null, curvePlan: null, trouble: plain(cause) });
     }
+  }
+
+  /** @param {PictureSet} set @returns {CurveOptions} */
+  function curveOptions(set) {
+    const { perClass, seed: _, ...rest } = options();
+    return { ...rest, sizes: sizesOf(set, perClass), seeds: SEEDS };
   }
 
   // ---- long work ----
@@ -192,10 +206,9 @@ export function createCompare(context) {
     /** @type {import("../comparison.js").LearningCurve | null} */
     let curve = null;
     await alone(async (signal) => {
-      const { ways: chosen, testPerClass, epochs } = options();
-      await ways().plan(options());
+      await ways().plan(curveOptions(set)); // what cannot be drawn leaves the last curve in place
       dispatch({ type: "curving" });
-      curve = await ways().learningCurve({ ways: chosen, sizes: sizesOf(set), seeds: SEEDS, testPerClass, epochs }, {
+      curve = await ways().learningCurve(curveOptions(set), {
         signal,
         onProgress: (progress) => dispatch({ type: "curve progress", progress, at: performance.now() }),
       });
