@@ -1,6 +1,7 @@
 /**
  * Runs in the page: makes the table of latents, and gives either side it to train on. train.js asks, one side at a time.
  */
+import { askable } from "./ask.js";
 
 const LATENTS = 2048;
 
@@ -29,15 +30,7 @@ function table({ rows, classes, seed }) {
   return { values, labels };
 }
 
-let work, engine, tfjs;
-const waiting = new Map();
-
-/** Asks the TF.js worker. */
-function ask(method, args, transfer = []) {
-  const id = waiting.size && Math.max(...waiting.keys()) + 1;
-  tfjs.postMessage({ id, method, args }, transfer);
-  return new Promise((resolve, reject) => waiting.set(id, { resolve, reject }));
-}
+let work, engine, ask;
 
 /** Starts both sides and gives them the same table; returns a sentence on each. */
 export async function open(wish) {
@@ -54,14 +47,7 @@ export async function open(wish) {
   }
   engine.dataset.project = { name: "bench", classes, pictures, nextId: work.classes + work.rows };
 
-  tfjs = new Worker("/bench/tfjs.js");
-  tfjs.onmessage = ({ data: { id, value, error } }) => {
-    const { resolve, reject } = waiting.get(id);
-    waiting.delete(id);
-    if (error) reject(new Error(error));
-    else resolve(value);
-  };
-  tfjs.onerror = ({ message }) => waiting.forEach(({ reject }) => reject(new Error(message)));
+  ask = askable("/bench/tfjs.js");
   const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
   const zeros = values.reduce((count, value) => count + Number(value === 0), 0) / values.length;
   const theirs = await ask("open", { ...work, values, labels }, [values.buffer]);
