@@ -4,26 +4,31 @@ import { createCurves } from "../curves.js";
 import { button, make } from "../dom.js";
 import { table } from "../pieces.js";
 import { count, percent } from "../words.js";
-import { NAMES, WAYS, busy, curveOutcome, curveText, curvingText } from "./state.js";
+import { NAMES, WAYS, busy, curveOutcome, curveText, curvingText, sizesOf, sizesWanted } from "./state.js";
 
 /** @import { State } from "./state.js" */
-/** @typedef {{ learningCurve(): unknown, saveCurve(): unknown, cancel(): unknown }} CurveHandlers */
+/** @typedef {{ learningCurve(): unknown, largest(size: number): unknown, saveCurve(): unknown, cancel(): unknown }} CurveHandlers */
 
 /** @param {CurveHandlers} on */
 export function createCurve(on) {
   const words = make("p", "study-soft");
   const start = button("Learning curve", () => on.learningCurve());
+  const largest = document.createElement("select");
+  largest.className = "study-select";
+  largest.addEventListener("change", () => on.largest(Number(largest.value)));
+  const asking = make("div", "study-row", start, make("label", "study-inline", "up to ", largest, " pictures a class"));
   const progress = make("p", "study-progress");
   const bar = document.createElement("progress");
   bar.setAttribute("aria-label", "Trainings done");
-  const row = make("div", "study-row", progress, bar, button("Cancel", on.cancel));
+  const cancel = button("Cancel", on.cancel);
+  const row = make("div", "study-row", progress, bar, cancel);
   const plot = createCurves("Right on test pictures, against pictures a class", (value) => `${Math.round(value * 100)} %`, { over: "Pictures a class:", logarithmic: true });
   const note = make("p", "study-soft", "Points are the mean of the seeds, whiskers reach from the lowest to the highest.");
   const outcome = make("p", "study-result");
   const box = make("div", "");
   const save = make("div", "study-row", button("Save curve as JSON", on.saveCurve));
   const drawn = make("div", "", outcome, plot.element, note, box, save);
-  const element = make("div", "study-block", make("h3", "", "With how many pictures?"), words, start, row, drawn);
+  const element = make("div", "study-block", make("h3", "", "With how many pictures?"), words, asking, row, drawn);
 
   return { element, render };
 
@@ -32,11 +37,14 @@ export function createCurve(on) {
     const { set, curving, points } = state;
     element.hidden = !set;
     words.textContent = curving ? "" : curveText(state);
+    if (set && set !== before?.set) largest.replaceChildren(...sizesOf(set).map((size) => new Option(count(size), String(size))));
+    largest.value = String(sizesWanted(state).at(-1) ?? "");
     const focused = row.contains(document.activeElement);
-    start.hidden = curving !== null;
-    start.disabled = !state.ready || busy(state);
+    asking.hidden = curving !== null;
+    start.disabled = busy(state);
     row.hidden = !curving;
     if (focused && !curving) start.focus();
+    if (curving && !before?.curving && document.activeElement === document.body) cancel.focus();
     progress.textContent = curving ? curvingText(curving) : "";
     const told = curving?.progress;
     if (told && told.stage !== "read") {

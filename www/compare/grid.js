@@ -2,8 +2,8 @@
 /** The test pictures, each with what every model made of it. */
 import { button, make } from "../dom.js";
 import { count } from "../words.js";
-import { strip } from "./pixels.js";
-import { agreementText, filters, rights } from "./state.js";
+import { pixelled } from "./pixels.js";
+import { agreementText, aloneText, filters, rights } from "./state.js";
 
 /** @import { Comparison } from "../comparison.js" */
 /** @import { State } from "./state.js" */
@@ -33,7 +33,7 @@ export function createGrid(on) {
     element.hidden = !comparison;
     if (!comparison) return;
     if (comparison !== before?.comparison) {
-      agreement.textContent = agreementText(comparison);
+      agreement.textContent = [agreementText(comparison), aloneText(comparison)].filter(Boolean).join(" ");
       filter.replaceChildren(...filters(comparison).map(({ value, words, chosen }) => new Option(`${words} (${count(chosen.length)})`, value)));
     }
     filter.value = wanted;
@@ -58,5 +58,5 @@ function tile(comparison, at, pixels) {
     line.title = `${Math.round(probabilities[at] * 100)} % sure`;
     return line;
   });
-  return make("li", "compare-tile", strip([pixels], ""), make("div", "", make("strong", "", data.classes[split.testLabels[at]]), make("ul", "", ...says)));
+  return make("li", "compare-tile", pixelled(pixels), make("div", "", make("strong", "", data.classes[split.testLabels[at]]), make("ul", "", ...says)));
 }

@@ -3,8 +3,8 @@
 import { createCurves } from "../curves.js";
 import { button, make } from "../dom.js";
 import { table } from "../pieces.js";
-import { count, duration, percent } from "../words.js";
-import { NAMES, WAYS, extractionText, memorisedText, milliseconds, outcomeText, scoreText } from "./state.js";
+import { count, percent } from "../words.js";
+import { NAMES, WAYS, extractionText, memorisedText, outcomeText, scoreText, short } from "./state.js";
 
 /** @import { EpochReport } from "../engine.js" */
 /** @import { WayResult } from "../comparison.js" */
@@ -21,9 +21,9 @@ export function createOutcome(on) {
   const memorised = make("p", "study-soft");
   const box = make("div", "");
   const intervals = make("div", "compare-intervals");
-  const save = make("div", "study-row", button("Save JSON", on.saveComparison), button("Save CSV", on.saveTable));
-  const note = make("p", "study-soft", "Accuracies with their 95 % intervals. A picture's milliseconds go from its pixels to the answer; extraction is Inception reading pictures before the head is trained.");
-  const element = make("div", "study-block", make("h3", "", "Side by side"), curves, words, memorised, box, note, intervals, save);
+  const json = button("Save JSON", on.saveComparison);
+  const save = make("div", "study-row", json, button("Save CSV", on.saveTable));
+  const element = make("div", "study-block", make("h3", "", "Side by side"), curves, box, intervals, words, memorised, save);
 
   return { element, render };
 
@@ -37,8 +37,8 @@ export function createOutcome(on) {
       test.render({ lines: lines(epochs, "validationAccuracy") });
       training.render({ lines: lines(epochs, "accuracy") });
     }
-    save.hidden = !state.comparison;
-    note.hidden = !results.length;
+    json.hidden = !state.comparison; // of one that was cancelled there is only the table
+    save.hidden = state.comparing !== null || !results.length;
     if (results === before?.results && state.comparing === before?.comparing) return;
     words.textContent = state.comparing ? "" : outcomeText(results);
     memorised.textContent = state.comparing ? "" : memorisedText(results);
@@ -57,11 +57,11 @@ function lines(epochs, which) {
 
 /** @param {readonly WayResult[]} results @returns {HTMLElement} */
 function side(results) {
-  const columns = ["Model", "Parameters", "Train accuracy", "Test accuracy", "Training took", "ms a picture", "Extraction"];
+  const columns = ["Model", "Parameters", "Train accuracy (95 %)", "Test accuracy (95 %)", "Seconds to train", "ms to predict a picture", "Extraction by Inception"];
   return table("Comparison", columns, results.map((one) => [
     one.name,
     `${count(one.parameters)}${one.frozenParameters ? ` + ${count(one.frozenParameters)} frozen` : ""}`,
-    scoreText(one.training), scoreText(one.test), duration(one.trainSeconds), milliseconds(one.predictMilliseconds), extractionText(one),
+    scoreText(one.training), scoreText(one.test), short(one.trainSeconds), short(one.predictMilliseconds), extractionText(one),
   ]));
 }
 
@@ -77,5 +77,6 @@ function plot(results) {
     dot.style.insetInlineStart = `${accuracy * 100}%`;
     figure.append(make("span", "", name), make("span", "compare-track", line, dot), make("span", "", percent(accuracy)));
   }
+  figure.append(make("span", "compare-scale", make("span", "", "0 %"), make("span", "", "50 %"), make("span", "", "100 %")));
   return figure;
 }

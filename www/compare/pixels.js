@@ -1,27 +1,23 @@
 // @ts-check
-/** 32x32 pictures on a canvas; CSS enlarges them without blurring. */
+/** 32x32 pictures on canvases; CSS enlarges them without blurring. */
+import { make } from "../dom.js";
 
 const SIDE = 32;
 
-/**
- * Pictures side by side, in rows of so many.
- * @param {readonly Uint8ClampedArray<ArrayBuffer>[]} pictures @param {string} words  For those who cannot see it; empty where words are beside it.
- * @param {number} [across] @returns {HTMLCanvasElement}
- */
-export function strip(pictures, words, across = 1) {
+/** A picture; words that tell it stand beside it. @param {Uint8ClampedArray<ArrayBuffer>} pixels @returns {HTMLCanvasElement} */
+export function pixelled(pixels) {
   const canvas = document.createElement("canvas");
   canvas.className = "compare-pixels";
-  canvas.width = Math.max(across, 1) * SIDE;
-  canvas.height = Math.ceil(pictures.length / across) * SIDE;
-  if (words) {
-    canvas.setAttribute("role", "img");
-    canvas.setAttribute("aria-label", words);
-  } else {
-    canvas.setAttribute("aria-hidden", "true");
-  }
-  const context = canvas.getContext("2d");
-  for (const [at, pixels] of pictures.entries()) {
-    context?.putImageData(new ImageData(pixels, SIDE, SIDE), (at % across) * SIDE, Math.floor(at / across) * SIDE);
-  }
+  canvas.width = canvas.height = SIDE;
+  canvas.setAttribute("aria-hidden", "true");
+  canvas.getContext("2d")?.putImageData(new ImageData(pixels, SIDE, SIDE), 0, 0);
   return canvas;
+}
+
+/** Pictures of one kind, told by one name. @param {readonly Uint8ClampedArray<ArrayBuffer>[]} pictures @param {string} name @returns {HTMLElement} */
+export function strip(pictures, name) {
+  const element = make("div", "compare-strip", ...pictures.map(pixelled));
+  element.setAttribute("role", "img");
+  element.setAttribute("aria-label", name);
+  return element;
 }

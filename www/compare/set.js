@@ -1,46 +1,49 @@
 // @ts-check
 /** Bringing a picture set, and looking at it. */
-import { isZip, named, setOfFolder } from "../arrivals.js";
+import { named, setOfFolder } from "../arrivals.js";
 import { button, make, picker } from "../dom.js";
 import { details } from "../pieces.js";
 import { count, inWords, pictures } from "../words.js";
 import { strip } from "./pixels.js";
-import { busy, setText } from "./state.js";
+import { plain, setText } from "./state.js";
 
 /** @import { Arrival } from "../arrivals.js" */
 /** @import { PictureSet } from "../comparison.js" */
 /** @import { State } from "./state.js" */
-/** @typedef {{ files(files: readonly Arrival[], expected: boolean): unknown, taught(): unknown, cancel(): unknown }} SetHandlers */
+/** @typedef {{ cifar(files: readonly Arrival[]): unknown, files(files: readonly Arrival[]): unknown, taught(): unknown, cancel(): unknown }} SetHandlers */
+
+/** Files left out that are listed by name. */
+const LISTED = 20;
 
 /** @param {SetHandlers} on */
 export function createSet(on) {
-  const cifar = picker("Choose CIFAR-10 files", (files) => on.files(named(files), !named(files).some(({ name }) => isZip(name))));
+  const cifar = picker("Choose CIFAR-10 files", (files) => on.cifar(named(files)));
   cifar.input.multiple = true;
   cifar.label.classList.add("primary");
-  const folder = picker("Folder per class", (files) => on.files(setOfFolder(files), false));
+  const folder = picker("Pictures in folders", (files) => on.files(setOfFolder(files)));
   folder.input.multiple = true;
   folder.input.webkitdirectory = true;
   folder.label.classList.add("folder");
   folder.label.title = "Each folder becomes a class; train and test folders around them are understood";
-  const zip = picker("Zip", (files) => on.files(named(files), false));
+  const zip = picker("Pictures in a .zip", (files) => on.files(named(files)));
   zip.input.accept = ".zip,application/zip";
   zip.input.multiple = true;
   zip.label.title = "A .zip with a folder per class, or a .zip per class";
   const taught = button("Use the classes under Teach", on.taught);
-  const pickers = [cifar, folder, zip];
   const opening = make("p", "study-progress");
   const bar = document.createElement("progress");
   bar.setAttribute("aria-label", "Files read");
   const row = make("div", "study-row", opening, bar, button("Cancel", on.cancel));
   const summary = make("p", "study-result");
   const refused = make("ul", "compare-refused");
+  refused.setAttribute("role", "list");
   refused.setAttribute("aria-label", "Files that were left out");
   const look = details("");
   look.open = true;
   const element = make(
     "div", "",
-    make("p", "study-soft", "The same small pictures, classified in three ways: by a multi-layer perceptron and by a convolutional network, which learn from 32x32 pixels alone, and by a head on what Inception sees. All are trained here, one after another, and asked about pictures that they were not trained on. Bring CIFAR-10 (its .bin or Python files, or the whole .tar.gz), or pictures of your own."),
-    make("div", "study-row", ...pickers.map(({ label }) => label), taught),
+    make("p", "study-soft compare-lede", "The same small pictures, classified in three ways: by a multi-layer perceptron and by a convolutional network, which learn from 32x32 pixels alone, and by a head on what Inception sees. All are trained here, one after another, and asked about pictures that they were not trained on. Bring CIFAR-10 (its .bin or Python files, or the whole .tar.gz), or pictures of your own."),
+    make("div", "study-row", cifar.label, folder.label, zip.label, taught),
     row, summary, refused, look,
   );
 
@@ -48,27 +51,25 @@ export function createSet(on) {
 
   /** @param {State} state @param {State | null} before */
   function render(state, before) {
-    const away = busy(state);
-    for (const { input, label } of pickers) {
-      input.disabled = away;
-      label.classList.toggle("disabled", away);
-    }
-    taught.disabled = away || !state.ready || !state.taught;
+    taught.disabled = !state.taught;
     if (state.opening !== before?.opening) {
       row.hidden = !state.opening;
-      bar.max = state.opening?.total || 1;
-      bar.value = state.opening?.done ?? 0;
-      opening.textContent = !state.opening ? "" : state.opening.total ? `Reading ${count(state.opening.done)} of ${count(state.opening.total)} files` : state.ready ? "Reading" : "Waiting for the network";
+      const { done, total, words } = state.opening ?? { done: 0, total: 0, words: "" };
+      opening.textContent = total ? `${words}: ${count(done)} of ${count(total)} files` : words;
+      bar.max = total || 1;
+      if (total) bar.value = done;
+      else bar.removeAttribute("value");
     }
     if (state.set === before?.set) return;
     summary.textContent = setText(state);
     const left = state.set?.refused ?? [];
     refused.hidden = !left.length;
-    refused.replaceChildren(...left.map(({ message }) => make("li", "", `Left out: ${message}.`)));
+    refused.replaceChildren(
+      ...left.slice(0, LISTED).map(({ name, message }) => make("li", "", `Left out: ${message.startsWith(name) ? `${message}.` : `${name}: ${plain(message)}`}`)),
+      ...(left.length > LISTED ? [make("li", "", `and ${count(left.length - LISTED)} more.`)] : []),
+    );
     look.hidden = !state.set;
-    if (state.set) {
-      look.replaceChildren(make("summary", "", `Ten pictures of each class, and the mean of all`), gallery(state.set));
-    }
+    if (state.set) look.replaceChildren(make("summary", "", "Pictures of each class, and their mean"), gallery(state.set));
   }
 }
 
@@ -80,8 +81,8 @@ function gallery({ classes, samples, means, training, test }) {
     const counts = `${pictures(training[label])}${test[label] ? `, ${count(test[label])} to test on` : ""}`;
     return make(
       "div", "compare-class",
-      make("h3", "", name), make("p", "study-soft", counts),
-      own.length ? strip(own, `${inWords(own.length)} pictures of ${name}`, 10) : make("p", "study-soft", "No pictures to train on."),
+      make("div", "compare-class-head", make("h3", "", name), make("span", "study-soft", counts)),
+      own.length ? strip(own, `${inWords(own.length)} pictures of ${name}`) : make("p", "study-soft", "No pictures to train on."),
       ...(mean ? [make("div", "compare-mean", strip([mean], `The mean picture of ${name}`), make("span", "study-soft", "mean"))] : []),
     );
   }));

@@ -6,50 +6,61 @@
 import { count, duration, inWords, percent, pictures, sentence } from "../words.js";
 
 /** @import { ComparePlan, CompareProgress, Comparison, CurveProgress, LearningCurve, PictureSet, Way, WayResult } from "../comparison.js" */
-/** @import { BatchProgress, EpochReport } from "../engine.js" */
+/** @import { EpochReport } from "../engine.js" */
 
 /** @typedef {{ perClass: number, testPerClass: number, ways: readonly Way[], seed: number, epochs: number | null }} Choice */
 /** @typedef {{ done: number, total: number, key: string, since: number, now: number }} Pace  Since when the same kind of work goes on. */
 /** @typedef {Pick<WayResult, "way" | "name" | "parameters" | "frozenParameters" | "layers">} Architecture */
+/** @typedef {{ done: number, total: number, words: string }} Opening  `total` 0: nobody knows how long. */
+/** @typedef {Pick<State, "epochs" | "results" | "comparison" | "shown" | "filter">} Outcome */
+/**
+ * @typedef {{
+ *   progress: CurveProgress | null, pace: Pace | null, sizes: readonly number[], ways: readonly Way[],
+ *   speeds: Readonly<Partial<Record<Way, number>>>, before: Pick<State, "points" | "curve">,
+ * }} Curving  `speeds` are milliseconds that a model's last training took for each picture a class.
+ */
 /**
  * @typedef {{
  *   ready: boolean,
  *   set: PictureSet | null,
  *   setName: string,
- *   opening: BatchProgress | null,
+ *   opening: Opening | null,
  *   taught: number,
  *   choice: Choice,
+ *   largest: number | null,
  *   plan: ComparePlan | null,
  *   curvePlan: ComparePlan | null,
  *   trouble: string | null,
  *   architectures: readonly Architecture[],
- *   comparing: { progress: CompareProgress | null, pace: Pace | null } | null,
+ *   comparing: { progress: CompareProgress | null, pace: Pace | null, before: Outcome } | null,
  *   epochs: Readonly<Partial<Record<Way, readonly EpochReport[]>>>,
  *   results: readonly WayResult[],
  *   comparison: Comparison | null,
  *   filter: string,
  *   shown: readonly { at: number, pixels: Uint8ClampedArray<ArrayBuffer> }[],
- *   curving: { progress: CurveProgress | null, pace: Pace | null } | null,
+ *   curving: Curving | null,
  *   points: LearningCurve["points"],
  *   curve: LearningCurve | null,
  * }} State
  *   `taught` counts the pictures under Teach that have files; `trouble` says why nothing can be compared; `shown` are test pictures by
- *   their place in the comparison.
+ *   their place in the comparison; `largest` is the learning curve's last size, null as long as nobody chose
+ *   it, and `curvePlan` what the curve would have to do.
  */
 /**
- * @typedef {{ type: "ready", architectures: readonly Architecture[] }
+ * @typedef {{ type: "ready" }
  *   | { type: "taught", pictures: number }
- *   | { type: "opening", progress: BatchProgress | null }
+ *   | { type: "opening", progress: Opening | null }
  *   | { type: "opened", set: PictureSet, name: string, architectures: readonly Architecture[] }
  *   | { type: "choice", patch: Partial<Choice> }
  *   | { type: "planned", plan: ComparePlan | null, curvePlan: ComparePlan | null, trouble: string | null }
+ *   | { type: "largest", size: number }
  *   | { type: "comparing" }
  *   | { type: "compare progress", progress: CompareProgress, at: number }
  *   | { type: "result", result: WayResult }
  *   | { type: "compared", comparison: Comparison | null }
  *   | { type: "filter", filter: string }
  *   | { type: "shown", pictures: State["shown"] }
- *   | { type: "curving" }
+ *   | { type: "curving", sizes: readonly number[], ways: readonly Way[] }
  *   | { type: "curve progress", progress: CurveProgress, at: number }
  *   | { type: "curved", curve: LearningCurve | null }
  * } Action
@@ -75,6 +86,7 @@ export const initialState = {
   opening: null,
   taught: 0,
   choice: { perClass: AT_FIRST.perClass, testPerClass: AT_FIRST.testPerClass, ways: WAYS, seed: 0, epochs: null },
+  largest: null,
   plan: null,
   curvePlan: null,
   trouble: null,
@@ -97,7 +109,7 @@ export const initialState = {
 export function reduce(state, action) {
   switch (action.type) {
     case "ready":
-      return { ...state, ready: true, architectures: action.architectures };
+      return { ...state, ready: true };
     case "taught":
       return { ...state, taught: action.pictures };
     case "opening":
@@ -117,32 +129,59 @@ export function reduce(state, action) {
       return { ...state, choice: { ...state.choice, ...action.patch } };
     case "planned":
       return { ...state, plan: action.plan, curvePlan: action.curvePlan, trouble: action.trouble };
-    case "comparing":
-      return { ...state, comparing: { progress: null, pace: null }, epochs: {}, results: [], comparison: null, shown: [], filter: "all" };
+    case "largest":
+      return { ...state, largest: action.size };
+    case "comparing": {
+      const { epochs, results, comparison, shown, filter } = state;
+      const before = { epochs, results, comparison, shown, filter };
+      return { ...state, comparing: { progress: null, pace: null, before }, epochs: {}, results: [], comparison: null, shown: [], filter: "all" };
+    }
     case "compare progress": {
       const { progress, at } = action;
       const { way, epoch } = progress;
       const epochs = epoch ? { ...state.epochs, [way]: [...(state.epochs[way] ?? []), epoch] } : state.epochs;
-      return { ...state, epochs, comparing: { progress, pace: paceOf(state.comparing?.pace ?? null, progress, `${progress.stage} ${way}`, at) } };
+      if (!state.comparing) return state;
+      return { ...state, epochs, comparing: { ...state.comparing, progress, pace: paceOf(state.comparing.pace, progress, `${progress.stage} ${way}`, at) } };
     }
     case "result":
       return { ...state, results: [...state.results, action.result] };
     case "compared":
-      return { ...state, comparing: null, comparison: action.comparison };
+      return compared(state, action.comparison);
     case "filter":
       return { ...state, filter: action.filter, shown: [] };
     case "shown":
       return { ...state, shown: action.pictures };
-    case "curving":
-      return { ...state, curving: { progress: null, pace: null }, points: [], curve: null };
-    case "curve progress": {
-      const { progress, at } = action;
-      const pace = paceOf(state.curving?.pace ?? null, progress, `${progress.stage} ${progress.run}`, at);
-      return { ...state, points: progress.points, curving: { progress, pace } };
+    case "curving": {
+      const { points, curve } = state;
+      const { sizes, ways } = action;
+      return { ...state, curving: { progress: null, pace: null, sizes, ways, speeds: {}, before: { points, curve } }, points: [], curve: null };
     }
-    case "curved":
-      return { ...state, curving: null, curve: action.curve, points: action.curve?.points ?? state.points };
+    case "curve progress":
+      return state.curving ? { ...state, points: action.progress.points, curving: curvingOn(state.curving, action.progress, action.at) } : state;
+    case "curved": {
+      const { curve } = action;
+      if (curve) return { ...state, curving: null, curve, points: curve.points };
+      return { ...state, curving: null, ...(state.points.length ? {} : state.curving?.before) };
+    }
   }
+}
+
+/** A comparison that was cancelled gives way to the whole one before it; without one, the models that were done stay. @param {State} state @param {Comparison | null} comparison @returns {State} */
+function compared(state, comparison) {
+  const { comparing, results, epochs } = state;
+  if (comparison) return { ...state, comparing: null, comparison };
+  if (comparing?.before.comparison || !results.length) return { ...state, ...comparing?.before, comparing: null };
+  return { ...state, comparing: null, epochs: Object.fromEntries(results.map(({ way }) => [way, epochs[way]])) };
+}
+
+/** @param {Curving} curving @param {CurveProgress} progress @param {number} at @returns {Curving} */
+function curvingOn(curving, progress, at) {
+  const { progress: last, pace: lastPace } = curving;
+  // A run's stages are one piece of work.
+  const pace = paceOf(lastPace, progress, progress.stage === "read" ? "read" : `run ${progress.run}`, at);
+  const ended = last && lastPace && last.run > 0 && progress.run > last.run;
+  const speeds = ended ? { ...curving.speeds, [last.way]: (at - lastPace.since) / last.perClass } : curving.speeds;
+  return { ...curving, progress, pace, speeds };
 }
 
 /** @param {Pace | null} pace @param {{ done: number, total: number }} progress @param {string} key @param {number} at @returns {Pace} */
@@ -158,11 +197,18 @@ export function most({ training, test }) {
   return { perClass: Math.max(1, perClass), testPerClass: Math.max(1, own ? Math.min(...test.filter((pictures) => pictures > 0)) : held) };
 }
 
-/** Sizes of the learning curve, up to a number of pictures a class. @param {PictureSet} set @param {number} perClass @returns {number[]} */
-export function sizesOf(set, perClass) {
-  const limit = Math.min(most(set).perClass, perClass || Infinity);
-  const below = SIZES.filter((size) => size < limit);
-  return [...(below.length ? below : FEWER_SIZES.filter((size) => size < limit)), limit];
+/** All sizes of the learning curve that the set has. @param {PictureSet} set @returns {number[]} */
+export function sizesOf(set) {
+  const { perClass } = most(set);
+  const sizes = SIZES.filter((size) => size <= perClass);
+  if (sizes.length > 1) return sizes;
+  const few = [...FEWER_SIZES, ...sizes].filter((size) => size < perClass);
+  return [...few, perClass].sort((a, b) => a - b);
+}
+
+/** Those of them that are wanted. @param {State} state @returns {number[]} */
+export function sizesWanted({ set, largest }) {
+  return set ? sizesOf(set).filter((size) => size <= (largest ?? AT_FIRST.perClass)) : [];
 }
 
 /** @param {State} state @returns {boolean} whether something long is under way */
@@ -172,10 +218,22 @@ export function busy({ opening, comparing, curving }) {
 
 // ---- words ----
 
-/** An error's sentence, without the word that tells programs what it is about. @param {unknown} cause @returns {string} */
+/** A sentence about pictures without the word that tells programs what it is about. @param {unknown} cause @returns {string} */
 export function plain(cause) {
   const message = cause instanceof Error ? cause.message : String(cause);
   return sentence(message.replace(/^(train|pictures): /, ""));
+}
+
+/** How long still, no finer than anybody can know. @param {number} seconds @returns {string} */
+export function about(seconds) {
+  if (seconds < 60) return `about ${Math.max(1, Math.ceil(seconds))} s`;
+  const minutes = Math.round(seconds / 60);
+  return minutes < 60 ? `about ${minutes} min` : `about ${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
+/** @param {readonly string[]} names @param {string} [last] @returns {string} "a, b and c" */
+function listed(names, last = "and") {
+  return names.length < 2 ? names.join("") : `${names.slice(0, -1).join(", ")} ${last} ${names.at(-1)}`;
 }
 
 /** @param {State} state @returns {string} */
@@ -183,19 +241,20 @@ export function setText({ set, setName }) {
   if (!set) return "";
   const [training, test] = [set.training, set.test].map((counts) => counts.reduce((a, b) => a + b, 0));
   const tests = test ? `, ${count(test)} to test on` : "; test pictures will be held out of them";
-  return `${setName}: ${pictures(training)} of ${inWords(set.classes.length)} classes to train on${tests}.`;
+  return `${setName}: ${pictures(training)} of ${set.classes.length === 1 ? "one class" : `${inWords(set.classes.length)} classes`} to train on${tests}.`;
 }
 
 /** @param {State} state @returns {string} */
 export function planText({ set, plan, trouble, ready }) {
+  if (!set) return "Bring pictures first, above.";
   if (!ready) return "The network is still loading.";
-  if (!set) return "Bring pictures first.";
   if (trouble) return trouble;
   if (!plan) return "";
   const { training, test, testFrom, kept, toRead, millisecondsAPicture } = plan;
   const words = [`${pictures(training)} to train on, ${count(test)} to test on${testFrom === "held out" ? ", held out of the set" : ""}.`];
   if (toRead) {
-    words.push(`Inception has to read ${toRead === training + test ? "them" : `${count(toRead)} of them`} first${readingTime(toRead, millisecondsAPicture)}; what it has read is kept for next time.`);
+    const which = toRead === training + test ? "them" : `${count(toRead)} of them`;
+    words.push(`Inception has to read ${which} first${readingTime(toRead, millisecondsAPicture)}; what it has read is kept.`);
   } else if (kept) {
     words.push("Inception has read all of them already.");
   }
@@ -204,32 +263,51 @@ export function planText({ set, plan, trouble, ready }) {
 
 /** @param {number} toRead @param {number | null} milliseconds a picture */
 function readingTime(toRead, milliseconds) {
-  return milliseconds === null ? "" : `, about ${duration((toRead * milliseconds) / 1000)} here`;
+  return milliseconds === null ? "" : `: ${about((toRead * milliseconds) / 1000)} here`;
 }
 
-const STAGES = { read: "Inception reads the pictures", train: "is trained", test: "is tested" };
+const READS = "Inception reads the pictures";
 
-/** @param {NonNullable<State["comparing"]>} comparing @returns {string} */
-export function compareText({ progress, pace }) {
+/** @param {State} state @returns {string} */
+export function compareText({ comparing, epochs }) {
+  const { progress = null, pace = null } = comparing ?? {};
   if (!progress || !pace) return "Getting ready";
-  const { stage, way, epoch } = progress;
-  const what = stage === "read" ? STAGES.read : `${NAMES[way]} ${STAGES[stage]}`;
-  return [what, epoch ? `epoch ${epoch.epoch} of ${epoch.epochs}` : "", paceText(pace)].filter(Boolean).join(" · ");
+  const { stage, way } = progress;
+  if (stage === "read") return `${READS} · ${paceText(pace)}`;
+  if (stage === "test") return `${NAMES[way]} is tested · ${paceText(pace)}`;
+  const reports = epochs[way] ?? [];
+  const last = reports.at(-1);
+  const epoch = last ? ` · epoch ${Math.min(reports.length + 1, last.epochs)} of ${last.epochs}` : "";
+  return `${NAMES[way]} is trained${epoch} · ${paceText(pace)}`;
 }
 
-/** @param {NonNullable<State["curving"]>} curving @returns {string} */
-export function curvingText({ progress, pace }) {
+/** @param {Curving} curving @returns {string} */
+export function curvingText(curving) {
+  const { progress, pace } = curving;
   if (!progress || !pace) return "Getting ready";
   const { stage, way, run, runs, perClass } = progress;
-  if (stage === "read") return `${STAGES.read} · ${paceText(pace)}`;
-  return `Training ${run} of ${runs} · ${NAMES[way]}, ${perClass} pictures a class · ${percent(pace.done / pace.total)}`;
+  if (stage === "read") return `${READS} · ${paceText(pace)}`;
+  const left = secondsLeft(curving);
+  return [`Training ${run} of ${runs}`, `${NAMES[way]} with ${pictures(perClass)} a class`, ...(left === null ? [] : [`${about(left)} left`])].join(" · ");
+}
+
+/** By what each model's last training took; null as long as one has not been trained. @param {Curving} curving @returns {number | null} */
+function secondsLeft({ progress, pace, sizes, ways, speeds }) {
+  if (!progress || !pace || ways.some((way) => speeds[way] === undefined)) return null;
+  let left = 0;
+  const seeds = progress.runs / (ways.length * sizes.length);
+  for (let run = progress.run; run <= progress.runs; run++) {
+    const time = sizes[Math.floor((run - 1) / (ways.length * seeds))] * (speeds[ways[(run - 1) % ways.length]] ?? 0);
+    left += run === progress.run ? Math.max(0, time - (pace.now - pace.since)) : time;
+  }
+  return left / 1000;
 }
 
 /** @param {Pace} pace @returns {string} */
 function paceText({ done, total, since, now }) {
   const words = `${count(done)} of ${count(total)}`;
   const seconds = (now - since) / 1000;
-  return done && seconds > 1 ? `${words} · about ${duration((total - done) * (seconds / done))} left` : words;
+  return done && done < total && seconds > 1 ? `${words} · ${about((total - done) * (seconds / done))} left` : words;
 }
 
 /** `46.4 % (43.3–49.5)`. @param {{ accuracy: number, interval: readonly [number, number] }} score */
@@ -245,31 +323,31 @@ export function extractionText({ extraction }) {
   return [read ? `${duration(seconds)} for ${pictures(read)}` : "", before].filter(Boolean).join(", ");
 }
 
-/** @param {number} ms */
-export function milliseconds(ms) {
-  return ms < 10 ? ms.toFixed(2) : Math.round(ms).toLocaleString("en");
+/** Three digits or all whole ones. @param {number} time @returns {string} */
+export function short(time) {
+  return time < 10 ? time.toFixed(2) : time < 100 ? time.toFixed(1) : count(Math.round(time));
 }
 
 /** What the figures say, and what they do not. @param {readonly WayResult[]} results @returns {string} */
 export function outcomeText(results) {
   if (results.length < 2) return "";
-  const order = [...results].sort((a, b) => b.test.accuracy - a.test.accuracy);
-  const [best, ...others] = order;
-  if (others.every(({ test }) => test.correct === best.test.correct)) return `All have the same number right: ${count(best.test.correct)} of ${pictures(best.test.total)}.`;
-  const near = others.filter(({ test }) => test.interval[1] >= best.test.interval[0]);
-  const lead = `${best.name} has the most right: ${percent(best.test.accuracy)} of ${pictures(best.test.total)}.`;
-  if (!near.length) return `${lead} Its interval lies above all others.`;
-  const names = near.map(({ name }) => name).join(" and ");
-  return `${lead} But its interval overlaps with that of ${names}: so few test pictures cannot tell them apart for sure.`;
+  const most = Math.max(...results.map(({ test }) => test.correct));
+  const best = results.filter(({ test }) => test.correct === most);
+  const others = results.filter(({ test }) => test.correct !== most);
+  const { test } = best[0];
+  const near = others.filter((other) => other.test.interval[1] >= test.interval[0]);
+  const score = `${percent(test.accuracy)} of ${pictures(test.total)}`;
+  const alike = best.length > 1 ? "are right equally often" : "is right most often";
+  const lead = `${listed(best.map(({ name }) => name))} ${alike}${others.length && best.length > 1 ? ", and most often" : ""}: ${score}.`;
+  if (!near.length) return best.length > 1 ? lead : `${lead} Its interval lies above ${others.length > 1 ? "the others" : "the other's"}.`;
+  return `${lead} The intervals of ${listed([...best, ...near].map(({ name }) => name))} overlap: ${count(test.total)} test pictures cannot tell them apart.`;
 }
 
 /** @param {readonly WayResult[]} results @returns {string} */
 export function memorisedText(results) {
   const learnt = results.filter(({ training, test }) => training.accuracy - test.accuracy > 0.25);
   if (!learnt.length) return "";
-  const names = learnt.map(({ name }) => name);
-  const subject = names.length > 1 ? `${names.slice(0, -1).join(", ")} and ${names.at(-1)} know` : `${names[0]} knows`;
-  return `${subject} the training pictures far better than new ones: more was memorised than understood.`;
+  return `${listed(learnt.map(({ name }) => name))} ${learnt.length > 1 ? "know" : "knows"} the training pictures far better than new ones: more was memorised than understood.`;
 }
 
 // ---- test pictures ----
@@ -306,30 +384,48 @@ export function agreementText({ models, split }) {
     const same = a.answers.filter((answer, at) => answer === b.answers[at]).length;
     return `${a.name} and ${b.name} ${percent(same / total)}`;
   }));
-  return `The same answer: ${pairs.join(", ")} of the time.`;
+  return `The same answer: ${listed(pairs)} of the time.`;
+}
+
+/** How many pictures one model alone is right about. @param {Comparison} comparison @returns {string} */
+export function aloneText(comparison) {
+  const { models } = comparison;
+  if (models.length < 2) return "";
+  const only = new Map(filters(comparison).map(({ value, chosen }) => [value, chosen.length]));
+  return `Only one is right: ${listed(models.map(({ way, name }) => `${name} on ${pictures(only.get(way) ?? 0)}`))}.`;
 }
 
 // ---- learning curve ----
 
 /** @param {State} state @returns {string} */
-export function curveText({ set, choice, curvePlan }) {
+export function curveText(state) {
+  const { set, choice, curvePlan, trouble } = state;
   if (!set) return "";
-  const sizes = sizesOf(set, choice.perClass);
+  if (trouble) return trouble;
+  const sizes = sizesWanted(state);
   const runs = sizes.length * SEEDS * choice.ways.length;
-  const words = [`Trains with ${sizes.map(count).join(", ")} pictures a class (up to the number chosen above), ${SEEDS} times each with other pictures and another start: ${count(runs)} trainings.`];
-  if (curvePlan?.toRead) words.push(`Inception has to read ${pictures(curvePlan.toRead)} first${readingTime(curvePlan.toRead, curvePlan.millisecondsAPicture)}.`);
-  return [...words, "Cancel keeps what there is."].join(" ");
+  const words = [`Trains each model with ${listed(sizes.map(count))} pictures a class, ${SEEDS} times with other pictures and another start: ${count(runs)} trainings.`];
+  if (curvePlan?.toRead) {
+    const { toRead, millisecondsAPicture } = curvePlan;
+    words.push(`Inception has to read ${pictures(toRead)} first${readingTime(toRead, millisecondsAPicture)}; what it has read is kept.`);
+  }
+  return [...words, "Cancel keeps the points so far."].join(" ");
 }
 
 /** @param {LearningCurve["points"]} points @returns {string} */
 export function curveOutcome(points) {
   const sizes = [...new Set(points.map(({ perClass }) => perClass))];
-  const sentences = sizes.map((size) => {
-    const order = points.filter(({ perClass }) => perClass === size).sort((a, b) => b.mean - a.mean);
-    return { size, best: order[0] };
+  if (new Set(points.map(({ way }) => way)).size < 2) return "";
+  const bests = sizes.map((size) => {
+    const own = points.filter(({ perClass }) => perClass === size);
+    const most = Math.max(...own.map(({ mean }) => mean));
+    return { size, names: listed(own.filter(({ mean }) => mean === most).map(({ name }) => name)) };
   });
-  if (!sentences.length) return "";
-  const [first, last] = [sentences[0], sentences[sentences.length - 1]];
-  if (first.best.way === last.best.way) return `${first.best.name} has the most right from ${first.size} to ${last.size} pictures a class, on average.`;
-  return `With ${first.size} pictures a class ${first.best.name} has the most right on average, with ${last.size} it is ${last.best.name}.`;
+  // Neighbouring sizes with the same best are told once.
+  const runs = bests.filter(({ names }, at) => names !== bests[at - 1]?.names).map(({ size, names }, at, starts) => {
+    const next = starts[at + 1]?.size;
+    const last = bests.findLast((one) => next === undefined || one.size < next)?.size ?? size;
+    return `${names} with ${size === last ? count(size) : `${count(size)} to ${count(last)}`}`;
+  });
+  return `Right most often, by the mean of the seeds: ${listed(runs)} pictures a class.`;
 }

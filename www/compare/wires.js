@@ -1,14 +1,14 @@
 // @ts-check
 /** Joins the view, the state and the engine for the three ways. */
-import { isCifar, isZip } from "../arrivals.js";
+import { isCifar } from "../arrivals.js";
 import { download } from "../dom.js";
 import { pictures } from "../words.js";
 import { setFiles } from "./files.js";
-import { NAMES, SEEDS, WAYS, busy, filters, initialState, outcomeText, plain, reduce, sizesOf } from "./state.js";
+import { NAMES, SEEDS, WAYS, busy, filters, initialState, outcomeText, plain, reduce, sizesWanted } from "./state.js";
 import { createCompareView } from "./view.js";
 
 /** @import { Arrival } from "../arrivals.js" */
-/** @import { CompareOptions, CurveOptions, PictureSet, SetFile } from "../comparison.js" */
+/** @import { CompareOptions, Comparison, CurveOptions, LearningCurve, PictureSet, SetFile } from "../comparison.js" */
 /** @import { Compare, Context } from "../context.js" */
 /** @import { Engine } from "../engine.js" */
 /** @import { Action, Choice } from "./state.js" */
@@ -17,21 +17,27 @@ import { createCompareView } from "./view.js";
 const SHOWN = 60;
 /** Milliseconds without another change after which the plan is made. */
 const PLAN_AFTER = 150;
+const NO_SET = "There are no pictures yet. Choose CIFAR-10's files, or a folder or .zip with a folder per class.";
 
 /** @param {Context} context @returns {Compare} */
 export function createCompare(context) {
   let state = initialState;
   /** @type {AbortController | null} */ let work = null;
-  /** @type {() => void} */ let isReady;
-  /** What comes before the network is there waits for it. @type {Promise<void>} */
-  const readiness = new Promise((resolve) => (isReady = resolve));
   /** @type {number | undefined} */ let planLater;
   let plans = 0;
+  /** Files may come before the network does. */
+  let arrived = () => {};
+  const there = new Promise((resolve) => (arrived = () => resolve(null)));
   const attempt = context.attempt;
   const view = createCompareView({
-    files: (files, expected) => attempt(() => open(files, expected)),
+    cifar: (files) => attempt(() => open(files, true)),
+    files: (files) => attempt(() => open(files)),
     taught: () => attempt(openTaught),
     choose,
+    largest: (size) => {
+      dispatch({ type: "largest", size });
+      attempt(plan);
+    },
     compare: () => attempt(compare),
     learningCurve: () => attempt(learningCurve),
     cancel: () => work?.abort(),
@@ -47,14 +53,17 @@ export function createCompare(context) {
   view.render(state);
 
   return {
-    ready,
+    async ready() {
+      dispatch({ type: "ready" });
+      arrived();
+    },
     projectChanged() {
       const pictures = context.project().pictures.filter(({ file }) => file).length;
       if (pictures !== state.taught) dispatch({ type: "taught", pictures });
     },
     holds: (target) => view.element.contains(target),
-    takes: (files, target) => files.some(({ name }) => isCifar(name)) || (view.element.contains(target) && files.length > 0),
-    came: (files) => attempt(() => open(files, false)),
+    takes: (files, target) => files.some(({ name }) => isCifar(name)) || (files.length > 0 && view.element.contains(target)),
+    came: (files) => attempt(() => open(files)),
     get busy() {
       return busy(state);
     },
@@ -73,24 +82,19 @@ export function createCompare(context) {
     return engine.ways;
   }
 
-  async function ready() {
-    dispatch({ type: "ready", architectures: await architectures() });
-    isReady();
-  }
-
-  function architectures() {
-    return Promise.all(WAYS.map((way) => ways().layers(way)));
-  }
-
   // ---- the set ----
 
-  /** @param {readonly Arrival[]} arrivals @param {boolean} expected  CIFAR-10's files, and no others. */
-  async function open(arrivals, expected) {
-    const chosen = [...arrivals];
-    await openFiles(async (signal) => {
-      const { files, refused } = await setFiles(chosen, expected, signal);
-      if (files.length) return { files, refused, name: nameOf(chosen, files) };
-      throw new Error(refused[0]?.message ?? "There are no pictures with classes in that. Choose CIFAR-10's .bin files, or a folder or .zip with a folder per class.");
+  /** @param {readonly Arrival[]} arrivals @param {boolean} [cifar] whether CIFAR-10's files were asked for */
+  async function open(arrivals, cifar = false) {
+    await openSet(arrivals.length === 1 ? last(arrivals[0].name) : placeOf(arrivals), async (signal) => {
+      dispatch({ type: "opening", progress: { done: 0, total: 0, words: "Looking into the files" } });
+      const { files, refused } = await setFiles(arrivals, cifar, signal);
+      if (!files.length) {
+        throw new Error(refused.length
+          ? plain(refused[0].message)
+          : "There are no pictures with classes in that. Choose CIFAR-10's files, or a folder or .zip with a folder per class.");
+      }
+      return { files, refused };
     });
   }
 
@@ -98,31 +102,21 @@ export function createCompare(context) {
     const { classes, pictures, name } = context.project();
     const names = new Map(classes.map((one) => [one.id, one.name]));
     const files = pictures.flatMap(({ name, label, file }) => (file ? [{ name, file, className: names.get(label) ?? "" }] : []));
-    await openFiles(async () => ({ files, refused: [], name }));
+    await openSet(name, async () => ({ files, refused: [] }));
   }
 
-  /** @param {(signal: AbortSignal) => Promise<{ files: SetFile[], refused: PictureSet["refused"], name: string }>} find */
-  async function openFiles(find) {
-    const opened = await alone(async (signal) => {
-      dispatch({ type: "opening", progress: { done: 0, total: 0 } });
-      await readiness;
-      signal.throwIfAborted();
-      const { files, refused, name } = await find(signal);
-      const set = await ways().open(files, { signal, onProgress: (progress) => dispatch({ type: "opening", progress }) });
-      return { name, set: { ...set, refused: [...refused, ...set.refused] } };
+  /** @param {string} name @param {(signal: AbortSignal) => Promise<{ files: SetFile[], refused: PictureSet["refused"] }>} gather */
+  async function openSet(name, gather) {
+    const set = await alone(async (signal) => {
+      const { files, refused } = await gather(signal);
+      dispatch({ type: "opening", progress: { done: 0, total: context.engine() ? files.length : 0, words: context.engine() ? "Reading" : "Waiting for the network" } });
+      await Promise.race([there, new Promise((_, stop) => signal.addEventListener("abort", () => stop(signal.reason)))]);
+      const opened = await ways().open(files, { signal, onProgress: (progress) => dispatch({ type: "opening", progress: { ...progress, words: "Reading" } }) });
+      return { ...opened, refused: [...refused, ...opened.refused] };
     }, () => dispatch({ type: "opening", progress: null }));
-    if (!opened) return;
-    const { name, set } = opened;
-    dispatch({ type: "opened", set, name, architectures: await architectures() });
+    dispatch({ type: "opened", set, name, architectures: await Promise.all(WAYS.map((way) => ways().layers(way))) });
     context.announce(`${name} is open: ${pictures(set.training.reduce((a, b) => a + b, 0))}`);
     await plan();
-  }
-
-  /** @param {readonly Arrival[]} arrivals @param {readonly SetFile[]} files */
-  function nameOf(arrivals, files) {
-    const [first] = arrivals;
-    if (files[0].className === undefined) return "CIFAR-10";
-    return isZip(first.name) || !first.name.includes("/") ? first.name : first.name.slice(0, first.name.indexOf("/"));
   }
 
   // ---- what to compare ----
@@ -142,30 +136,33 @@ export function createCompare(context) {
 
   /** Asks what would be done; what stands in the way is shown in its place. */
   async function plan() {
-    if (!state.set || state.comparing || state.curving) return;
+    if (!state.set) return;
     const mine = ++plans;
+    /** @type {Extract<Action, { type: "planned" }>} */
+    let planned;
     try {
-      const [plan, curvePlan] = [await ways().plan(options()), await ways().plan(curveOptions(state.set))];
-      if (mine === plans) dispatch({ type: "planned", plan, curvePlan, trouble: null });
+      const plan = await ways().plan(options());
+      planned = { type: "planned", plan, curvePlan: await ways().plan(curveOptions()), trouble: null };
     } catch (cause) {
-      if (mine === plans) dispatch({ type: "planned", plan: null, curvePlan: null, trouble: plain(cause) });
+      planned = { type: "planned", plan: null, curvePlan: null, trouble: plain(cause) };
     }
+    if (mine === plans) dispatch(planned);
   }
 
-  /** @param {PictureSet} set @returns {CurveOptions} */
-  function curveOptions(set) {
-    const { perClass, seed: _, ...rest } = options();
-    return { ...rest, sizes: sizesOf(set, perClass), seeds: SEEDS };
+  /** @returns {CurveOptions} */
+  function curveOptions() {
+    const { perClass: _, seed: __, ...rest } = options();
+    return { ...rest, sizes: sizesWanted(state), seeds: SEEDS };
   }
 
   // ---- long work ----
 
   /**
-   * One long work at a time; undefined where another is under way.
-   * @template T @param {(signal: AbortSignal) => Promise<T>} verb @param {() => unknown} ended @returns {Promise<T | undefined>}
+   * One long work at a time.
+   * @template T @param {(signal: AbortSignal) => Promise<T>} verb @param {() => unknown} ended @returns {Promise<T>}
    */
   async function alone(verb, ended) {
-    if (work) return undefined;
+    if (work) throw new Error("The three ways are at work. Wait until they are done, or cancel them first.");
     work = new AbortController();
     try {
       return await verb(work.signal);
@@ -175,46 +172,51 @@ export function createCompare(context) {
     }
   }
 
+  /** Refuses what cannot be compared before anything that is there gives way. */
+  async function possible() {
+    if (!state.set) throw new Error(NO_SET);
+    await ways().plan(options()).catch((cause) => {
+      throw new Error(plain(cause), { cause });
+    });
+  }
+
   async function compare() {
-    if (!state.set) throw new Error("There are no pictures yet. Choose CIFAR-10's files, or a folder or .zip with a folder per class.");
-    const before = state;
-    /** @type {import("../comparison.js").Comparison | null} */
+    /** @type {Comparison | null} */
     let comparison = null;
-    const table = await alone(async (signal) => {
-      await ways().plan(options()); // what cannot be compared leaves the last table in place
+    await alone(async (signal) => {
+      await possible();
       dispatch({ type: "comparing" });
+      context.announce("Comparing");
       comparison = await ways().compare(options(), {
         signal,
         onProgress: (progress) => dispatch({ type: "compare progress", progress, at: performance.now() }),
         onWay: (result) => dispatch({ type: "result", result }),
       });
-      return comparison;
     }, () => {
-      if (state.comparing && !comparison && !state.results.length) state = { ...before, choice: state.choice, plan: state.plan, trouble: state.trouble };
       if (state.comparing) dispatch({ type: "compared", comparison });
-      else view.render(state);
+      attempt(plan); // what has been read need not be read again
     });
-    if (!table) return;
-    context.announce(`Compared. ${outcomeText(table.models) || `${NAMES[table.models[0].way]} is done.`}`);
+    context.announce(`Compared. ${outcomeText(state.results) || `${NAMES[state.results[0].way]} is done.`}`);
     await more();
-    await plan();
   }
 
   async function learningCurve() {
-    const { set } = state;
-    if (!set) throw new Error("There are no pictures yet. Choose CIFAR-10's files, or a folder or .zip with a folder per class.");
-    /** @type {import("../comparison.js").LearningCurve | null} */
+    /** @type {LearningCurve | null} */
     let curve = null;
     await alone(async (signal) => {
-      await ways().plan(curveOptions(set)); // what cannot be drawn leaves the last curve in place
-      dispatch({ type: "curving" });
-      curve = await ways().learningCurve(curveOptions(set), {
+      await possible();
+      const wanted = curveOptions();
+      dispatch({ type: "curving", sizes: wanted.sizes, ways: state.choice.ways });
+      context.announce("Drawing the learning curve");
+      curve = await ways().learningCurve(wanted, {
         signal,
         onProgress: (progress) => dispatch({ type: "curve progress", progress, at: performance.now() }),
       });
-    }, () => state.curving && dispatch({ type: "curved", curve }));
-    if (curve) context.announce("The learning curve is drawn");
-    await plan();
+    }, () => {
+      if (state.curving) dispatch({ type: "curved", curve });
+      attempt(plan);
+    });
+    context.announce("The learning curve is drawn");
   }
 
   // ---- what came of it ----
@@ -241,13 +243,30 @@ export function createCompare(context) {
   }
 
   function saveTable() {
-    const columns = ["model", "parameters", "frozen parameters", "train correct", "train pictures", "test correct", "test pictures", "test accuracy", "interval low", "interval high", "train seconds", "predict milliseconds", "extraction seconds"];
-    const rows = state.results.map((one) => [
-      one.name, one.parameters, one.frozenParameters, one.training.correct, one.training.total, one.test.correct, one.test.total,
-      one.test.accuracy, ...one.test.interval, one.trainSeconds, one.predictMilliseconds, one.extraction?.seconds ?? "",
+    const columns = [
+      "model", "parameters", "frozen parameters", "train pictures", "train accuracy", "train interval low", "train interval high",
+      "test pictures", "test accuracy", "test interval low", "test interval high",
+      "train seconds", "predict milliseconds", "extraction seconds", "pictures extracted", "pictures kept from before",
+    ];
+    const rows = state.results.map(({ name, parameters, frozenParameters, training, test, trainSeconds, predictMilliseconds, extraction }) => [
+      name, parameters, frozenParameters, training.total, training.accuracy, ...training.interval, test.total, test.accuracy, ...test.interval,
+      trainSeconds, predictMilliseconds, extraction?.seconds ?? "", extraction?.pictures ?? "", extraction?.kept ?? "",
     ]);
     download("comparison.csv", new Blob([[columns, ...rows].map((row) => `${row.join(",")}\r\n`).join("")], { type: "text/csv" }));
   }
+}
+
+/** What a set of several files is called: their folder, if they lie in one. @param {readonly Arrival[]} arrivals @returns {string} */
+function placeOf(arrivals) {
+  const folders = new Set(arrivals.map(({ name }) => (name.includes("/") ? name.slice(0, name.indexOf("/")) : "")));
+  const [folder] = folders;
+  if (folders.size === 1 && folder) return folder;
+  return arrivals.some(({ name }) => isCifar(name)) ? "CIFAR-10 files" : `${arrivals.length} files`;
+}
+
+/** @param {string} path @returns {string} */
+function last(path) {
+  return path.slice(path.lastIndexOf("/") + 1);
 }
 
 /** @param {unknown} value */
