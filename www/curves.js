@@ -87,7 +87,7 @@ export function createCurves(title, inWords, { over = "Epoch", logarithmic = fal
       },
       axes: [
         logarithmic
-          ? { ...axis, size: 30, splits: () => [...(drawing.at ?? [])], values: (_, ticks) => ticks.map(String) }
+          ? { ...axis, size: 30, splits: () => [...(drawing.at ?? [])], filter: (_, ticks) => ticks, values: (_, ticks) => ticks.map(String) }
           : { ...axis, size: 30, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000], values: (_, ticks) => ticks.map(String) },
         { ...axis, size: 52, values: (_, ticks) => ticks.map(inWords) },
       ],
