@@ -34,10 +34,48 @@ pub struct Resized(Vec<f32>);
 /// The numbers that a net was trained on for black and for white; it belongs to the weights.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct InputRange {
-    /// What black (0) becomes.
-    pub low: f32,
-    /// What white (255) becomes.
-    pub high: f32,
+    /// What black (0) becomes, in red, green and blue.
+    pub low: [f32; 3],
+    /// What white (255) becomes, in red, green and blue.
+    pub high: [f32; 3],
+}
+
+impl InputRange {
+    /// 0 to 1.
+    pub const UNIT: InputRange = InputRange::even(0.0, 1.0);
+    /// -1 to 1: TF-Slim, Keras' `mode="tf"`, and torchvision with `transform_input`.
+    pub const SIGNED: InputRange = InputRange::even(-1.0, 1.0);
+    /// Less the mean of ImageNet's pixels, by their deviation: torchvision without `transform_input`, Keras' `mode="torch"`.
+    pub const IMAGENET: InputRange = {
+        let (mean, deviation) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
+        InputRange::normalised(mean, deviation)
+    };
+
+    /// The same for all colours.
+    pub const fn even(low: f32, high: f32) -> InputRange {
+        InputRange {
+            low: [low; 3],
+            high: [high; 3],
+        }
+    }
+
+    /// 0 to 1, less a mean, by a deviation.
+    pub const fn normalised(mean: [f64; 3], deviation: [f64; 3]) -> InputRange {
+        let (mut low, mut high) = ([0.0; 3], [0.0; 3]);
+        let mut c = 0;
+        while c < 3 {
+            low[c] = (-mean[c] / deviation[c]) as f32;
+            high[c] = ((1.0 - mean[c]) / deviation[c]) as f32;
+            c += 1;
+        }
+        InputRange { low, high }
+    }
+
+    /// Black and white, where all colours have the same.
+    pub fn both(&self) -> Option<[f32; 2]> {
+        let (low, high) = (self.low[0], self.high[0]);
+        (*self == InputRange::even(low, high)).then_some([low, high])
+    }
 }
 
 impl Pixels {
@@ -191,17 +229,18 @@ pub fn batch<'a>(
     range: InputRange,
     device: &Device,
 ) -> Tensor<4> {
-    let span = range.high - range.low;
     let mut values = Vec::new();
     for picture in pictures {
         for channel in 0..3 {
+            let low = range.low[channel];
+            let span = range.high[channel] - low;
             values.extend(
                 picture
                     .0
                     .iter()
                     .skip(channel)
                     .step_by(3)
-                    .map(|value| value / 255.0 * span + range.low),
+                    .map(|value| value / 255.0 * span + low),
             );
         }
     }
@@ -364,14 +403,7 @@ mod tests {
     #[test]
     fn batch_scales_black_and_white_to_the_range() {
         let picture = Resized([[0.0, 127.5, 255.0]; INPUT * INPUT].concat());
-        let tensor = batch(
-            [&picture],
-            InputRange {
-                low: -1.0,
-                high: 1.0,
-            },
-            &Device::flex(),
-        );
+        let tensor = batch([&picture], InputRange::SIGNED, &Device::flex());
         let values = tensor.try_into_vec_as::<f32>().expect("f32");
         assert_eq!(
             [values[0], values[INPUT * INPUT], values[2 * INPUT * INPUT]],

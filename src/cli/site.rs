@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use wasm_bindgen_cli_support::Bindgen;
 
-use super::{Outcome, at, read, weights::nsfwjs, write};
+use super::{Outcome, at, read, weights, write};
 
 const TARGET: &str = "wasm32-unknown-unknown";
 /// A folder of `pkg/`, and the features of its build: the page loads the one that its device needs.
@@ -129,7 +129,7 @@ pub fn default_base(root: &Path) -> Outcome<PathBuf> {
             "converting the base out of npm nsfwjs to {}",
             path.display()
         );
-        write(&path, &nsfwjs(root, Dtype::U8)?)?;
+        write(&path, &weights::default_base(root, Dtype::U8)?)?;
     }
     Ok(path)
 }

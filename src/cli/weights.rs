@@ -5,15 +5,21 @@ use std::path::{Path, PathBuf};
 use inception_web::{
     base::with_known_latents,
     compare::Way,
+    image::InputRange,
     inception::table,
-    weights::{Dtype, Info, PADDING, RESIZE, Weights, fingerprint, tfjs, write},
+    weights::{
+        Dtype, PADDING, RESIZE, Source, Weights, fingerprint,
+        foreign::{self, File},
+        nsfwjs, write,
+    },
 };
 
-use super::{Outcome, at, read, site, thousands};
+use super::{Outcome, at, entries, file_name, read, site, thousands};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Where the weights come from: `nsfwjs` (the npm package) or a weights file of ours
+    /// Where the weights come from: `nsfwjs` (the npm package), a weights file of ours, or one of timm, torchvision, Keras, TF.js (the
+    /// folder of model.json) or ONNX
     #[arg(
         long,
         value_name = "nsfwjs|FILE",
@@ -27,6 +33,9 @@ pub struct Args {
     /// How to store the kernels: f32 is 87 MB, f16 44 MB, u8 22 MB
     #[arg(long, value_enum, default_value = "f32")]
     dtype: DtypeArg,
+    /// How pictures reach the net, where the source does not say: unit is 0 to 1, signed -1 to 1, imagenet less the mean by the deviation
+    #[arg(long, value_enum)]
+    input: Option<InputArg>,
     /// Print what a weights file is, and check it
     #[arg(long, value_name = "FILE", conflicts_with_all = ["from", "out"])]
     inspect: Option<PathBuf>,
@@ -50,6 +59,24 @@ impl From<DtypeArg> for Dtype {
     }
 }
 
+/// What black and white become, as an argument.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum InputArg {
+    Unit,
+    Signed,
+    Imagenet,
+}
+
+impl From<InputArg> for InputRange {
+    fn from(input: InputArg) -> InputRange {
+        match input {
+            InputArg::Unit => InputRange::UNIT,
+            InputArg::Signed => InputRange::SIGNED,
+            InputArg::Imagenet => InputRange::IMAGENET,
+        }
+    }
+}
+
 pub fn run(args: Args) -> Outcome {
     if let Some(file) = args.inspect {
         return inspect(&file);
@@ -58,43 +85,65 @@ pub fn run(args: Args) -> Outcome {
         unreachable!("clap requires both")
     };
     let bytes = if from.as_os_str() == "nsfwjs" {
-        nsfwjs(&site::root()?, args.dtype.into())?
+        default_base(&site::root()?, args.dtype.into())?
     } else {
-        let bytes = read(&from)?;
-        let weights = at(&from, Weights::open(&bytes))?;
-        let convs = at(&from, weights.convs().collect::<Result<Vec<_>, _>>())?;
-        write(
-            &weights.info,
-            &weights.fingerprint,
-            &convs,
-            args.dtype.into(),
-        )
+        convert(&from, args.input.map(Into::into), args.dtype.into())?
     };
     super::write(&out, &bytes)?;
     inspect(&out)
 }
 
+/// Any weights file, or folder of one, as a file of ours.
+fn convert(from: &Path, range: Option<InputRange>, dtype: Dtype) -> Outcome<Vec<u8>> {
+    let paths = match from.is_dir() {
+        true => entries(from)?,
+        false => vec![from.to_path_buf()],
+    };
+    let files: Vec<_> = paths
+        .iter()
+        .filter(|path| path.is_file())
+        .map(|path| Ok((file_name(path), read(path)?)))
+        .collect::<Outcome<_>>()?;
+    if let [(_, bytes)] = files.as_slice()
+        && Weights::is(bytes)
+    {
+        let weights = at(from, Weights::open(bytes))?;
+        let source = at(from, weights.source())?;
+        return Ok(write(&source, &weights.fingerprint, dtype));
+    }
+    let files: Vec<_> = files
+        .iter()
+        .map(|(name, bytes)| File { name, bytes })
+        .collect();
+    Ok(finish(at(from, foreign::read(&files, range))?, dtype))
+}
+
 /// The default base, out of the locked npm package, as a file of ours.
-pub fn nsfwjs(root: &Path, dtype: Dtype) -> Outcome<Vec<u8>> {
+pub fn default_base(root: &Path, dtype: Dtype) -> Outcome<Vec<u8>> {
     let folder = site::nsfwjs_folder(root)?;
     let text = |name: &str| {
         std::fs::read_to_string(folder.join(name)).map_err(|error| format!("{name}: {error}"))
     };
-    let convs = tfjs::read(&text("model.min.js")?, |name| {
+    let convs = nsfwjs::read(&text("model.min.js")?, |name| {
         text(name).map_err(|reason| inception_web::error::Error::Source {
             file: name.into(),
             reason,
-            hint: tfjs::HINT,
+            hint: nsfwjs::HINT,
         })
     })?;
-    let info: Info = tfjs::nsfwjs_info();
-    let fingerprint = fingerprint(&info, &convs);
-    Ok(write(
-        &with_known_latents(info, &convs),
-        &fingerprint,
-        &convs,
-        dtype,
-    ))
+    let source = Source {
+        info: nsfwjs::info(),
+        convs,
+        classifier: None,
+    };
+    Ok(finish(source, dtype))
+}
+
+/// A foreign base as a file of ours.
+fn finish(mut source: Source, dtype: Dtype) -> Vec<u8> {
+    let fingerprint = fingerprint(&source.info, &source.convs);
+    source.info = with_known_latents(source.info, &source.convs);
+    write(&source, &fingerprint, dtype)
 }
 
 fn inspect(file: &Path) -> Outcome {
@@ -114,7 +163,10 @@ fn inspect(file: &Path) -> Outcome {
         ("note", info.note.clone()),
         (
             "input range",
-            format!("black {}, white {}", info.range.low, info.range.high),
+            match info.range.both() {
+                Some([low, high]) => format!("black {low}, white {high}"),
+                None => format!("black {:?}, white {:?}", info.range.low, info.range.high),
+            },
         ),
         ("average pools", format!("{:?}", info.average_pool)),
         ("resize", RESIZE.into()),
@@ -134,6 +186,13 @@ fn inspect(file: &Path) -> Outcome {
                 convs.len(),
                 thousands(numbers)
             ),
+        ),
+        (
+            "classifier",
+            match at(file, weights.classifier())? {
+                Some(classifier) => format!("{} classes", classifier.classes.len()),
+                None => "none".into(),
+            },
         ),
         ("size", format!("{} bytes", thousands(bytes.len()))),
         ("fingerprint", weights.fingerprint.clone()),

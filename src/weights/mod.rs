@@ -1,11 +1,17 @@
 //! The base's weights in the one file format of ours: safetensors, BatchNorm folded, with what must be known to use them.
 //!
 //! Tensors: `conv2d_K.kernel` [out, in, height, width] and `conv2d_K.bias` `[out]` for K in 1..=94. Kernels are f32, f16, or u8 with
-//! `conv2d_K.kernel.scale` and `.min` per output channel (value = u8 x scale + min); the rest is f32. Other formats are read by the
-//! files beside this one, each to [`Folded`] convolutions in the order of [`kernels`].
+//! `conv2d_K.kernel.scale` and `.min` per output channel (value = u8 x scale + min); the rest is f32. Where the source had a classifier:
+//! `classifier.kernel` [2048, classes] in the same number types, `classifier.bias` `[classes]`, and `classes` (JSON list) in the metadata.
+//! Other formats are read by the files beside this one, each to a [`Source`].
 
+pub mod foreign;
+pub mod keras;
 #[cfg(feature = "cli")]
+pub mod nsfwjs;
+pub mod onnx;
 pub mod tfjs;
+pub mod torch;
 
 use std::collections::HashMap;
 
@@ -15,14 +21,18 @@ use sha2::{Digest, Sha256};
 use crate::{
     container::{self, Container, Stored, json},
     error::Error,
+    head::{Dense, Head, UNSURE_BELOW},
     image::InputRange,
-    inception::{AveragePool, Folded, Inception, kernels},
+    inception::{AveragePool, Folded, Inception, LATENTS, kernels},
+    latents::Stamp,
 };
 
 pub use crate::container::Dtype;
 
 const WHAT: &str = "weights";
 const COMMAND: &str = "weights";
+const KERNEL: &str = "classifier.kernel";
+const BIAS: &str = "classifier.bias";
 /// How pictures reach the net, for every file here: part of the fingerprint.
 pub const RESIZE: &str = "tf.image.resize bilinear antialias, stretched to 299x299";
 /// Where stride-1 convolutions and average pools pad: evenly, to the same size. Strided layers do not pad.
@@ -47,6 +57,26 @@ pub struct Info {
     pub known_latents: Vec<f32>,
 }
 
+/// The dense layer that a source has on top: a head that belongs to its base.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Classifier {
+    /// [2048, classes], row-major, and `[classes]`.
+    pub layer: Dense,
+    /// In the order of the outputs.
+    pub classes: Vec<String>,
+}
+
+/// A base in whole numbers, as it is written to a file of ours.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// What is known of it.
+    pub info: Info,
+    /// In the order of [`kernels`].
+    pub convs: Vec<Folded>,
+    /// What it answers by itself, if its source has that.
+    pub classifier: Option<Classifier>,
+}
+
 /// An opened weights file.
 pub struct Weights<'a> {
     /// What the file says of itself.
@@ -56,6 +86,7 @@ pub struct Weights<'a> {
     /// How the kernels are stored.
     pub dtype: Dtype,
     container: Container<'a>,
+    classes: Option<Vec<String>>,
 }
 
 /// SHA-256 (hex) of folded f32 weights with their preprocessing.
@@ -77,13 +108,19 @@ pub fn fingerprint(info: &Info, convs: &[Folded]) -> String {
 ///
 /// # Panics
 /// If `convs` are not those of [`kernels`].
-pub fn write(info: &Info, fingerprint: &str, convs: &[Folded], dtype: Dtype) -> Vec<u8> {
+pub fn write(source: &Source, fingerprint: &str, dtype: Dtype) -> Vec<u8> {
+    let info = &source.info;
     let mut tensors = Vec::new();
-    for ((name, shape), conv) in kernels().iter().zip(convs) {
+    for ((name, shape), conv) in kernels().iter().zip(&source.convs) {
         assert_eq!(conv.kernel.len(), shape.iter().product::<usize>(), "{name}");
         let kernel = format!("{name}.kernel");
         tensors.extend(container::floats(&kernel, shape, &conv.kernel, 0, dtype));
         tensors.push((format!("{name}.bias"), Stored::f32(&shape[..1], &conv.bias)));
+    }
+    if let Some(Classifier { layer, classes }) = &source.classifier {
+        let shape = [LATENTS, classes.len()];
+        tensors.extend(container::floats(KERNEL, &shape, &layer.kernel, 1, dtype));
+        tensors.push((BIAS.into(), Stored::f32(&shape[1..], &layer.bias)));
     }
     let average_pool = match info.average_pool {
         AveragePool::ExcludePadding => "exclude_padding",
@@ -95,7 +132,7 @@ pub fn write(info: &Info, fingerprint: &str, convs: &[Folded], dtype: Dtype) -> 
         ("source", &info.source),
         ("licence", &info.licence),
         ("note", &info.note),
-        ("input_range", &json(&[info.range.low, info.range.high])),
+        ("input_range", &range_json(info.range)),
         ("resize", RESIZE),
         ("padding", PADDING),
         ("average_pool", average_pool),
@@ -106,6 +143,9 @@ pub fn write(info: &Info, fingerprint: &str, convs: &[Folded], dtype: Dtype) -> 
     ]
     .map(|(key, value)| (key.to_string(), value.to_string()))
     .into();
+    if let Some(classifier) = &source.classifier {
+        metadata.insert("classes".into(), json(&classifier.classes));
+    }
     let unsigned = container::write(&tensors, metadata.clone());
     let digest = Container::open(WHAT, COMMAND, &unsigned)
         .map(|container| digest(&container, info, fingerprint));
@@ -117,6 +157,15 @@ pub fn write(info: &Info, fingerprint: &str, convs: &[Folded], dtype: Dtype) -> 
 }
 
 impl<'a> Weights<'a> {
+    /// Whether the bytes begin as a file of ours does: a safetensors header that says so.
+    pub fn is(bytes: &[u8]) -> bool {
+        let header = bytes.get(8..).unwrap_or_default();
+        let mark = b"\"inception-web weights ";
+        header
+            .get(..(64 << 10).min(header.len()))
+            .is_some_and(|start| start.windows(mark.len()).any(|window| window == mark))
+    }
+
     /// Opens a file of ours and checks metadata, names, shapes and the SHA-256 of the contents.
     ///
     /// # Errors
@@ -139,8 +188,14 @@ impl<'a> Weights<'a> {
                 return Err(bad(key, theirs, ours));
             }
         }
-        let [low, high] =
-            container.json("input_range", "two numbers: what black and white become")?;
+        let want = "two numbers, or two lists of three: what black and white become";
+        let range = match container.json::<[f32; 2]>("input_range", want) {
+            Ok([low, high]) => InputRange::even(low, high),
+            Err(_) => {
+                let [low, high] = container.json("input_range", want)?;
+                InputRange { low, high }
+            }
+        };
         let average_pool = match container.text("average_pool")? {
             "exclude_padding" => AveragePool::ExcludePadding,
             "include_padding" => AveragePool::IncludePadding,
@@ -165,7 +220,7 @@ impl<'a> Weights<'a> {
             source: container.text("source")?.into(),
             licence: container.text("licence")?.into(),
             note: container.text("note")?.into(),
-            range: InputRange { low, high },
+            range,
             average_pool,
             known_latents: container.json("known_latents", "a list of numbers")?,
         };
@@ -173,10 +228,19 @@ impl<'a> Weights<'a> {
             return Err(bad("known_latents", "[]", "at least one number"));
         }
         let kernels = kernels();
+        let classes: Option<Vec<String>> = match container.text("classes") {
+            Ok(_) => Some(container.json("classes", "a list of names")?),
+            Err(_) => None,
+        };
         container.only(|name| {
-            let conv = name.split('.').next().unwrap_or_default();
-            kernels.iter().any(|(known, _)| known == conv)
+            let layer = name.split('.').next().unwrap_or_default();
+            kernels.iter().any(|(known, _)| known == layer)
+                || (classes.is_some() && layer == "classifier")
         })?;
+        if let Some(classes) = &classes {
+            container.tensor(KERNEL, &[LATENTS, classes.len()])?;
+            container.tensor(BIAS, &[classes.len()])?;
+        }
         for (name, shape) in &kernels {
             container.tensor(&format!("{name}.kernel"), shape)?;
             container.tensor(&format!("{name}.bias"), &shape[..1])?;
@@ -193,7 +257,61 @@ impl<'a> Weights<'a> {
             fingerprint,
             dtype,
             container,
+            classes,
         })
+    }
+
+    /// All that the file holds, as f32.
+    ///
+    /// # Errors
+    /// As [`Weights::convs`].
+    pub fn source(&self) -> Result<Source, Error> {
+        Ok(Source {
+            info: self.info.clone(),
+            convs: self.convs().collect::<Result<_, _>>()?,
+            classifier: self.classifier()?,
+        })
+    }
+
+    /// What the base answers by itself, if its source had a classifier.
+    ///
+    /// # Errors
+    /// A number type that does not belong, or a number that is not finite.
+    pub fn classifier(&self) -> Result<Option<Classifier>, Error> {
+        let Some(classes) = &self.classes else {
+            return Ok(None);
+        };
+        let shape = [LATENTS, classes.len()];
+        Ok(Some(Classifier {
+            layer: Dense {
+                kernel: self.container.affine_floats(KERNEL, &shape, 1)?,
+                bias: self.container.floats(BIAS, &shape[1..])?,
+            },
+            classes: classes.clone(),
+        }))
+    }
+
+    /// The classifier as a head of this base.
+    ///
+    /// # Errors
+    /// As [`Weights::classifier`].
+    pub fn head(&self) -> Result<Option<Head>, Error> {
+        let Some(Classifier { layer, classes }) = self.classifier()? else {
+            return Ok(None);
+        };
+        Ok(Some(Head {
+            name: format!("the {} classes of {}", classes.len(), self.info.name),
+            stamp: Stamp {
+                base: self.info.name.clone(),
+                fingerprint: self.fingerprint.clone(),
+            },
+            classes,
+            scores: None,
+            pictures: 0,
+            temperature: 1.0,
+            unsure_below: UNSURE_BELOW,
+            layers: vec![layer],
+        }))
     }
 
     /// The convolutions as f32, one by one, so that a small file never has to lie in memory as a large one.
@@ -232,10 +350,18 @@ fn digest(container: &Container, info: &Info, fingerprint: &str) -> String {
 }
 
 fn conventions(info: &Info) -> String {
-    format!(
-        "{:?} {:?} {:?}",
-        info.range.low, info.range.high, info.average_pool
-    )
+    let InputRange { low, high } = info.range;
+    match info.range.both() {
+        Some([low, high]) => format!("{low:?} {high:?} {:?}", info.average_pool),
+        None => format!("{low:?} {high:?} {:?}", info.average_pool),
+    }
+}
+
+fn range_json(range: InputRange) -> String {
+    match range.both() {
+        Some(both) => json(&both),
+        None => json(&[range.low, range.high]),
+    }
 }
 
 /// Bytes as lower-case hexadecimal digits.

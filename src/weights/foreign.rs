@@ -1,0 +1,121 @@
+//! Bases as the field hands them round: told apart by what is in them, checked, BatchNorm folded, one [`Source`] from each.
+//!
+//! A format's own file maps its names to the net's, by structure and never by luck: all 94 convolutions are there, each of its shape, and
+//! nothing is left over. What no file says (how pictures reach the net) a person may say.
+
+use crate::{
+    error::Error,
+    image::InputRange,
+    inception::Folded,
+    weights::{Source, keras, onnx, tfjs, torch},
+};
+
+/// A file of a source; some sources are several, such as TF.js's `model.json` with its shards.
+#[derive(Debug, Clone, Copy)]
+pub struct File<'a> {
+    /// Its name, without folders.
+    pub name: &'a str,
+    /// Its contents.
+    pub bytes: &'a [u8],
+}
+
+/// Reads a base in any format that is known here: timm's safetensors, torchvision's `.pth`, Keras' `.h5`, `.weights.h5` and `.keras`, a
+/// TF.js layers model, ONNX.
+///
+/// `range` is how pictures reach the net, where a person knows better than the file. Classes of a classifier are numbered, since no
+/// source names them.
+///
+/// # Errors
+/// An unknown, damaged or hostile file, another network, numbers that are not finite: each with a sentence.
+pub fn read(files: &[File], range: Option<InputRange>) -> Result<Source, Error> {
+    let mut source = if let Some(file) = torch::find(files) {
+        torch::read(file, files)?
+    } else if let Some(file) = keras::find(files) {
+        keras::read(file, files)?
+    } else if let Some(file) = onnx::find(files) {
+        onnx::read(file, files)?
+    } else if let Some(file) = tfjs::find(files) {
+        tfjs::read(file, files)?
+    } else {
+        let names: Vec<_> = files.iter().map(|file| file.name).collect();
+        return Err(Error::Source {
+            file: names.join(", "),
+            reason: "the format is none of those that are known here".into(),
+            hint: "use timm's model.safetensors, torchvision's .pth, Keras' .h5, .weights.h5 or .keras, TF.js's model.json with its shards, or ONNX",
+        });
+    };
+    if let Some(range) = range {
+        source.info.range = range;
+    }
+    Ok(source)
+}
+
+/// A convolution and its BatchNorm as a source has them.
+pub(super) struct Layer {
+    /// [out, in, height, width], row-major.
+    pub kernel: Vec<f64>,
+    /// The convolution's own, where it has one, `[out]`.
+    pub bias: Option<Vec<f64>>,
+    /// `None` where the source has folded it already.
+    pub norm: Option<Norm>,
+}
+
+/// BatchNorm's numbers, `[out]` each.
+pub(super) struct Norm {
+    /// 1 where the source has none.
+    pub gamma: Option<Vec<f64>>,
+    pub beta: Vec<f64>,
+    pub mean: Vec<f64>,
+    pub variance: Vec<f64>,
+    pub epsilon: f64,
+}
+
+impl Layer {
+    /// Folds BatchNorm into kernel and bias.
+    ///
+    /// # Errors
+    /// A number that is not finite, before or after; `name` is the convolution's.
+    pub fn fold(self, name: &str) -> Result<Folded, Error> {
+        let outs = match (&self.norm, &self.bias) {
+            (Some(norm), _) => norm.beta.len(),
+            (None, Some(bias)) => bias.len(),
+            (None, None) => panic!("{name} has neither BatchNorm nor bias"),
+        };
+        let mut bias = self.bias.unwrap_or_else(|| vec![0.0; outs]);
+        let mut gain = vec![1.0; outs];
+        if let Some(norm) = self.norm {
+            for o in 0..outs {
+                let gamma = norm.gamma.as_ref().map_or(1.0, |gamma| gamma[o]);
+                gain[o] = gamma * (norm.variance[o] + norm.epsilon).sqrt().recip();
+                bias[o] = norm.beta[o] + (bias[o] - norm.mean[o]) * gain[o];
+            }
+        }
+        let inner = self.kernel.len() / outs;
+        let scaled = self.kernel.iter().enumerate();
+        let folded = Folded {
+            kernel: scaled.map(|(i, k)| (k * gain[i / inner]) as f32).collect(),
+            bias: bias.into_iter().map(|b| b as f32).collect(),
+        };
+        for (part, values) in [("kernel", &folded.kernel), ("bias", &folded.bias)] {
+            if let Some(index) = values.iter().position(|value| !value.is_finite()) {
+                return Err(Error::NotFinite {
+                    what: "weights",
+                    name: format!("{name}.{part}"),
+                    index,
+                });
+            }
+        }
+        Ok(folded)
+    }
+}
+
+/// TensorFlow's [height, width, in, out] as [out, in, height, width].
+pub(super) fn from_hwio(values: &[f64], [out, inputs, h, w]: [usize; 4]) -> Vec<f64> {
+    let mut kernel = Vec::with_capacity(values.len());
+    for o in 0..out {
+        for i in 0..inputs {
+            kernel.extend((0..h * w).map(|p| values[(p * inputs + i) * out + o]));
+        }
+    }
+    kernel
+}

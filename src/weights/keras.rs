@@ -1,0 +1,16 @@
+//! Keras' Inception V3: `.h5`, `.weights.h5` and `.keras`.
+
+use crate::{
+    error::Error,
+    weights::{Source, foreign::File},
+};
+
+/// The file that the source begins with, if there is one among these.
+pub(super) fn find<'a>(_files: &[File<'a>]) -> Option<File<'a>> {
+    None
+}
+
+/// Reads the source.
+pub(super) fn read(_file: File, _files: &[File]) -> Result<Source, Error> {
+    unreachable!("nothing is found yet")
+}
