@@ -10,6 +10,7 @@
 
 #![deny(missing_docs)]
 
+mod archive;
 pub mod base;
 pub mod baselines;
 pub mod cifar10;

@@ -1,4 +1,5 @@
-//! Python's pickles, as far as plain data and NumPy's arrays need them: protocols 2 to 5, nothing is run, nothing is looked up.
+//! Python's pickles, as far as plain data, NumPy's arrays and PyTorch's tensors need them: protocols 2 to 5, nothing is run, nothing is
+//! looked up.
 //!
 //! See [pickletools](https://github.com/python/cpython/blob/main/Lib/pickletools.py). A pickle is a program for a stack. What it would
 //! call stays a [`Value::Call`] with its arguments. Values lie side by side and name each other by their place, so that neither deep
@@ -29,6 +30,8 @@ pub(crate) enum Value<'a> {
     Dict(Vec<(Place, Place)>),
     /// A class or function by its module and name.
     Global(&'a str, &'a str),
+    /// Something that lies outside of the pickle, by what the pickle calls it.
+    Persistent(Place),
     /// What a class or function would make of its arguments, and the state it would then be given.
     Call {
         callee: (&'a str, &'a str),
@@ -46,6 +49,11 @@ pub(crate) struct Pickle<'a> {
 impl<'a> Pickle<'a> {
     /// Reads the first pickle in `bytes`.
     pub(crate) fn read(bytes: &'a [u8]) -> Result<Pickle<'a>, String> {
+        Ok(Pickle::read_first(bytes)?.0)
+    }
+
+    /// Reads the first pickle in `bytes`, and tells what comes after it.
+    pub(crate) fn read_first(bytes: &'a [u8]) -> Result<(Pickle<'a>, &'a [u8]), String> {
         let mut reader = Reader {
             left: bytes,
             values: Vec::new(),
@@ -57,14 +65,20 @@ impl<'a> Pickle<'a> {
             let place = bytes.len() - reader.left.len();
             format!("{reason} at byte {place} of {}", bytes.len())
         })?;
-        Ok(Pickle {
+        let pickle = Pickle {
             values: reader.values,
             root,
-        })
+        };
+        Ok((pickle, reader.left))
     }
 
     pub(crate) fn root(&self) -> &Value<'a> {
         self.get(self.root)
+    }
+
+    /// All values, in the order in which they were made.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &Value<'a>> {
+        self.values.iter()
     }
 
     pub(crate) fn get(&self, place: Place) -> &Value<'a> {
@@ -73,7 +87,12 @@ impl<'a> Pickle<'a> {
 
     /// A value of the dictionary that the pickle is; the key may be text or bytes.
     pub(crate) fn field(&self, key: &str) -> Option<&Value<'a>> {
-        let Value::Dict(pairs) = self.root() else {
+        self.field_of(self.root(), key)
+    }
+
+    /// A value of a dictionary.
+    pub(crate) fn field_of(&self, dictionary: &Value<'a>, key: &str) -> Option<&Value<'a>> {
+        let Value::Dict(pairs) = dictionary else {
             return None;
         };
         // Python keeps the last of equal keys.
@@ -318,15 +337,22 @@ impl<'a> Reader<'a> {
                     let (module, name) = (*module, *name);
                     self.push(Value::Global(module, name));
                 }
+                b'Q' => {
+                    let name = self.pop()?;
+                    self.push(Value::Persistent(name));
+                }
                 b'R' => {
                     let (arguments, callee) = (self.pop()?, self.pop()?);
                     let Value::Global(module, name) = self.values[callee] else {
                         return Err("a call of nothing".into());
                     };
-                    self.push(Value::Call {
-                        callee: (module, name),
-                        arguments,
-                        state: None,
+                    self.push(match (module, name) {
+                        ("collections", "OrderedDict") => Value::Dict(Vec::new()),
+                        callee => Value::Call {
+                            callee,
+                            arguments,
+                            state: None,
+                        },
                     });
                 }
                 b'b' => {
@@ -334,6 +360,8 @@ impl<'a> Reader<'a> {
                     let top = self.top()?;
                     match &mut self.values[top] {
                         Value::Call { state, .. } => *state = Some(given),
+                        // An ordered dictionary's attributes.
+                        Value::Dict(_) => {}
                         _ => return Err("a state for plain data".into()),
                     }
                 }

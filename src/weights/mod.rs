@@ -66,6 +66,29 @@ pub struct Classifier {
     pub classes: Vec<String>,
 }
 
+impl Classifier {
+    /// A layer whose classes are numbered, for no source names them.
+    ///
+    /// # Errors
+    /// A number that is not finite, more classes than anybody has.
+    pub(crate) fn new(layer: Dense) -> Result<Classifier, Error> {
+        for (part, values) in [(KERNEL, &layer.kernel), (BIAS, &layer.bias)] {
+            if let Some(index) = values.iter().position(|value| !value.is_finite()) {
+                return Err(Error::NotFinite {
+                    what: WHAT,
+                    name: part.into(),
+                    index,
+                });
+            }
+        }
+        let classes = (0..layer.bias.len()).map(|k| format!("class {k}"));
+        Ok(Classifier {
+            classes: classes.collect(),
+            layer,
+        })
+    }
+}
+
 /// A base in whole numbers, as it is written to a file of ours.
 #[derive(Debug, Clone)]
 pub struct Source {

@@ -1,0 +1,113 @@
+//! Zip archives from strangers, in memory: entries come out whole, checked, and never larger than was asked for.
+
+use std::{borrow::Cow, collections::HashMap, io::Read};
+
+use flate2::bufread::DeflateDecoder;
+use rawzip::{CompressionMethod, ZipArchive, ZipArchiveEntryWayfinder, ZipSliceArchive};
+
+/// More entries than any file that is meant here has; a base in PyTorch's format has some 600.
+const MOST: u64 = 100_000;
+
+/// An archive whose list of entries was read.
+pub(crate) struct Archive<'a> {
+    bytes: &'a [u8],
+    zip: ZipSliceArchive<&'a [u8]>,
+    entries: HashMap<String, Entry>,
+}
+
+/// Where an entry lies.
+struct Entry {
+    method: CompressionMethod,
+    encrypted: bool,
+    place: ZipArchiveEntryWayfinder,
+}
+
+impl<'a> Archive<'a> {
+    /// Whether the bytes begin as a zip's.
+    pub(crate) fn is(bytes: &[u8]) -> bool {
+        bytes.starts_with(b"PK\x03\x04")
+    }
+
+    /// Reads the list of entries.
+    ///
+    /// # Errors
+    /// What is wrong, for a sentence.
+    pub(crate) fn open(bytes: &'a [u8]) -> Result<Archive<'a>, String> {
+        let zip = ZipArchive::from_slice(bytes).map_err(|error| error.to_string())?;
+        if zip.entries_hint() > MOST {
+            return Err(format!("it lists {} files", zip.entries_hint()));
+        }
+        let mut entries = HashMap::new();
+        for entry in zip.entries() {
+            let entry = entry.map_err(|error| error.to_string())?;
+            let name = String::from_utf8_lossy(entry.file_path().as_bytes()).into_owned();
+            let found = Entry {
+                method: entry.compression_method(),
+                encrypted: entry.flags().is_encrypted(),
+                place: entry.wayfinder(),
+            };
+            if entries.insert(name.clone(), found).is_some() {
+                return Err(format!("it holds {name:?} twice"));
+            }
+        }
+        Ok(Archive {
+            bytes,
+            zip,
+            entries,
+        })
+    }
+
+    /// All entries' names, in no order.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.keys().map(String::as_str)
+    }
+
+    /// An entry's contents, at most so many bytes; what lies unpacked in the archive is not copied.
+    ///
+    /// # Errors
+    /// What is wrong, for a sentence.
+    pub(crate) fn read(&self, name: &str, most: u64) -> Result<Cow<'a, [u8]>, String> {
+        let broken = |error: rawzip::Error| format!("{name:?}: {error}");
+        let entry = self.entries.get(name);
+        let entry = entry.ok_or_else(|| format!("it holds no {name:?}"))?;
+        let size = entry.place.uncompressed_size_hint();
+        if size > most {
+            return Err(format!(
+                "{name:?} has {size} bytes, and at most {most} are taken"
+            ));
+        }
+        if entry.encrypted {
+            return Err(format!("{name:?} is encrypted"));
+        }
+        let packed = self.zip.get_entry(entry.place).map_err(broken)?;
+        let io = |error: std::io::Error| format!("{name:?}: {error}");
+        match entry.method {
+            CompressionMethod::STORE => {
+                let (start, end) = packed.compressed_data_range();
+                let range = usize::try_from(start).ok().zip(usize::try_from(end).ok());
+                let data = range.and_then(|(start, end)| self.bytes.get(start..end));
+                let data = data.ok_or_else(|| format!("{name:?} lies outside the file"))?;
+                std::io::copy(&mut packed.verifying_reader(data), &mut std::io::sink())
+                    .map_err(io)?;
+                Ok(Cow::Borrowed(data))
+            }
+            CompressionMethod::DEFLATE => {
+                // One byte beyond its claim is enough to know that it lies.
+                let unpacked = DeflateDecoder::new(packed.data());
+                let mut data = Vec::new();
+                packed
+                    .verifying_reader(unpacked)
+                    .take(size + 1)
+                    .read_to_end(&mut data)
+                    .map_err(io)?;
+                match data.len() as u64 == size {
+                    true => Ok(Cow::Owned(data)),
+                    false => Err(format!("{name:?} unpacks to more than its {size} bytes")),
+                }
+            }
+            other => Err(format!(
+                "{name:?} is packed by {other:?}, neither stored nor deflated"
+            )),
+        }
+    }
+}
