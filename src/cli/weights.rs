@@ -121,21 +121,14 @@ fn convert(from: &Path, range: Option<InputRange>, dtype: Dtype) -> Outcome<Vec<
 /// The default base, out of the locked npm package, as a file of ours.
 pub fn default_base(root: &Path, dtype: Dtype) -> Outcome<Vec<u8>> {
     let folder = site::nsfwjs_folder(root)?;
-    let text = |name: &str| {
-        std::fs::read_to_string(folder.join(name)).map_err(|error| format!("{name}: {error}"))
-    };
-    let convs = nsfwjs::read(&text("model.min.js")?, |name| {
-        text(name).map_err(|reason| inception_web::error::Error::Source {
+    let source = nsfwjs::read(|name| {
+        let path = folder.join(name);
+        std::fs::read_to_string(&path).map_err(|reason| inception_web::error::Error::Source {
             file: name.into(),
-            reason,
+            reason: reason.to_string(),
             hint: nsfwjs::HINT,
         })
     })?;
-    let source = Source {
-        info: nsfwjs::info(),
-        convs,
-        classifier: None,
-    };
     Ok(finish(source, dtype))
 }
 
