@@ -198,6 +198,64 @@ pub fn kernels() -> Vec<(String, [usize; 4])> {
         .collect()
 }
 
+/// One layer of the net as a graph, where concatenations are only lists of what is side by side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Step {
+    pub op: Op,
+    /// Numbers of earlier steps, counted from 1; 0 is the picture.
+    pub inputs: Vec<usize>,
+}
+
+/// What a step does; paddings are equal on opposite sides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Op {
+    Conv {
+        out: usize,
+        kernel: [usize; 2],
+        stride: usize,
+        padding: [usize; 2],
+    },
+    /// 3x3, stride 2, not padded.
+    MaxPool,
+    /// 3x3, stride 1, padded by 1.
+    AvgPool,
+}
+
+/// The net as a graph, in the order of construction; and the steps whose outputs, side by side, are the last maps.
+pub(crate) fn graph() -> (Vec<Step>, Vec<usize>) {
+    let mut steps = Vec::new();
+    let ends = trace(&Column::inception_v3(), vec![0], &mut steps);
+    (steps, ends)
+}
+
+fn trace(column: &Column, input: Vec<usize>, steps: &mut Vec<Step>) -> Vec<usize> {
+    column.0.iter().fold(input, |inputs, layer| {
+        let op = match layer {
+            Layer::Mixed { columns, .. } => {
+                let ends = columns
+                    .iter()
+                    .map(|column| trace(column, inputs.clone(), steps));
+                return ends.collect::<Vec<_>>().concat();
+            }
+            Layer::Conv {
+                out,
+                kernel: [h, w],
+                stride,
+                same,
+            } => Op::Conv {
+                out: *out,
+                kernel: [*h, *w],
+                stride: *stride,
+                padding: if *same { [h / 2, w / 2] } else { [0, 0] },
+            },
+            Layer::MaxPool => Op::MaxPool,
+            Layer::AvgPool => Op::AvgPool,
+        };
+        steps.push(Step { op, inputs });
+        vec![steps.len()]
+    })
+}
+
 #[derive(Default)]
 struct Table {
     rows: Vec<Row>,
