@@ -1,0 +1,212 @@
+//! Weights files as timm, torchvision, Keras, TensorFlow.js and ONNX's exporters write them (`tests/weights/make.py`): what is read gives the
+//! latents that the library itself computes, and what is damaged is refused without harm.
+
+use std::{fs, io::Read, path::PathBuf, time::Instant};
+
+use burn::tensor::Device;
+use inception_web::{
+    base::Base,
+    image::Pixels,
+    weights::{
+        Dtype, Source, Weights,
+        foreign::{self, File},
+        write,
+    },
+};
+use safetensors::SafeTensors;
+
+const PICTURES: [&str; 3] = ["cat", "rocket", "shuttle"];
+/// Names of the files in `tests/weights`.
+const FILES: [&str; 15] = [
+    "timm.safetensors",
+    "timm-gluon.tar",
+    "torchvision.pth",
+    "torchvision-legacy.pth",
+    "torch-script.onnx",
+    "torch-dynamo.tar",
+    "torch-batchnorm.onnx",
+    "keras2.h5",
+    "keras2-whole.h5",
+    "keras3.weights.h5",
+    "keras3.keras",
+    "tf2onnx.onnx",
+    "tfjs-float32.tar",
+    "tfjs-uint8.tar",
+    "tfjs-uint16.tar",
+];
+
+fn folder(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests")
+        .join(name)
+}
+
+/// A source's files by name.
+type Files = Vec<(String, Vec<u8>)>;
+
+/// A source as a person has it: a file, or those of a folder.
+fn unpacked(name: &str) -> Files {
+    let packed = fs::read(folder("weights").join(format!("{name}.br"))).expect(name);
+    let mut bytes = Vec::new();
+    brotli::Decompressor::new(packed.as_slice(), 1 << 16)
+        .read_to_end(&mut bytes)
+        .expect(name);
+    if !name.ends_with(".tar") {
+        return vec![(name.into(), bytes)];
+    }
+    let mut archive = tar::Archive::new(bytes.as_slice());
+    let entries = archive.entries().expect("a tarball");
+    entries
+        .map(|entry| {
+            let mut entry = entry.expect("an entry");
+            let path = entry.path().expect("a path").display().to_string();
+            let mut bytes = Vec::new();
+            entry.read_to_end(&mut bytes).expect("its bytes");
+            (path, bytes)
+        })
+        .collect()
+}
+
+fn read(files: &Files) -> Result<Source, inception_web::error::Error> {
+    let files: Vec<_> = files
+        .iter()
+        .map(|(name, bytes)| File { name, bytes })
+        .collect();
+    foreign::read(&files, None)
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| -> f64 {
+        let products = a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b));
+        products.sum()
+    };
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}
+
+#[test]
+fn every_format_gives_its_own_librarys_latents() {
+    let bytes = fs::read(folder("weights").join("latents.safetensors")).expect("latents");
+    let expected = SafeTensors::deserialize(&bytes).expect("latents");
+    let expected = |name: &str| -> Option<Vec<f32>> {
+        let tensor = expected.tensor(name).ok()?;
+        let numbers = tensor.data().as_chunks().0.iter();
+        Some(numbers.map(|bytes| f32::from_le_bytes(*bytes)).collect())
+    };
+    let pictures = PICTURES.map(|name| {
+        let bytes = fs::read(folder("golden").join(format!("{name}.png"))).expect(name);
+        Pixels::decode(&bytes).expect(name).resize()
+    });
+    for name in FILES {
+        let start = Instant::now();
+        let mut source = read(&unpacked(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let seconds = start.elapsed().as_secs_f64();
+        source.info.known_latents = vec![0.0];
+        let file = write(&source, &"0".repeat(64), Dtype::F32);
+        let weights = Weights::open(&file).expect("our own file");
+        let base = Base::load(&weights, &Device::flex()).expect("our own file");
+        let latents = base.latents(&pictures).try_into_vec_as::<f32>();
+        let latents = latents.expect("f32");
+
+        let want = expected(&format!("{name}.latents")).expect(name);
+        let rows = latents.chunks_exact(2048).zip(want.chunks_exact(2048));
+        let worst = rows.map(|(a, b)| cosine(a, b)).fold(1.0, f64::min);
+        println!(
+            "{name}: 1 - cosine {:.1e}, read in {seconds:.1} s",
+            1.0 - worst
+        );
+        // f32 costs 1e-13; the least of the mistakes tried costs 0.1.
+        assert!(worst >= 0.999_999_9, "{name}: cosine {worst}");
+
+        let head = weights.head().expect("our own file");
+        match expected(&format!("{name}.logits")) {
+            None => assert!(head.is_none(), "{name}"),
+            Some(want) => {
+                let head = head.expect(name);
+                assert_eq!(head.classes.len(), 1000, "{name}");
+                for (latents, want) in latents.chunks_exact(2048).zip(want.chunks_exact(1000)) {
+                    let cosine = cosine(&head.logits(latents), want);
+                    assert!(cosine >= 0.999_999_9, "{name}: cosine of logits {cosine}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_cut_off_is_refused() {
+    for name in FILES {
+        let whole = unpacked(name);
+        // The largest file of the source is cut; tails of alignment may go without harm.
+        let (largest, length) = (0..)
+            .zip(&whole)
+            .map(|(k, (_, bytes))| (k, bytes.len()))
+            .max_by_key(|(_, length)| *length)
+            .expect("files");
+        for keep in [
+            0,
+            1,
+            7,
+            8,
+            9,
+            100,
+            4_000,
+            60_000,
+            length / 3,
+            length - length / 50,
+        ] {
+            let mut files = whole.clone();
+            files[largest].1.truncate(keep);
+            let start = Instant::now();
+            assert!(
+                read(&files).is_err(),
+                "{name} with {keep} bytes of {length}"
+            );
+            let seconds = start.elapsed().as_secs_f64();
+            assert!(seconds < 20.0, "{name} with {keep} bytes took {seconds} s");
+        }
+    }
+}
+
+#[test]
+fn a_file_with_bytes_changed_never_harms() {
+    // What tells where things lie is at the beginning or at the end.
+    let mut random = 1u64;
+    let mut next = move |below: usize| {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (random >> 33) as usize % below
+    };
+    for name in [
+        "timm.safetensors",
+        "torchvision.pth",
+        "keras2.h5",
+        "keras3.keras",
+        "tf2onnx.onnx",
+        "tfjs-uint8.tar",
+    ] {
+        let mut files = unpacked(name);
+        let last = files.len() - 1;
+        for _ in 0..25 {
+            let bytes = &mut files[last].1;
+            let window = bytes.len().min(100_000);
+            let places: Vec<_> = (0..8)
+                .map(|k| {
+                    if k % 2 == 0 {
+                        next(window)
+                    } else {
+                        bytes.len() - 1 - next(window)
+                    }
+                })
+                .collect();
+            let before: Vec<_> = places.iter().map(|place| bytes[*place]).collect();
+            for place in &places {
+                bytes[*place] = next(256) as u8;
+            }
+            let _ = read(&files);
+            for (place, byte) in places.iter().zip(before).rev() {
+                files[last].1[*place] = byte;
+            }
+        }
+    }
+}
