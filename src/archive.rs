@@ -111,3 +111,56 @@ impl<'a> Archive<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::{Compression, write::DeflateEncoder};
+    use rawzip::{ZipArchiveWriter, ZipDataWriter};
+
+    use super::*;
+
+    /// A zip of deflated entries.
+    fn zip(entries: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut zip = ZipArchiveWriter::new(Vec::new());
+        for (name, data) in entries {
+            let (mut entry, config) = zip
+                .new_file(name)
+                .compression_method(CompressionMethod::DEFLATE)
+                .start()
+                .expect("an entry");
+            let encoder = DeflateEncoder::new(&mut entry, Compression::best());
+            let mut writer = config.wrap(encoder);
+            writer.write_all(data).expect("data");
+            let (_, descriptor) = writer.finish().expect("data");
+            entry.finish(descriptor).expect("an entry");
+        }
+        zip.finish().expect("a zip")
+    }
+
+    #[test]
+    fn an_entry_is_never_larger_than_asked_for() {
+        let bytes = zip(&[("a", &[0; 1 << 20]), ("b", b"two")]);
+        let archive = Archive::open(&bytes).expect("a zip");
+        assert_eq!(archive.read("b", 3).as_deref(), Ok(b"two".as_slice()));
+        assert_eq!(
+            archive.read("a", 1 << 19),
+            Err("\"a\" has 1048576 bytes, and at most 524288 are taken".into())
+        );
+        assert_eq!(archive.read("c", 1), Err("it holds no \"c\"".into()));
+    }
+
+    #[test]
+    fn an_entry_that_grows_beyond_its_claim_is_refused() {
+        let mut bytes = zip(&[("a", &[0; 1 << 20])]);
+        // The central directory's claim of the unpacked size.
+        let at = bytes
+            .windows(4)
+            .rposition(|w| w == b"PK\x01\x02")
+            .expect("a directory");
+        bytes[at + 24..][..4].copy_from_slice(&1000u32.to_le_bytes());
+        let archive = Archive::open(&bytes).expect("a zip");
+        assert!(archive.read("a", 1 << 30).is_err());
+    }
+}

@@ -210,3 +210,92 @@ fn a_file_with_bytes_changed_never_harms() {
         }
     }
 }
+
+/// A safetensors file of these tensors, all of them f32 zeros.
+fn zeros(tensors: &[(&str, &[usize])]) -> Vec<u8> {
+    let data: Vec<_> = tensors
+        .iter()
+        .map(|(_, shape)| vec![0u8; 4 * shape.iter().product::<usize>()])
+        .collect();
+    let views = tensors.iter().zip(&data).map(|((name, shape), data)| {
+        let view =
+            safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.to_vec(), data);
+        (*name, view.expect("lengths fit"))
+    });
+    safetensors::serialize(views, None).expect("a file")
+}
+
+#[test]
+fn what_is_no_base_is_told_what_it_is() {
+    let first = "Conv2d_1a_3x3.conv.weight";
+    let long = [&(1u64 << 31).to_le_bytes()[..], b"{}"].concat();
+    let cases: [(&str, Vec<u8>, &str); 6] = [
+        (
+            "cat.jpg",
+            b"\xff\xd8\xff".to_vec(),
+            "weights: cat.jpg is not what was expected (the format is none of those that are known here); use timm's model.safetensors, torchvision's .pth, Keras' .h5, .weights.h5 or .keras, TF.js's model.json with its shards, or ONNX",
+        ),
+        (
+            "long.safetensors",
+            long,
+            "weights: not a whole safetensors file (header too large, 10 bytes); download or convert it again",
+        ),
+        (
+            "resnet.safetensors",
+            zeros(&[("conv1.weight", &[64, 3, 7, 7]), ("bn1.weight", &[64])]),
+            "weights: resnet.safetensors is not what was expected (it holds 2 tensors such as bn1.weight, conv1.weight, not those of Inception V3 in PyTorch's names); download it again, or save the model's state_dict() anew",
+        ),
+        (
+            "part.safetensors",
+            zeros(&[(first, &[32, 3, 3, 3])]),
+            "weights: Conv2d_1a_3x3.bn.weight is missing; make the file again",
+        ),
+        (
+            "other.safetensors",
+            zeros(&[(first, &[3, 32, 3, 3])]),
+            "weights: Conv2d_1a_3x3.conv.weight has shape [3, 32, 3, 3], expected [32, 3, 3, 3]; make the file again",
+        ),
+        (
+            "model.json",
+            br#"{"format": "graph-model", "weightsManifest": []}"#.to_vec(),
+            "weights: model.json is not what was expected (it is a graph model, whose tensors have lost the names of their layers); convert the Keras model with --output_format tfjs_layers_model",
+        ),
+    ];
+    for (name, bytes, want) in cases {
+        let got = read(&vec![(name.into(), bytes)]).expect_err(name);
+        assert_eq!(got.to_string(), want);
+    }
+}
+
+#[test]
+fn a_number_that_is_none_is_named() {
+    let mut files = unpacked("timm.safetensors");
+    let bytes = &mut files[0].1;
+    let header = u64::from_le_bytes(*bytes.first_chunk().expect("a length")) as usize;
+    let text = String::from_utf8_lossy(&bytes[8..8 + header]).into_owned();
+    let header_json: serde_json::Value = serde_json::from_str(&text).expect("a header");
+    let start = header_json["Mixed_6a.branch3x3.bn.bias"]["data_offsets"][0]
+        .as_u64()
+        .expect("a place") as usize;
+    bytes[8 + header + start + 8..][..4].copy_from_slice(&f32::NAN.to_le_bytes());
+    assert_eq!(
+        read(&files).expect_err("a NaN").to_string(),
+        "weights: Mixed_6a.branch3x3.bn.bias holds a number that is not finite, at index 2; make the file again"
+    );
+}
+
+#[test]
+fn a_missing_part_is_asked_for() {
+    let mut shards = unpacked("tfjs-uint8.tar");
+    shards.retain(|(name, _)| !name.contains("shard3of"));
+    assert_eq!(
+        read(&shards).expect_err("no shard").to_string(),
+        "weights: group1-shard3of6.bin is not what was expected (this shard is missing); choose model.json and all of its shards together, or convert the model again"
+    );
+    let mut beside = unpacked("torch-dynamo.tar");
+    beside.retain(|(name, _)| name == "model.onnx");
+    assert_eq!(
+        read(&beside).expect_err("no data").to_string(),
+        "weights: model.onnx is not what was expected (Conv2d_1a_3x3.conv.weight: its numbers are in \"model.onnx.data\"; choose that file too); export an Inception V3 of torchvision, timm or Keras, in eval mode"
+    );
+}

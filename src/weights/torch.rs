@@ -565,3 +565,118 @@ fn source(file: &File, reason: String) -> Error {
         hint: HINT,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file of `torch.save` as it was before zip: this state_dict, these storages.
+    fn saved(state: &[u8], storages: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut bytes = LEGACY.to_vec();
+        bytes.extend(b"\x80\x02M\xe9\x03.\x80\x02}q\x00.");
+        bytes.extend(state);
+        bytes.extend(b"\x80\x02]");
+        for (name, _) in storages {
+            bytes.extend(
+                [
+                    b"X",
+                    &(name.len() as u32).to_le_bytes()[..],
+                    name.as_bytes(),
+                    b"a",
+                ]
+                .concat(),
+            );
+        }
+        bytes.push(b'.');
+        for (_, data) in storages {
+            bytes.extend((data.len() as u64 / 4).to_le_bytes());
+            bytes.extend(*data);
+        }
+        bytes
+    }
+
+    /// A state_dict of the one tensor that tells the net: offset, shape and strides of a storage "0".
+    fn tensor(offset: u8, shape: [u8; 2], strides: [u8; 2]) -> Vec<u8> {
+        let text = |text: &str| {
+            [
+                b"X",
+                &(text.len() as u32).to_le_bytes()[..],
+                text.as_bytes(),
+            ]
+            .concat()
+        };
+        [
+            b"\x80\x02}",
+            text(FIRST).as_slice(),
+            b"ctorch._utils\n_rebuild_tensor_v2\n((",
+            &text("storage"),
+            b"ctorch\nFloatStorage\n",
+            &text("0"),
+            &text("cpu"),
+            b"K\x06tQK",
+            &[
+                offset, b'K', shape[0], b'K', shape[1], 0x86, b'K', strides[0], b'K', strides[1],
+                0x86,
+            ],
+            b"\x89ccollections\nOrderedDict\n)RtRs.",
+        ]
+        .concat()
+    }
+
+    fn opened(bytes: &[u8]) -> Result<Vec<f64>, String> {
+        let file = File {
+            name: "a.pth",
+            bytes,
+        };
+        let tell = |error: Error| error.to_string();
+        let saved = Saved::open(&file).map_err(tell)?;
+        let tensors = saved.tensors(&file).map_err(tell)?;
+        let tensor = &tensors[FIRST];
+        tensor.numbers(FIRST, &tensor.shape).map_err(tell)
+    }
+
+    #[test]
+    fn strides_are_walked() {
+        let data: Vec<u8> = (0..6).flat_map(|k| (k as f32).to_le_bytes()).collect();
+        let cases = [
+            (0, [2, 3], [3, 1], vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0]),
+            (0, [3, 2], [1, 3], vec![0.0, 3.0, 1.0, 4.0, 2.0, 5.0]),
+            (2, [2, 2], [2, 1], vec![2.0, 3.0, 4.0, 5.0]),
+            (1, [2, 3], [0, 1], vec![1.0, 2.0, 3.0, 1.0, 2.0, 3.0]),
+        ];
+        for (offset, shape, strides, want) in cases {
+            let bytes = saved(&tensor(offset, shape, strides), &[("0", &data)]);
+            assert_eq!(opened(&bytes), Ok(want), "{shape:?} by {strides:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_pickle_asks_for_is_named_and_not_run() {
+        let state =
+            [b"\x80\x02}X\x01\x00\x00\x00acos\nsystem\nX\x04\x00\x00\x00true\x85Rs.".as_slice()]
+                .concat();
+        let root = b"\x80\x02cbuiltins\neval\nX\x01\x00\x00\x001\x85R.".to_vec();
+        let data = [0u8; 24];
+        let short = "weights: a.pth is not what was expected (Conv2d_1a_3x3.conv.weight: the shape [2, 3] of f32 needs more than its storage's 24 bytes)";
+        let cases = [
+            (
+                state,
+                "weights: a.pth is not what was expected (a: it asks for os.system, and only tensors are read; nothing of it was run)",
+            ),
+            (
+                root,
+                "weights: a.pth is not what was expected (it asks for builtins.eval, and only tensors are read; nothing of it was run)",
+            ),
+            (tensor(1, [2, 3], [3, 1]), short),
+            (tensor(0, [2, 3], [4, 1]), short),
+            (
+                tensor(0, [200, 200], [0, 0]),
+                "weights: a.pth is not what was expected (Conv2d_1a_3x3.conv.weight: the shape [200, 200] in steps of [0, 0])",
+            ),
+        ];
+        for (state, want) in cases {
+            let got = opened(&saved(&state, &[("0", &data)])).expect_err(want);
+            assert_eq!(got, format!("{want}; {HINT}"));
+        }
+    }
+}
