@@ -2,18 +2,15 @@
 
 use burn::tensor::{Device, Tensor};
 
-#[cfg(feature = "cli")]
-use crate::inception::Folded;
 use crate::{
     error::Error,
     image::{Pixels, Resized, batch},
-    inception::Inception,
+    inception::{Folded, Inception},
     weights::{Info, Weights},
 };
 
 /// How many latents of the known picture a weights file carries.
-#[cfg(feature = "cli")]
-const KNOWN: usize = 64;
+pub const KNOWN: usize = 64;
 /// How far a device's latents of the known picture may lie from the file's, relative to the largest of them.
 const TOLERANCE: f32 = 1e-3;
 
@@ -102,16 +99,13 @@ pub fn known_picture() -> Resized {
         .resize()
 }
 
-/// Completes `info` with the first latents of the known picture, by these exact weights on the CPU.
-#[cfg(feature = "cli")]
-pub fn with_known_latents(mut info: Info, convs: &[Folded]) -> Info {
+/// The latents of the known picture by these exact weights on the CPU, not yet read; the first [`KNOWN`] of them belong in [`Info`].
+///
+/// # Shapes
+/// [1, 2048].
+pub fn latents_to_know(info: &Info, convs: &[Folded]) -> Tensor<2> {
     let device = Device::flex();
     let convs = convs.iter().cloned().map(Ok::<_, std::convert::Infallible>);
     let Ok(net) = Inception::new(convs, info.average_pool, &device);
-    let latents = net.forward(batch([&known_picture()], info.range, &device));
-    info.known_latents = latents
-        .try_into_vec_as::<f32>()
-        .expect("flex computes in f32");
-    info.known_latents.truncate(KNOWN);
-    info
+    net.forward(batch([&known_picture()], info.range, &device))
 }

@@ -10,7 +10,7 @@ use wasm_bindgen::{Clamped, JsCast, prelude::*};
 use wasm_bindgen_futures::future_to_promise;
 
 use crate::{
-    base::{Base, known_picture},
+    base::{Base, KNOWN, known_picture, latents_to_know},
     cifar10,
     compare::{
         Comparison, Curve, Extraction, Known, LayerRow, Options, Reading, Split, TestFrom, Way,
@@ -20,13 +20,17 @@ use crate::{
     error::Error,
     evaluate::{self, CrossValidation, Evaluation},
     explain::{activation_map, nearest},
-    head::{Head, Scores},
+    head::{Head, Prediction, Scores},
     image::{Pixels, Resized},
     inception::LATENTS,
     latents::{Latents, Stamp},
     pictures::{PictureSet, Pictures, rgba},
     train::{self, Settings},
-    weights::{Dtype, Weights},
+    weights::{
+        Dtype, Weights, fingerprint,
+        foreign::{self, File},
+        write,
+    },
 };
 
 #[wasm_bindgen(typescript_custom_section)]
@@ -123,6 +127,8 @@ pub struct Session {
     base: Rc<Base>,
     dtype: &'static str,
     head: Rc<RefCell<Option<Head>>>,
+    /// What the base's own file answers with.
+    own: Option<Head>,
     table: RefCell<Rc<Latents>>,
 }
 
@@ -194,6 +200,7 @@ impl Session {
             let weights = Weights::open(&bytes).map_err(js)?;
             let base = Rc::new(Base::load(&weights, &device).map_err(js)?);
             let dtype = weights.dtype.name();
+            let own = weights.head().map_err(js)?;
             drop(bytes);
             let latents = latents(&base, &[known_picture()]).await.map_err(js)?;
             base.check(&latents).map_err(js)?;
@@ -202,6 +209,7 @@ impl Session {
                 base,
                 dtype,
                 head: Rc::default(),
+                own,
                 table: RefCell::new(Rc::new(table)),
             }
             .into())
@@ -238,6 +246,16 @@ impl Session {
         let info = head_info(&head);
         self.head.replace(Some(head));
         Ok(info)
+    }
+
+    /// Takes the head that the base brings, and says what it is; without one there are no classes to answer with.
+    #[wasm_bindgen(js_name = openOwnHead, unchecked_return_type = "HeadInfo")]
+    pub fn open_own_head(&self) -> JsValue {
+        self.head.replace(self.own.clone());
+        match &self.own {
+            Some(head) => head_info(head),
+            None => no_classes(),
+        }
     }
 
     /// Below this probability answers are called unsure; kept in the head's files.
@@ -461,7 +479,60 @@ impl Session {
                 want: "2048 numbers",
             }));
         }
-        self.with_head(|head| plain(&head.predict(latents, top)))
+        Ok(match &*self.head.borrow() {
+            Some(head) => plain(&head.predict(latents, top)),
+            None => plain(&Vec::<Prediction>::new()),
+        })
+    }
+}
+
+/// Weights files as the field hands them round, on their way to a file of ours.
+#[wasm_bindgen]
+#[derive(Default)]
+pub struct Foreign {
+    files: Vec<(String, Vec<u8>)>,
+}
+
+#[wasm_bindgen]
+impl Foreign {
+    /// None yet.
+    #[wasm_bindgen(constructor)]
+    pub fn new() -> Foreign {
+        Foreign::default()
+    }
+
+    /// Takes a file of the source.
+    #[wasm_bindgen(js_name = addFile)]
+    pub fn add_file(&mut self, name: String, bytes: Vec<u8>) {
+        self.files.push((name, bytes));
+    }
+
+    /// Converts them to one file of ours with u8 kernels; `imagenet` names the classes of a classifier that has as many.
+    #[wasm_bindgen(unchecked_return_type = "Promise<Uint8Array>")]
+    pub fn convert(self, imagenet: Vec<String>) -> Promise {
+        future_to_promise(async move {
+            if let [(_, bytes)] = self.files.as_slice()
+                && Weights::is(bytes)
+            {
+                Weights::open(bytes).map_err(js)?;
+                return Ok(Uint8Array::from(bytes.as_slice()).into());
+            }
+            let files: Vec<_> = self
+                .files
+                .iter()
+                .map(|(name, bytes)| File { name, bytes })
+                .collect();
+            let mut source = foreign::read(&files, None).map_err(js)?;
+            drop(self.files);
+            source.name_classes(&imagenet);
+            let fingerprint = fingerprint(&source.info, &source.convs);
+            let latents = latents_to_know(&source.info, &source.convs);
+            let mut known = numbers(latents).await.map_err(js)?;
+            known.truncate(KNOWN);
+            source.info.known_latents = known;
+            let bytes = write(&source, &fingerprint, Dtype::U8);
+            Ok(Uint8Array::from(bytes.as_slice()).into())
+        })
     }
 }
 
@@ -910,18 +981,24 @@ struct TrainedInfo<'a> {
 }
 
 /// What a head says of itself.
+#[derive(Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct HeadInfo<'a> {
+    name: &'a str,
+    classes: &'a [String],
+    pictures: usize,
+    accuracy: Option<f64>,
+    interval: Option<[f64; 2]>,
+    test_pictures: Option<usize>,
+    unsure_below: f32,
+}
+
+/// Where there is no head.
+fn no_classes() -> JsValue {
+    plain(&HeadInfo::default())
+}
+
 fn head_info(head: &Head) -> JsValue {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct HeadInfo<'a> {
-        name: &'a str,
-        classes: &'a [String],
-        pictures: usize,
-        accuracy: Option<f64>,
-        interval: Option<[f64; 2]>,
-        test_pictures: Option<usize>,
-        unsure_below: f32,
-    }
     let scores = head.scores;
     plain(&HeadInfo {
         name: &head.name,

@@ -50,7 +50,7 @@ if (!ask("cargo", "fmt", "--version") || !ask("cargo", "clippy", "--version")) {
   step("rustfmt and clippy", ["rustup", "component", "add", "rustfmt", "clippy"]);
 }
 step("formatting", ["cargo", "fmt", "--check"]);
-step("the page's files", ["cargo", "run", "--release", "--locked", "--", "build", "--out", site]);
+step("the page's files", ["cargo", "run", "--release", "--locked", "--", "build", "--weights", "npm", "--out", site]);
 step("lints", ["cargo", "clippy", "--release", "--locked", "--all-targets", "--", "-D", "warnings"]);
 const wasm = ["--target", "wasm32-unknown-unknown", "--no-default-features"];
 step("lints of the web build", ["cargo", "clippy", "--release", "--locked", "--lib", ...wasm, "--", "-D", "warnings"]);

@@ -1,6 +1,7 @@
 // @ts-check
-/** The page's rooms, put together: predict, teach, study, compare. Each has its own state; what they share goes through here. */
+/** The page's rooms, put together: base, predict, teach, study, compare. Each has its own state; what they share goes through here. */
 import { listenForFiles } from "./arrivals.js";
+import { chosenBase, createBase, forgetBase } from "./base/wires.js";
 import { createCompare } from "./compare/wires.js";
 import { byId } from "./dom.js";
 import { createEngine } from "./engine.js";
@@ -55,10 +56,11 @@ const teach = createTeach(context, {
 });
 const study = createStudy(context);
 const compare = createCompare(context);
+const base = createBase(context);
 const predict = createPredict(context, {
   retry: start,
   lost: () => void (engine = null),
-  why: ({ name, file, answer }) => answer && attempt(() => study.why(name, file, answer.latents, answer.predictions[0].label)),
+  why: ({ name, file, answer }) => answer?.predictions.length && attempt(() => study.why(name, file, answer.latents, answer.predictions[0].label)),
   teach: ({ id, name }) => teach.chooseClass(id, name),
   customised: ["device", "weights", "head"].some((name) => query.has(name)),
 });
@@ -66,13 +68,14 @@ const predict = createPredict(context, {
 listenForFiles({
   came: (found, target) => attempt(async () => {
     const { files } = await found;
-    if (compare.takes(files, target)) await compare.came(files);
+    if (await base.takes(files)) await base.came(files);
+    else if (compare.takes(files, target)) await compare.came(files);
     else await teach.came(found, target, (pictures) => predict.add(pictures));
   }),
   hint: (target) => (compare.holds(target) ? "Drop to compare three ways" : teach.hint(target)),
 });
 addEventListener("beforeunload", (event) => {
-  if (teach.busy || study.busy || compare.busy) event.preventDefault();
+  if (teach.busy || study.busy || compare.busy || base.busy) event.preventDefault();
 });
 
 const opened = open();
@@ -92,12 +95,14 @@ async function open() {
 }
 
 async function start() {
+  const chosen = query.has("weights") ? undefined : chosenBase();
   const loaded = await predict.load(async (onProgress) => {
-    engine = await createEngine({
-      device: wishedDevice(),
-      weights: query.get("weights") ?? undefined,
-      head: query.get("head") ?? undefined,
-      onProgress,
+    const options = { device: wishedDevice(), head: query.get("head") ?? undefined, onProgress };
+    engine = await createEngine({ ...options, weights: query.get("weights") ?? chosen }).catch((cause) => {
+      if (!chosen || cause.kind !== "weights") throw cause;
+      forgetBase();
+      toast.alarm(sentence(`${cause.message}. The built-in base is used`));
+      return createEngine(options);
     });
     return engine;
   });

@@ -42,12 +42,18 @@ export interface Answer {
 export interface EngineOptions {
   /** `auto` (the default) takes WebGPU where a real GPU answers, else the CPU. */
   device?: "auto" | "webgpu" | "cpu";
-  /** A base's weights file, by `inception-web weights`; by default the page's own. What lies at an address is taken not to change. */
-  weights?: string;
+  /**
+   * The address of a weights file by `inception-web weights`, or a base that `convertBase` kept; by default the page's own. What lies at
+   * an address is taken not to change.
+   */
+  weights?: string | KeptBase;
   /** A head file, by `inception-web train`; by default the ten classes. */
   head?: string;
   onProgress?: (progress: LoadProgress) => void;
 }
+
+/** A base that this browser keeps. */
+export interface KeptBase { name: string; fingerprint: string; dtype: string; bytes: number; sha256: string }
 
 export interface LatentsOptions { signal?: AbortSignal; onProgress?: (progress: BatchProgress) => void }
 
@@ -218,7 +224,7 @@ export interface Engine {
   readonly notice: string | null;
   /** SHA-256 (64 hexadecimal digits) of the base's weights and preprocessing. */
   readonly fingerprint: string;
-  /** The head's class names. */
+  /** The head's class names; none where a base of your own brings none and nothing has been taught yet. */
   readonly classes: string[];
   readonly base: { name: string; source: string; licence: string; note: string; dtype: string; bytes: number; cached: boolean };
   /** `accuracy` and `interval` are 0 to 1, on `testPictures` pictures held out of training; null where nobody measured. */
@@ -280,6 +286,15 @@ export interface Engine {
   /** Ends the worker and frees its memory; what is under way is rejected with kind `disposed`. */
   dispose(): void;
 }
+
+/**
+ * Makes a base of weights files as others hand them round (timm, torchvision, Keras, TF.js with its shards, ONNX), and keeps it in this
+ * browser for `createEngine`.
+ * @throws {EngineError} kind `weights` if they cannot be used, with a sentence that says why; kind `cancelled`
+ */
+export function convertBase(
+  files: File[], options?: { name?: string; sha256?: string | null; signal?: AbortSignal; onProgress?: (progress: LoadProgress) => void },
+): Promise<KeptBase>;
 
 /**
  * Loads runtime, base and head in a worker of their own, and checks that the device computes rightly.

@@ -8,7 +8,7 @@
 import { EngineWays } from "./ways.js";
 import { Dataset } from "./dataset.js";
 
-/** @import { Answer, BatchProgress, ClassifyOptions, Embedded, Engine, EngineOptions, ErrorKind, Evaluation, LoadProgress, Picture, Prediction, TrainReport } from "./engine.js" */
+/** @import { Answer, BatchProgress, ClassifyOptions, Embedded, Engine, EngineOptions, ErrorKind, Evaluation, KeptBase, LoadProgress, Picture, Prediction, TrainReport } from "./engine.js" */
 /** @import { Scored } from "./pkg/cpu/inception_web.js" */
 /** @import { Loaded, Methods, Outcome, Reply } from "./messages.js" */
 
@@ -33,7 +33,7 @@ export class EngineError extends Error {
 /** @type {(options?: EngineOptions) => Promise<Engine>} */
 export async function createEngine({ device = "auto", weights, head, onProgress = () => {} } = {}) {
   const absolute = (/** @type {string | undefined} */ url) => url && new URL(url, document.baseURI).href;
-  const wish = { weights: absolute(weights), head: absolute(head) };
+  const wish = { weights: typeof weights === "object" ? weights : absolute(weights), head: absolute(head) };
   const engine = new WorkerEngine(wish);
   try {
     await engine.start(device, onProgress);
@@ -58,7 +58,7 @@ class WorkerEngine {
   /** Pictures held out when the head in use was trained. @type {Set<number> | null} */ #validation = null;
   /** What of the dataset the worker has. @type {ReturnType<Dataset["rows"]> | null} */ #sent = null;
 
-  /** @param {{ weights?: string, head?: string }} wish */
+  /** @param {{ weights?: string | KeptBase, head?: string }} wish */
   constructor(wish) {
     this.#wish = wish;
     this.dataset = new Dataset((pictures, options) => this.embed(pictures, options));
@@ -411,6 +411,26 @@ class WorkerEngine {
     for (const { reject } of this.#waiting.values()) reject(error);
     this.#waiting.clear();
   }
+}
+
+/** @type {typeof import("./engine.js").convertBase} */
+export function convertBase(files, { name, sha256, signal, onProgress = () => {} } = {}) {
+  const worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
+  /** @type {Promise<KeptBase>} */
+  const kept = new Promise((resolve, reject) => {
+    signal?.addEventListener("abort", () => reject(new EngineError("cancelled", "cancelled; nothing was changed")));
+    worker.onerror = (event) => {
+      event.preventDefault();
+      reject(new EngineError("crash", `the conversion stopped: ${event.message || "its worker could not be loaded"}; close other tabs and try again`));
+    };
+    worker.onmessage = ({ data }) => {
+      if ("progress" in data) onProgress(data.progress);
+      else if ("error" in data) reject(new EngineError(data.error.kind, data.error.message));
+      else resolve(data.value);
+    };
+    worker.postMessage({ id: 0, method: "convert", args: { files, name, sha256 } });
+  });
+  return kept.finally(() => worker.terminate());
 }
 
 /** @param {Scored} scored @param {number[]} ids @param {Evaluation["on"]} on @param {number} [folds] @returns {Evaluation} */

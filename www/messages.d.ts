@@ -1,11 +1,12 @@
 /** What `engine.js` and `worker.js` say to each other. */
 import type { HeadInfo, Prediction, Scored, Table, TrainedInfo } from "./pkg/cpu/inception_web.js";
 import type { ComparePlan, CompareOptions, CompareProgress, Comparison, CurveOptions, CurveProgress, LearningCurve, PictureSet, SetFile, Way, WayResult } from "./comparison.js";
-import type { BatchProgress, EpochReport, ErrorKind, LoadProgress, Picture, TrainOptions, TrainReport } from "./engine.js";
+import type { BatchProgress, EpochReport, ErrorKind, KeptBase, LoadProgress, Picture, TrainOptions, TrainReport } from "./engine.js";
 
 /** Each method's arguments and value, and what it tells on the way. */
 export interface Methods {
   load: { args: LoadArgs; value: Loaded; progress: LoadProgress };
+  convert: { args: { files: File[]; name?: string; sha256?: string | null }; value: KeptBase; progress: LoadProgress };
   answer: { args: AnswerArgs; value: Outcome[]; progress: never };
   predict: { args: { latents: Float32Array; topK: number }; value: Prediction[]; progress: never };
   explain: { args: { picture: Picture; label: string }; value: Float32Array; progress: never };
@@ -32,7 +33,7 @@ export interface Methods {
 /** What people want of the long work under way. */
 export type Wish = "pause" | "resume" | "stop" | "cancel";
 
-export interface LoadArgs { device: "auto" | "webgpu" | "cpu"; weights?: string; head?: string }
+export interface LoadArgs { device: "auto" | "webgpu" | "cpu"; weights?: string | KeptBase; head?: string }
 
 export interface Loaded {
   device: "webgpu" | "cpu";

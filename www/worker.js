@@ -9,9 +9,9 @@ import { createWays } from "./worker-ways.js";
 
 /** @import { Session, Picture as Decoded } from "./pkg/cpu/inception_web.js" */
 /** @import { AnswerArgs, LoadArgs, Loaded, Methods, Outcome, Request, Trained, Wish } from "./messages.js" */
-/** @import { EpochReport, ErrorKind, LoadProgress, Picture } from "./engine.js" */
+/** @import { EpochReport, ErrorKind, KeptBase, LoadProgress, Picture } from "./engine.js" */
 /** @typedef {typeof import("./pkg/cpu/inception_web.js")} Runtime */
-/** @typedef {{ url: string, bytes: number, sha256: string, fingerprint: string, dtype: string }} WeightsEntry */
+/** @typedef {Omit<KeptBase, "name"> & { url: string }} WeightsEntry */
 /** @typedef {{ weights: WeightsEntry, head: string, runtimes: Record<"cpu" | "webgpu", { bytes: number, version: string }> }} Site */
 /** @typedef {(progress: LoadProgress) => void} Tell */
 
@@ -46,7 +46,8 @@ const methods = {
   crossValidate,
   predict: ({ latents, topK }) => session.predict(latents, topK),
   explain: async ({ picture, label }) => session.explain(await decode(picture), label),
-  openHead: ({ bytes }) => session.openHead(bytes ?? shippedHead),
+  convert,
+  openHead: ({ bytes }) => (bytes ? session.openHead(bytes) : standardHead()),
   writeHead: ({ form }) => copied(session.writeHead(form)),
   setUnsureBelow: ({ share }) => (session.setUnsureBelow(share), null),
   setTable: ({ latents, labels, classes, names }) => (session.setTable(latents, labels, classes, names), null),
@@ -103,8 +104,9 @@ async function load({ device: wished, weights, head }, tell) {
   const choice = await chooseDevice(wished);
   runtime = await loadRuntime(choice.device, site, tell);
 
-  const entry = weights ? await remembered(weights) : site.weights;
-  const file = await fetchWeights(new URL(weights ?? site.weights.url, MANIFEST), entry, tell);
+  const brought = typeof weights === "object";
+  const entry = brought ? { ...weights, url: "" } : weights ? await remembered(weights) : site.weights;
+  const file = brought ? await broughtWeights(weights, tell) : await fetchWeights(new URL(weights ?? site.weights.url, MANIFEST), entry, tell);
   tell({ stage: "prepare", done: 0, total: 1 });
   let { device, name, notice } = choice;
   try {
@@ -121,16 +123,26 @@ async function load({ device: wished, weights, head }, tell) {
   tell({ stage: "check", done: 1, total: 1 });
 
   const base = session.base();
-  if (!file.cached && !(await keep(weights, { ...base, bytes: file.bytes.length, sha256: await sha256(file.bytes) }, file.bytes))) {
+  if (!file.cached && !brought && !(await keep(weights, { ...base, bytes: file.bytes.length, sha256: await sha256(file.bytes) }, file.bytes))) {
     notice = [notice, "The browser has no room to keep the weights, so the next visit downloads them again."].filter(Boolean).join(" ");
   }
   const headFile = await get(new URL(head ?? site.head, MANIFEST));
   shippedHead = new Uint8Array(await headFile.arrayBuffer());
-  const headInfo = session.openHead(shippedHead);
+  const headInfo = head ? session.openHead(shippedHead) : standardHead();
   batch = BATCH[device];
   const { bytes, cached } = file;
   const defaults = runtime.trainingDefaults();
   return { device, deviceName: name, notice, batch, base: { ...base, bytes: bytes.length, cached }, head: headInfo, defaults };
+}
+
+/** The head to begin with: the page's where it belongs to the base, or else what the base itself answers with. */
+function standardHead() {
+  try {
+    return session.openHead(shippedHead);
+  } catch (error) {
+    if (/** @type {{ kind?: string }} */ (error).kind !== "head") throw error;
+    return session.openOwnHead();
+  }
 }
 
 const CPU = "CPU (wasm SIMD)";
@@ -198,7 +210,47 @@ async function fetchWeights(url, entry, tell) {
   return { bytes, cached: false };
 }
 
-/** Why bytes are not the expected ones, or null. @param {Uint8Array<ArrayBuffer>} bytes @param {WeightsEntry} entry */
+/** A base that somebody brought on an earlier visit, or just now. @param {KeptBase} entry @param {Tell} tell */
+async function broughtWeights(entry, tell) {
+  const kept = await (await openCache())?.match(cacheKey(entry));
+  const bytes = kept && new Uint8Array(await kept.arrayBuffer());
+  if (!bytes || (await wrongWith(bytes, entry))) throw new Failure("weights", `weights: ${entry.name} is no longer kept in this browser; choose it again`);
+  tell({ stage: "weights", done: bytes.length, total: bytes.length });
+  return { bytes, cached: true };
+}
+
+/**
+ * Weights files of any kind become one of ours, which is kept. Its own memory never shrinks: whoever asks ends this worker afterwards.
+ * @param {Methods["convert"]["args"]} args @param {Tell} tell @returns {Promise<KeptBase>}
+ */
+async function convert({ files, name, sha256: want }, tell) {
+  const site = /** @type {Site} */ (await (await get(MANIFEST)).json());
+  const glue = await loadRuntime("cpu", site, tell);
+  const foreign = new glue.Foreign();
+  for (const [index, file] of files.entries()) {
+    tell({ stage: "prepare", done: index, total: files.length + 1 });
+    const bytes = new Uint8Array(await file.arrayBuffer());
+    const got = want && (await sha256(bytes));
+    if (got && got !== want) throw new Failure("weights", `weights: the SHA-256 of what came is ${got}, the server said ${want}; try again`);
+    foreign.addFile(file.name, bytes);
+  }
+  tell({ stage: "prepare", done: files.length, total: files.length + 1 });
+  const labels = await (await get(new URL("./npm/imagenet.json", import.meta.url))).json();
+  const bytes = copied(await foreign.convert(labels));
+  tell({ stage: "check", done: 0, total: 1 });
+  const opened = await glue.Session.open("cpu", bytes);
+  const { fingerprint, dtype, name: own } = opened.base();
+  const entry = { name: name || own, fingerprint, dtype, bytes: bytes.length, sha256: await sha256(bytes) };
+  const cache = await openCache();
+  const kept = cache?.put(cacheKey(entry), new Response(bytes, { headers: { "x-name": encodeURIComponent(entry.name) } }));
+  await kept?.catch(() => {
+    throw new Failure("weights", `weights: the browser has no room to keep ${entry.name} (${Math.ceil(bytes.length / 1e6)} MB); free some and try again`);
+  });
+  if (!cache) throw new Failure("weights", "weights: this browser keeps nothing for this page, and a base of your own has to be kept; leave private browsing");
+  return entry;
+}
+
+/** Why bytes are not the expected ones, or null. @param {Uint8Array<ArrayBuffer>} bytes @param {Pick<WeightsEntry, "bytes" | "sha256">} entry */
 async function wrongWith(bytes, { bytes: length, sha256: want }) {
   if (bytes.length !== length) return `the file has ${bytes.length} bytes, expected ${length}`;
   const got = await sha256(bytes);

@@ -59,9 +59,9 @@ pub struct Args {
     /// Trainings for each point of the learning curve
     #[arg(long, value_name = "N", default_value_t = 3, requires = "curve")]
     seeds: u64,
-    /// The base's weights; by default those that the page uses
-    #[arg(long, value_name = "FILE")]
-    weights: Option<PathBuf>,
+    /// The base, as `serve` takes it
+    #[arg(long, value_name = super::weights::PLACES, default_value = "npm")]
+    weights: String,
     /// Print everything as JSON: seed, split, hash of the pictures, layers, epochs, scores, answers
     #[arg(long)]
     json: bool,
@@ -81,7 +81,7 @@ pub fn run(args: Args) -> Outcome {
         None => vec![Split::new(&set, &options)?],
     };
     let reading = match args.models.contains(&Way::Transfer) {
-        true => Some(extract(&set, &splits, args.weights.as_deref())?),
+        true => Some(extract(&set, &splits, &args.weights)?),
         false => None,
     };
     match args.curve {
@@ -109,8 +109,8 @@ pub fn run(args: Args) -> Outcome {
 }
 
 /// Latents of all pictures of the splits: those kept from earlier runs, and the others read now, on all cores, and kept.
-fn extract(set: &PictureSet, splits: &[Split], weights: Option<&Path>) -> Outcome<Reading> {
-    let base = load_base(weights)?;
+fn extract(set: &PictureSet, splits: &[Split], weights: &str) -> Outcome<Reading> {
+    let (base, _) = load_base(weights)?;
     let stamp = Stamp {
         base: base.info.name.clone(),
         fingerprint: base.fingerprint.clone(),

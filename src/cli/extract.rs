@@ -10,6 +10,7 @@ use std::{
 use inception_web::{
     base::Base,
     error::Error,
+    head::Head,
     image::Pixels,
     latents::{Latents, Stamp},
     pictures::{SIDE, rgba},
@@ -18,7 +19,11 @@ use inception_web::{
 use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 
-use super::{Outcome, at, entries, file_name, pictures, read, site, weights::DtypeArg, write};
+use super::{
+    Outcome, at, entries, file_name, pictures, read, site,
+    weights::{self, DtypeArg},
+    write,
+};
 
 /// Pictures between two looks at the clock.
 const CHUNK: usize = 16;
@@ -36,9 +41,9 @@ pub struct Args {
     /// How to store the latents: f32 is 8 kB a picture, f16 4 kB, u8 2 kB
     #[arg(long, value_enum, default_value = "f32")]
     dtype: DtypeArg,
-    /// The base's weights; by default those that the page uses
-    #[arg(long, value_name = "FILE")]
-    weights: Option<PathBuf>,
+    /// The base, as `serve` takes it
+    #[arg(long, value_name = super::weights::PLACES, default_value = "npm")]
+    weights: String,
 }
 
 /// A picture to do.
@@ -55,7 +60,7 @@ enum Source {
 }
 
 pub fn run(args: Args) -> Outcome {
-    let base = load_base(args.weights.as_deref())?;
+    let (base, _) = load_base(&args.weights)?;
     let (classes, items) = list(&args.input)?;
     let stamp = Stamp {
         base: base.info.name.clone(),
@@ -125,18 +130,16 @@ pub fn run(args: Args) -> Outcome {
     Ok(())
 }
 
-/// Opens a weights file, by default that of the page, and puts it on the CPU.
-pub fn load_base(weights: Option<&Path>) -> Outcome<Base> {
-    let path = match weights {
-        Some(path) => path.to_path_buf(),
-        None => site::default_base(&site::root()?)?,
-    };
+/// A base on the CPU, and the head that its file brings, if it does.
+pub fn load_base(wish: &str) -> Outcome<(Base, Option<Head>)> {
+    let path = weights::find(&site::root()?, wish)?;
     let bytes = read(&path)?;
-    at(
-        &path,
-        Weights::open(&bytes)
-            .and_then(|weights| Base::load(&weights, &burn::tensor::Device::flex())),
-    )
+    let open = || {
+        let weights = Weights::open(&bytes)?;
+        let base = Base::load(&weights, &burn::tensor::Device::flex())?;
+        Ok((base, weights.head()?))
+    };
+    at(&path, open())
 }
 
 /// A table from a file; where that does not say which base made it, it is taken to be of the default one, and the person is told.
@@ -153,7 +156,7 @@ pub fn read_latents(path: &Path) -> Outcome<Latents> {
     Ok(latents)
 }
 
-/// The base that the page uses.
+/// The base out of the npm package.
 fn default_stamp() -> Outcome<Stamp> {
     let path = site::default_base(&site::root()?)?;
     let bytes = super::read(&path)?;

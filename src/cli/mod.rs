@@ -4,6 +4,7 @@ mod compare;
 mod evaluate;
 mod export;
 mod extract;
+mod fetch;
 mod pictures;
 mod predict;
 mod serve;

@@ -13,12 +13,12 @@ pub struct Args {
     /// The pictures to classify
     #[arg(required = true, value_name = "PICTURE")]
     pictures: Vec<PathBuf>,
-    /// The head to ask, as `train` writes it
+    /// The head to ask, as `train` writes it; by default the classes that the base itself brings, such as ImageNet's
     #[arg(long, value_name = "FILE")]
-    head: PathBuf,
-    /// The base's weights; by default those that the page uses
-    #[arg(long, value_name = "FILE")]
-    weights: Option<PathBuf>,
+    head: Option<PathBuf>,
+    /// The base, as `serve` takes it
+    #[arg(long, value_name = super::weights::PLACES, default_value = "npm")]
+    weights: String,
     /// How many classes to tell, best first
     #[arg(long, default_value_t = 3)]
     top: usize,
@@ -28,12 +28,20 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Outcome {
-    let base = extract::load_base(args.weights.as_deref())?;
+    let (base, own) = extract::load_base(&args.weights)?;
     let stamp = Stamp {
         base: base.info.name.clone(),
         fingerprint: base.fingerprint.clone(),
     };
-    let head = at(&args.head, Head::read(&read(&args.head)?, &stamp))?;
+    let head = match args.head {
+        Some(path) => at(&path, Head::read(&read(&path)?, &stamp))?,
+        None => own.ok_or_else(|| {
+            format!(
+                "the base {:?} brings no classes of its own; give a head by --head, as `train` writes it",
+                stamp.base
+            )
+        })?,
+    };
     let answers: Vec<_> = args
         .pictures
         .par_iter()

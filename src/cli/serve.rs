@@ -1,9 +1,6 @@
 //! `serve`: the page at an address of this machine, with the headers that it wants.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    path::PathBuf,
-};
+use std::net::{IpAddr, SocketAddr};
 
 use axum::{
     Router,
@@ -16,12 +13,15 @@ use axum::{
 use tokio::net::TcpListener;
 use tower_http::services::{ServeDir, ServeFile};
 
-use super::{Outcome, site};
+use super::{Outcome, site, weights};
 
 /// Nothing but this page's own files, wasm, and pictures that the page made itself.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; \
-     connect-src 'self'; img-src 'self' blob: data:; style-src 'self'; base-uri 'none'; form-action 'none'; \
+     connect-src 'self'; img-src 'self' blob: data:; style-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'; \
      frame-ancestors 'none'";
+/// In the frames that fetch a base from elsewhere when a person asks for it; each page there narrows the hosts down itself.
+const FETCHING: &str = "default-src 'none'; script-src 'self'; connect-src https: http:; base-uri 'none'; form-action 'none'; \
+     frame-ancestors 'self'";
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -31,9 +31,10 @@ pub struct Args {
     /// The port to listen on; 0 takes a free one
     #[arg(long, default_value_t = 8080)]
     port: u16,
-    /// A base's weights file instead of the default one
-    #[arg(long, value_name = "FILE")]
-    weights: Option<PathBuf>,
+    /// The base: `npm` (the package nsfwjs), `imagenet` (the Hugging Face hub, or the address in INCEPTION_WEB_IMAGENET_URL), an address,
+    /// or a weights file of any kind; `auto` takes imagenet's, or npm's where that cannot be had
+    #[arg(long, value_name = weights::PLACES, default_value = "auto")]
+    weights: String,
     /// The cargo profile of the wasm builds: `web`, or `web-dev`, which builds faster and runs slower
     #[arg(long, default_value = "web")]
     profile: String,
@@ -53,13 +54,16 @@ async fn serve(args: Args) -> Outcome {
         |error| format!("{address} cannot be listened on ({error}); choose another with --port");
     let listener = TcpListener::bind(address).await.map_err(taken)?;
     let root = site::root()?;
-    let site = site::prepare(&root, args.weights.as_deref(), &args.profile)?;
+    let site = site::prepare(&root, &args.weights, &args.profile)?;
     let manifest = site.manifest.to_string();
     let json = [(header::CONTENT_TYPE, "application/json")];
     let router = Router::new()
         .route("/pkg/site.json", get(async move || (json, manifest)))
-        .route_service("/pkg/base.safetensors", ServeFile::new(site.base))
-        .nest_service("/pkg", ServeDir::new(root.join("pkg")))
+        .route_service(
+            "/pkg/base.safetensors",
+            ServeFile::new(site.base).precompressed_br(),
+        )
+        .nest_service("/pkg", ServeDir::new(root.join("pkg")).precompressed_br())
         .nest_service("/npm", ServeDir::new(root.join("pkg/npm")))
         .fallback_service(ServeDir::new(root.join("www")))
         .layer(middleware::from_fn(headers));
@@ -76,10 +80,14 @@ async fn headers(request: Request, next: Next) -> Response {
         .uri()
         .query()
         .is_some_and(|query| query.starts_with("v="));
+    let policy = match request.uri().path().starts_with("/fetch/") {
+        true => FETCHING,
+        false => CONTENT_SECURITY_POLICY,
+    };
     let mut response = next.run(request).await;
     let keep = versioned && response.status().is_success();
     for (name, value) in [
-        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+        (header::CONTENT_SECURITY_POLICY, policy),
         (
             header::CACHE_CONTROL,
             if keep {

@@ -1,17 +1,19 @@
 //! Everything the page is made of: npm packages, the two wasm builds in `pkg/`, the default base; `build` copies it to a folder.
 
 use std::{
+    collections::BTreeMap,
     env, fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
+use brotli::{BrotliCompress, enc::BrotliEncoderParams};
 use inception_web::weights::{Dtype, Weights, hex};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use wasm_bindgen_cli_support::Bindgen;
 
-use super::{Outcome, at, read, weights, write};
+use super::{Outcome, at, fetch, read, weights, write};
 
 const TARGET: &str = "wasm32-unknown-unknown";
 /// A folder of `pkg/`, and the features of its build: the page loads the one that its device needs.
@@ -36,9 +38,10 @@ pub struct Args {
     /// The folder to write
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// A base's weights file instead of the default one
-    #[arg(long, value_name = "FILE")]
-    weights: Option<PathBuf>,
+    /// The base: `npm` (the package nsfwjs), `imagenet` (the Hugging Face hub, or the address in INCEPTION_WEB_IMAGENET_URL), an address,
+    /// or a weights file of any kind; `auto` takes imagenet's, or npm's where that cannot be had
+    #[arg(long, value_name = weights::PLACES, default_value = "auto")]
+    weights: String,
     /// The cargo profile of the wasm builds: `web`, or `web-dev`, which builds faster and runs slower
     #[arg(long, default_value = "web")]
     profile: String,
@@ -46,7 +49,7 @@ pub struct Args {
 
 pub fn run(args: Args) -> Outcome {
     let root = root()?;
-    let site = prepare(&root, args.weights.as_deref(), &args.profile)?;
+    let site = prepare(&root, &args.weights, &args.profile)?;
     copy(&root.join("www"), &args.out)?;
     for (name, _) in RUNTIMES {
         copy(
@@ -55,7 +58,15 @@ pub fn run(args: Args) -> Outcome {
         )?;
     }
     copy(&root.join("pkg/npm"), &args.out.join("npm"))?;
-    fs::copy(&site.base, args.out.join("pkg/base.safetensors"))?;
+    for ending in ["", ".br"] {
+        let file = |path: &Path| PathBuf::from(format!("{}{ending}", path.display()));
+        if file(&site.base).exists() {
+            fs::copy(
+                file(&site.base),
+                file(&args.out.join("pkg/base.safetensors")),
+            )?;
+        }
+    }
     write(
         &args.out.join("pkg/site.json"),
         site.manifest.to_string().as_bytes(),
@@ -76,17 +87,19 @@ pub struct Site {
 }
 
 /// Builds what is missing or old.
-pub fn prepare(root: &Path, weights: Option<&Path>, profile: &str) -> Outcome<Site> {
-    let base = match weights {
-        Some(path) => path.to_path_buf(),
-        None => default_base(root)?,
-    };
+pub fn prepare(root: &Path, weights: &str, profile: &str) -> Outcome<Site> {
+    let base = weights::find(root, weights)?;
     let bytes = read(&base)?;
     let opened = at(&base, Weights::open(&bytes))?;
+    if base.starts_with(root.join("pkg")) || base.starts_with(fetch::cache()?) {
+        pack(&base)?;
+    }
     libraries(root)?;
     let mut runtimes = serde_json::Map::new();
     for (name, features) in RUNTIMES {
-        let wasm = read(&runtime(root, name, features, profile)?)?;
+        let path = runtime(root, name, features, profile)?;
+        pack(&path)?;
+        let wasm = read(&path)?;
         runtimes.insert(
             name.into(),
             json!({ "bytes": wasm.len(), "version": &sha256(&wasm)[..12] }),
@@ -105,6 +118,27 @@ pub fn prepare(root: &Path, weights: Option<&Path>, profile: &str) -> Outcome<Si
         "runtimes": runtimes,
     });
     Ok(Site { manifest, base })
+}
+
+/// Writes `FILE.br` beside a large file, for browsers that unpack brotli, unless it is there and as new.
+fn pack(path: &Path) -> Outcome {
+    let packed = PathBuf::from(format!("{}.br", path.display()));
+    let age = |path: &Path| fs::metadata(path).and_then(|file| file.modified());
+    if age(&packed).is_ok_and(|made| age(path).is_ok_and(|changed| made >= changed)) {
+        return Ok(());
+    }
+    eprintln!("packing {}", path.display());
+    let bytes = read(path)?;
+    // Beyond 9 it takes minutes for a hundredth less.
+    let settings = BrotliEncoderParams {
+        quality: 9,
+        lgwin: 24,
+        size_hint: bytes.len(),
+        ..Default::default()
+    };
+    let mut out = Vec::new();
+    BrotliCompress(&mut bytes.as_slice(), &mut out, &settings)?;
+    write(&packed, &out)
 }
 
 /// The project's folder: this one, or the nearest above it.
@@ -140,6 +174,33 @@ pub fn nsfwjs_folder(root: &Path) -> Outcome<PathBuf> {
     Ok(root.join("node_modules/nsfwjs/dist/models/inception_v3"))
 }
 
+/// ImageNet's 1,000 classes, in the order that every Inception V3 answers in.
+pub fn imagenet_classes(root: &Path) -> Outcome<Vec<String>> {
+    install(root)?;
+    let path = root.join("node_modules/@tensorflow-models/mobilenet/dist/imagenet_classes.js");
+    let text = String::from_utf8(read(&path)?)?;
+    // An object of texts by number, some of them sums of two.
+    let object = text
+        .split_once("IMAGENET_CLASSES = {")
+        .and_then(|(_, rest)| rest.split_once("};"));
+    let (object, _) = object.ok_or_else(|| format!("{}: no list of classes", path.display()))?;
+    let joined: String = object
+        .split("' +")
+        .map(|part| part.trim_start().strip_prefix('\'').unwrap_or(part))
+        .collect();
+    // Numbers are no names in JSON5.
+    let lines = joined
+        .lines()
+        .map(|line| match line.trim().split_once(": ") {
+            Some((number, name)) => format!("\"{number}\": {name}"),
+            None => line.into(),
+        });
+    let classes: BTreeMap<u32, String> =
+        json5::from_str(&format!("{{{}}}", lines.collect::<String>()))
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(classes.into_values().collect())
+}
+
 /// Copies the libraries of the page to `pkg/npm`, each one file, with the licences of all that is in them.
 fn libraries(root: &Path) -> Outcome {
     let packages = install(root)?;
@@ -154,12 +215,21 @@ fn libraries(root: &Path) -> Outcome {
         }
         renew(&out.join(name), &text)?;
     }
+    let classes = serde_json::to_string(&imagenet_classes(root)?)?;
+    renew(&out.join("imagenet.json"), &classes)?;
     let mut licences = String::new();
     for Package { folder, version } in packages {
         let name = folder.rsplit("node_modules/").next().unwrap_or(&folder);
-        let path = root.join(&folder).join("LICENSE");
-        let text =
-            fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let path = root.join(&folder);
+        // A package without the text names its licence.
+        let text = fs::read_to_string(path.join("LICENSE")).or_else(|_| {
+            let package: Value = serde_json::from_slice(&read(&path.join("package.json"))?)?;
+            let licence = package["license"].as_str();
+            let licence = licence.ok_or_else(|| format!("{}: no licence", path.display()))?;
+            Outcome::Ok(format!(
+                "{licence}, https://spdx.org/licenses/{licence}.html"
+            ))
+        })?;
         let licence = format!("{name} {version}\n\n{}\n\n\n", text.trim());
         if !licences.contains(&licence) {
             licences += &licence;

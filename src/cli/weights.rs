@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use inception_web::{
-    base::with_known_latents,
+    base::{KNOWN, latents_to_know},
     compare::Way,
     image::InputRange,
     inception::table,
@@ -14,19 +14,22 @@ use inception_web::{
     },
 };
 
-use super::{Outcome, at, entries, file_name, read, site, thousands};
+use super::{Outcome, at, entries, fetch, file_name, read, site, thousands};
+
+/// What `--weights` and `--from` take.
+pub const PLACES: &str = "npm|imagenet|URL|FILE";
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Where the weights come from: `nsfwjs` (the npm package), a weights file of ours, or one of timm, torchvision, Keras, TF.js (the
-    /// folder of model.json) or ONNX
+    /// Where the weights come from: `npm` (the package nsfwjs), `imagenet` (the Hugging Face hub, or the address in
+    /// INCEPTION_WEB_IMAGENET_URL), an address, or a file: ours, or one of timm, torchvision, Keras, TF.js (the folder of model.json), ONNX
     #[arg(
         long,
-        value_name = "nsfwjs|FILE",
+        value_name = PLACES,
         required_unless_present = "inspect",
         requires = "out"
     )]
-    from: Option<PathBuf>,
+    from: Option<String>,
     /// The file to write
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -84,42 +87,130 @@ pub fn run(args: Args) -> Outcome {
     let (Some(from), Some(out)) = (args.from, args.out) else {
         unreachable!("clap requires both")
     };
-    let bytes = if from.as_os_str() == "nsfwjs" {
-        default_base(&site::root()?, args.dtype.into())?
-    } else {
-        convert(&from, args.input.map(Into::into), args.dtype.into())?
+    let range = args.input.map(Into::into);
+    let base = match from.as_str() {
+        "npm" | "nsfwjs" => npm(&site::root()?)?,
+        "imagenet" => downloaded(&fetch::imagenet(), true, range)?,
+        url if is_url(url) => downloaded(url, true, range)?,
+        path => opened(Path::new(path), range)?,
     };
-    super::write(&out, &bytes)?;
+    super::write(&out, &base.write(args.dtype.into()))?;
     inspect(&out)
 }
 
-/// Any weights file, or folder of one, as a file of ours.
-fn convert(from: &Path, range: Option<InputRange>, dtype: Dtype) -> Outcome<Vec<u8>> {
-    let paths = match from.is_dir() {
-        true => entries(from)?,
-        false => vec![from.to_path_buf()],
+/// The file of ours with the base that a person wishes, converted and kept where it was not ours. `auto` is ImageNet's, or npm's where that cannot be had.
+pub fn find(root: &Path, wish: &str) -> Outcome<PathBuf> {
+    match wish {
+        "auto" => Ok(match kept_download(&fetch::imagenet(), false) {
+            Ok(path) => path,
+            Err(reason) => {
+                eprintln!(
+                    "ImageNet's weights are not used: {reason}. The base out of npm nsfwjs is, which tells things apart less well. \
+                     `--weights npm` says so without trying, `--weights FILE` takes weights that you have."
+                );
+                site::default_base(root)?
+            }
+        }),
+        "npm" | "nsfwjs" => site::default_base(root),
+        "imagenet" => kept_download(&fetch::imagenet(), true),
+        url if is_url(url) => kept_download(url, true),
+        path => {
+            let path = Path::new(path);
+            if path.is_file() && Weights::is(&read(path)?) {
+                return Ok(path.into());
+            }
+            let base = opened(path, None)?;
+            let kept = kept(&base.fingerprint)?;
+            if !is_whole(&kept) {
+                super::write(&kept, &base.write(Dtype::U8))?;
+            }
+            Ok(kept)
+        }
+    }
+}
+
+fn is_url(text: &str) -> bool {
+    text.starts_with("https://") || text.starts_with("http://")
+}
+
+/// Where a converted base is kept.
+fn kept(name: &str) -> Outcome<PathBuf> {
+    Ok(fetch::cache()?.join(format!("{}.safetensors", &name[..16])))
+}
+
+fn is_whole(path: &Path) -> bool {
+    std::fs::read(path).is_ok_and(|bytes| Weights::open(&bytes).is_ok())
+}
+
+/// A base from an address, which is only asked the first time.
+fn kept_download(url: &str, patient: bool) -> Outcome<PathBuf> {
+    let path = kept(&fetch::key(url))?;
+    if !is_whole(&path) {
+        let base = downloaded(url, patient, None)?;
+        super::write(&path, &base.write(Dtype::U8))?;
+    }
+    Ok(path)
+}
+
+fn downloaded(url: &str, patient: bool, range: Option<InputRange>) -> Outcome<Base> {
+    let bytes = fetch::download(url, patient)?;
+    let name = url.split(['?', '#']).next().unwrap_or(url);
+    let name = name.rsplit('/').next().unwrap_or(name);
+    let mut base =
+        read_source(&[(name.into(), bytes)], range).map_err(|error| format!("{url}: {error}"))?;
+    let info = &mut base.source.info;
+    if url == fetch::IMAGENET {
+        info.name = "timm inception_v3.tf_in1k".into();
+        info.licence = "Apache-2.0".into();
+        info.note = "Trained on ImageNet's 1,000 classes of photographs.".into();
+    }
+    if info.known_latents.is_empty() {
+        info.source = url.into();
+    }
+    Ok(base)
+}
+
+/// A weights file of any kind, or the folder of one.
+fn opened(path: &Path, range: Option<InputRange>) -> Outcome<Base> {
+    let paths = match path.is_dir() {
+        true => entries(path)?,
+        false => vec![path.to_path_buf()],
     };
     let files: Vec<_> = paths
         .iter()
-        .filter(|path| path.is_file())
+        .filter(|path| path.is_file() || paths.len() == 1)
         .map(|path| Ok((file_name(path), read(path)?)))
         .collect::<Outcome<_>>()?;
-    if let [(_, bytes)] = files.as_slice()
+    read_source(&files, range).map_err(|error| format!("{}: {error}", path.display()).into())
+}
+
+fn read_source(files: &[(String, Vec<u8>)], range: Option<InputRange>) -> Outcome<Base> {
+    if let [(_, bytes)] = files
         && Weights::is(bytes)
     {
-        let weights = at(from, Weights::open(bytes))?;
-        let source = at(from, weights.source())?;
-        return Ok(write(&source, &weights.fingerprint, dtype));
+        let weights = Weights::open(bytes)?;
+        return Ok(Base {
+            source: weights.source()?,
+            fingerprint: weights.fingerprint,
+        });
     }
     let files: Vec<_> = files
         .iter()
         .map(|(name, bytes)| File { name, bytes })
         .collect();
-    Ok(finish(at(from, foreign::read(&files, range))?, dtype))
+    let mut source = foreign::read(&files, range)?;
+    if let Ok(root) = site::root() {
+        source.name_classes(&site::imagenet_classes(&root)?);
+    }
+    Ok(Base::new(source))
 }
 
 /// The default base, out of the locked npm package, as a file of ours.
 pub fn default_base(root: &Path, dtype: Dtype) -> Outcome<Vec<u8>> {
+    Ok(npm(root)?.write(dtype))
+}
+
+fn npm(root: &Path) -> Outcome<Base> {
     let folder = site::nsfwjs_folder(root)?;
     let source = nsfwjs::read(|name| {
         let path = folder.join(name);
@@ -129,14 +220,31 @@ pub fn default_base(root: &Path, dtype: Dtype) -> Outcome<Vec<u8>> {
             hint: nsfwjs::HINT,
         })
     })?;
-    Ok(finish(source, dtype))
+    Ok(Base::new(source))
 }
 
-/// A foreign base as a file of ours.
-fn finish(mut source: Source, dtype: Dtype) -> Vec<u8> {
-    let fingerprint = fingerprint(&source.info, &source.convs);
-    source.info = with_known_latents(source.info, &source.convs);
-    write(&source, &fingerprint, dtype)
+/// A base that was read, and the fingerprint of its exact numbers, which a file of ours knows even if it has rounded them.
+struct Base {
+    source: Source,
+    fingerprint: String,
+}
+
+impl Base {
+    fn new(mut source: Source) -> Base {
+        let fingerprint = fingerprint(&source.info, &source.convs);
+        let latents = latents_to_know(&source.info, &source.convs).try_into_vec_as::<f32>();
+        source.info.known_latents = latents.expect("flex computes in f32");
+        source.info.known_latents.truncate(KNOWN);
+        Base {
+            source,
+            fingerprint,
+        }
+    }
+
+    /// As a file of ours.
+    fn write(&self, dtype: Dtype) -> Vec<u8> {
+        write(&self.source, &self.fingerprint, dtype)
+    }
 }
 
 fn inspect(file: &Path) -> Outcome {

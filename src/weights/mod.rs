@@ -100,6 +100,17 @@ pub struct Source {
     pub classifier: Option<Classifier>,
 }
 
+impl Source {
+    /// Names the classifier's classes, if they are as many; no foreign file does.
+    pub fn name_classes(&mut self, names: &[String]) {
+        if let Some(classifier) = &mut self.classifier
+            && classifier.classes.len() == names.len()
+        {
+            classifier.classes = names.to_vec();
+        }
+    }
+}
+
 /// An opened weights file.
 pub struct Weights<'a> {
     /// What the file says of itself.

@@ -8,10 +8,10 @@ const quiet = ["--no-sandbox", "--disable-background-networking", "--disable-com
 const program = "target/release/inception-web";
 const f32 = "target/base-f32.safetensors";
 
-/** @param {number} port @param {string} before @param {string} options */
-function server(port, before = "true", options = "") {
+/** @param {number} port @param {string} [weights] @param {string} [before] */
+function server(port, weights = "npm", before = "true") {
   return {
-    command: `${before} && ${program} serve --port ${port} ${options}`,
+    command: `${before} && ${program} serve --port ${port} --weights ${weights}`,
     cwd: "../..",
     url: `http://127.0.0.1:${port}/`,
     timeout: 300_000,
@@ -32,7 +32,7 @@ export default defineConfig({
   use: { baseURL: `http://127.0.0.1:${port}/` },
   webServer: [
     server(port),
-    server(port + 1, `${program} weights --from nsfwjs --dtype f32 --out ${f32}`, `--weights ${f32}`),
+    server(port + 1, f32, `${program} weights --from npm --dtype f32 --out ${f32}`),
   ],
   projects: [
     {

@@ -43,6 +43,9 @@ import { count, duration, hundredths, inWords, megabytes, pace, percent, picture
  * } Action
  */
 
+/** Classes that are named one by one; more than these are counted. */
+const LISTED = 20;
+
 /** @type {State} */
 export const initialState = {
   engine: { phase: "loading", progress: null, stalled: false },
@@ -165,6 +168,7 @@ function loadingText({ stage, done, total }) {
 
 /** @param {number} classes @param {About["head"]} head @returns {string} */
 function headText(classes, { accuracy, interval, testPictures }) {
+  if (!classes) return "none yet";
   if (accuracy === null) return `${inWords(classes)} classes`;
   const on = testPictures === null ? "held-out pictures" : `${count(testPictures)} held-out pictures`;
   const sure = interval ? ` (95 % interval ${hundredths(interval[0])}–${percent(interval[1])})` : "";
@@ -213,8 +217,18 @@ function tally({ done, total, broken }) {
   return `${count(done)} of ${pictures(total)}${broken ? `, ${count(broken)} could not be read` : ""}`;
 }
 
+/** The first of a class's names; ImageNet's have several. @param {string} label */
+function first(label) {
+  return label.split(",")[0];
+}
+
 /** @param {About} about @returns {string} what the head cannot do, in plain words */
 export function caveatText({ classes }) {
+  if (!classes.length) return "This base has no classes of its own. Teach it some, below: it answers with those.";
+  if (classes.length > LISTED) {
+    return `The network knows ${count(classes.length)} things, ${classes.slice(0, 3).map(first).join(", ")} and so on. `
+      + "Anything else is forced into one of them, whatever the percentage says.";
+  }
   return `The network knows only ${inWords(classes.length)} things: ${classes.join(", ")}. `
     + "Anything else is forced into one of them, whatever the percentage says.";
 }
@@ -229,10 +243,10 @@ export function facts({ base, head, fingerprint, deviceName, classes }) {
     ["Licence", base.licence],
     ["Weights", `${base.dtype}, ${megabytes(base.bytes)} MB, ${base.cached ? "kept in this browser from an earlier visit" : "downloaded on this visit"}`],
     ["Fingerprint", fingerprint],
-    ["Head", head.name],
-    ["Classes", classes.join(", ")],
+    ["Head", head.name || "none yet"],
+    ["Classes", classes.length > LISTED ? `${count(classes.length)}: ${classes.slice(0, LISTED).map(first).join(", ")}, …` : classes.join(", ") || "none yet"],
   ];
-  if (head.pictures !== null) list.push(["Head trained on", pictures(head.pictures)]);
+  if (head.pictures) list.push(["Head trained on", pictures(head.pictures)]);
   list.push(["Head measured", headText(classes.length, head)]);
   return list;
 }

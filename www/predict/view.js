@@ -234,7 +234,9 @@ function frame({ id, answer }, url) {
 
 /** @param {Answer} answer @param {State["engine"]} engine @returns {(HTMLElement | string)[]} */
 function answerWords({ predictions, milliseconds, width, height }, engine) {
+  const meta = make("p", "meta", `${Math.round(milliseconds)} ms · ${width} × ${height}`);
   const [best, ...others] = predictions;
+  if (!best) return [make("p", "best", "Read, but no classes to answer with yet"), meta];
   const unsure = isUnsure(best, engine) ? [make("span", "unsure", "Unsure"), " · perhaps "] : [];
   const headline = make("p", "best", make("span", "", ...unsure, make("span", "label", best.label)), " ", make("span", "share", percent(best.probability)));
   if (unsure.length) headline.classList.add("guess");
@@ -245,7 +247,6 @@ function answerWords({ predictions, milliseconds, width, height }, engine) {
   }));
   const fill = make("span", "fill");
   fill.style.inlineSize = `${best.probability * 100}%`;
-  const meta = make("p", "meta", `${Math.round(milliseconds)} ms · ${width} × ${height}`);
   return [headline, make("span", "track main", fill), " ", bars, " ", meta];
 }
 
