@@ -29,7 +29,7 @@ use crate::{
     weights::{
         Dtype, Weights, fingerprint,
         foreign::{self, File},
-        write,
+        rounded, write,
     },
 };
 
@@ -526,7 +526,7 @@ impl Foreign {
             drop(self.files);
             source.name_classes(&imagenet);
             let fingerprint = fingerprint(&source.info, &source.convs);
-            let latents = latents_to_know(&source.info, &source.convs);
+            let latents = latents_to_know(&source.info, &rounded(&source, Dtype::U8));
             let mut known = numbers(latents).await.map_err(js)?;
             known.truncate(KNOWN);
             source.info.known_latents = known;

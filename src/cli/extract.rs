@@ -132,7 +132,7 @@ pub fn run(args: Args) -> Outcome {
 
 /// A base on the CPU, and the head that its file brings, if it does.
 pub fn load_base(wish: &str) -> Outcome<(Base, Option<Head>)> {
-    let path = weights::find(&site::root()?, wish)?;
+    let path = weights::find(wish)?;
     let bytes = read(&path)?;
     let open = || {
         let weights = Weights::open(&bytes)?;

@@ -88,7 +88,7 @@ pub struct Site {
 
 /// Builds what is missing or old.
 pub fn prepare(root: &Path, weights: &str, profile: &str) -> Outcome<Site> {
-    let base = weights::find(root, weights)?;
+    let base = weights::find(weights)?;
     let bytes = read(&base)?;
     let opened = at(&base, Weights::open(&bytes))?;
     if base.starts_with(root.join("pkg")) || base.starts_with(fetch::cache()?) {

@@ -10,7 +10,7 @@ use inception_web::{
     weights::{
         Dtype, PADDING, RESIZE, Source, Weights, fingerprint,
         foreign::{self, File},
-        nsfwjs, write,
+        nsfwjs, rounded, write,
     },
 };
 
@@ -99,7 +99,7 @@ pub fn run(args: Args) -> Outcome {
 }
 
 /// The file of ours with the base that a person wishes, converted and kept where it was not ours. `auto` is ImageNet's, or npm's where that cannot be had.
-pub fn find(root: &Path, wish: &str) -> Outcome<PathBuf> {
+pub fn find(wish: &str) -> Outcome<PathBuf> {
     match wish {
         "auto" => Ok(match kept_download(&fetch::imagenet(), false) {
             Ok(path) => path,
@@ -108,10 +108,10 @@ pub fn find(root: &Path, wish: &str) -> Outcome<PathBuf> {
                     "ImageNet's weights are not used: {reason}. The base out of npm nsfwjs is, which tells things apart less well. \
                      `--weights npm` says so without trying, `--weights FILE` takes weights that you have."
                 );
-                site::default_base(root)?
+                site::default_base(&site::root()?)?
             }
         }),
-        "npm" | "nsfwjs" => site::default_base(root),
+        "npm" | "nsfwjs" => site::default_base(&site::root()?),
         "imagenet" => kept_download(&fetch::imagenet(), true),
         url if is_url(url) => kept_download(url, true),
         path => {
@@ -230,11 +230,8 @@ struct Base {
 }
 
 impl Base {
-    fn new(mut source: Source) -> Base {
+    fn new(source: Source) -> Base {
         let fingerprint = fingerprint(&source.info, &source.convs);
-        let latents = latents_to_know(&source.info, &source.convs).try_into_vec_as::<f32>();
-        source.info.known_latents = latents.expect("flex computes in f32");
-        source.info.known_latents.truncate(KNOWN);
         Base {
             source,
             fingerprint,
@@ -242,7 +239,12 @@ impl Base {
     }
 
     /// As a file of ours.
-    fn write(&self, dtype: Dtype) -> Vec<u8> {
+    fn write(mut self, dtype: Dtype) -> Vec<u8> {
+        let convs = rounded(&self.source, dtype);
+        let info = &mut self.source.info;
+        let latents = latents_to_know(info, &convs).try_into_vec_as::<f32>();
+        info.known_latents = latents.expect("flex computes in f32");
+        info.known_latents.truncate(KNOWN);
         write(&self.source, &self.fingerprint, dtype)
     }
 }

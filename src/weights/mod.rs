@@ -53,7 +53,7 @@ pub struct Info {
     pub range: InputRange,
     /// What average pools divide by at the border.
     pub average_pool: AveragePool,
-    /// The first latents of the known picture, by exact f32 weights on the CPU; empty until computed.
+    /// The first latents of the known picture, by the weights as this file stores them, on the CPU; empty until computed.
     pub known_latents: Vec<f32>,
 }
 
@@ -188,6 +188,15 @@ pub fn write(source: &Source, fingerprint: &str, dtype: Dtype) -> Vec<u8> {
         digest.expect("what was just written opens"),
     );
     container::write(&tensors, metadata)
+}
+
+/// The convolutions as a file of this dtype gives them back.
+pub fn rounded(source: &Source, dtype: Dtype) -> Vec<Folded> {
+    let mut source = source.clone();
+    source.info.known_latents = vec![0.0];
+    let file = write(&source, &"0".repeat(64), dtype);
+    let convs = Weights::open(&file).and_then(|weights| weights.convs().collect());
+    convs.expect("what was just written opens")
 }
 
 impl<'a> Weights<'a> {

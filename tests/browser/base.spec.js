@@ -1,0 +1,119 @@
+// The menu of bases: a file of another library becomes the base, from the disk and from an address, and the way back.
+import { readFileSync } from "node:fs";
+import { createServer } from "node:http";
+import { fileURLToPath } from "node:url";
+import { brotliDecompressSync } from "node:zlib";
+import { AxeBuilder } from "@axe-core/playwright";
+import { expect, test } from "@playwright/test";
+
+const packed = (/** @type {string} */ name) => readFileSync(fileURLToPath(new URL(`../weights/${name}.br`, import.meta.url)));
+/** timm's file: 1,000 classes, random numbers. */
+const timm = () => brotliDecompressSync(packed("timm.safetensors"));
+
+/** @param {import("@playwright/test").Page} page */
+const ready = (page) => expect(page.locator("#status")).toContainText("Ready ·");
+/** @param {import("@playwright/test").Page} page */
+const menu = (page) => page.getByLabel("Base", { exact: true });
+
+/** @param {import("@playwright/test").Page} page */
+async function bringTimm(page) {
+  await menu(page).selectOption("From a file");
+  const path = test.info().outputPath("model.safetensors");
+  const { writeFileSync } = await import("node:fs");
+  writeFileSync(path, timm());
+  await page.getByLabel("Choose weights files").setInputFiles(path);
+  await expect(page.locator("#status")).toContainText("Inception V3 from model.safetensors", { timeout: 100_000 });
+}
+
+test("a file of timm becomes the base, with its own classes, and the built-in one comes back", async ({ page }) => {
+  await page.goto("?device=cpu");
+  await ready(page);
+  expect(await menu(page).locator("option").allTextContents()).toEqual(["Built in", "ImageNet (Hugging Face, 95 MB)", "From a file", "From a URL"]);
+  await bringTimm(page);
+  await expect(page.locator("#status")).toContainText("1,000 classes");
+  await page.getByRole("button", { name: "Cat", exact: true }).click();
+  await expect(page.locator("#results-section .label").first()).not.toBeEmpty();
+
+  await page.reload();
+  await expect(page.locator("#status")).toContainText("Inception V3 from model.safetensors");
+  await expect(menu(page)).toHaveValue(/^[0-9a-f]{64}$/);
+  expect((await new AxeBuilder({ page }).include(".engine").analyze()).violations).toEqual([]);
+
+  await menu(page).selectOption("Built in");
+  await expect(page.locator("#status")).toContainText("nsfwjs");
+  await expect(page.locator("#status")).toContainText("ten classes");
+  await expect(menu(page).locator("option")).toHaveCount(5);
+});
+
+test("a base without classes reads pictures, and says that it has none to answer with", async ({ page }) => {
+  await page.goto("?device=cpu");
+  await ready(page);
+  const path = test.info().outputPath("base.h5");
+  const { writeFileSync } = await import("node:fs");
+  writeFileSync(path, brotliDecompressSync(packed("keras2-whole.h5")));
+  await menu(page).selectOption("From a file");
+  await page.getByLabel("Choose weights files").setInputFiles(path);
+  await expect(page.locator("#status")).toContainText("head: none yet", { timeout: 100_000 });
+  await page.getByRole("button", { name: "Cat", exact: true }).click();
+  await expect(page.getByText("Read, but no classes to answer with yet")).toBeVisible();
+  await page.getByText("Details", { exact: true }).click();
+  await expect(page.locator("#head-note")).toHaveText("This base has no classes of its own. Teach it some, below: it answers with those.");
+});
+
+test("an address that gives something else is a sentence, and the base in use stays", async ({ page }) => {
+  const server = createServer((request, response) => {
+    if (request.url !== "/closed.safetensors") response.setHeader("Access-Control-Allow-Origin", "*");
+    if (request.url === "/page.safetensors") response.setHeader("Content-Type", "text/html");
+    if (request.url === "/hash.safetensors") {
+      response.setHeader("Access-Control-Expose-Headers", "X-Linked-Etag");
+      response.setHeader("X-Linked-Etag", `"${"a".repeat(64)}"`);
+    }
+    response.statusCode = request.url === "/missing.safetensors" ? 404 : 200;
+    response.end("something");
+  });
+  await new Promise((listening) => server.listen(0, "127.0.0.1", () => listening(null)));
+  const { port } = /** @type {import("node:net").AddressInfo} */ (server.address());
+  const host = `127.0.0.1:${port}`;
+  try {
+    await page.goto("?device=cpu");
+    await ready(page);
+    for (const [file, sentence] of [
+      ["missing", `${host} answered 404, there is no such file; check the address`],
+      ["page", `${host} sent a web page, no weights; check the address`],
+      ["closed", `${host} could not be asked (Failed to fetch): there is no connection, or it lets no page of another site read this file.`],
+      ["hash", `the server said ${"a".repeat(64)}; try again`],
+      ["text", "text.safetensors is not what was expected (the format is none of those that are known here)"],
+    ]) {
+      await menu(page).selectOption("From a URL");
+      await page.getByLabel("Address of the weights").fill(`http://${host}/${file}.safetensors`);
+      await page.getByRole("button", { name: "Fetch", exact: true }).click();
+      await expect(page.getByRole("alert").filter({ hasText: sentence }).first()).toBeVisible();
+      await expect(menu(page)).toBeEnabled();
+      await expect(menu(page)).toHaveValue("built-in");
+    }
+    await expect(page.locator("#status")).toContainText("nsfwjs");
+  } finally {
+    server.close();
+  }
+});
+
+test("an address that gives a base makes it the base", async ({ page }) => {
+  const file = timm();
+  const server = createServer((_, response) => {
+    response.setHeader("Access-Control-Allow-Origin", "*");
+    response.setHeader("Content-Length", file.length);
+    response.end(file);
+  });
+  await new Promise((listening) => server.listen(0, "127.0.0.1", () => listening(null)));
+  const { port } = /** @type {import("node:net").AddressInfo} */ (server.address());
+  try {
+    await page.goto("?device=cpu");
+    await ready(page);
+    await menu(page).selectOption("From a URL");
+    await page.getByLabel("Address of the weights").fill(`http://127.0.0.1:${port}/inception.safetensors`);
+    await page.keyboard.press("Enter");
+    await expect(page.locator("#status")).toContainText("Inception V3 from inception.safetensors", { timeout: 100_000 });
+  } finally {
+    server.close();
+  }
+});
