@@ -117,7 +117,7 @@ mod tests {
     use std::io::Write;
 
     use flate2::{Compression, write::DeflateEncoder};
-    use rawzip::{ZipArchiveWriter, ZipDataWriter};
+    use rawzip::ZipArchiveWriter;
 
     use super::*;
 

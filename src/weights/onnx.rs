@@ -1,7 +1,7 @@
 //! Inception V3 exported to ONNX, by torch (both exporters) and by tf2onnx.
 //!
 //! Names and the order of nodes say nothing here: the file's graph is traced from its output, and must be the net's own graph step for
-//! step ([`graph`]). BatchNorm may be folded already or not. What an exporter put before the first convolution (torchvision's
+//! step (`graph` of `inception.rs`). BatchNorm may be folded already or not. What an exporter put before the first convolution (torchvision's
 //! `transform_input`, a rescaling) becomes part of how pictures reach the net. Fields carry the numbers of
 //! [onnx.proto3](https://github.com/onnx/onnx/blob/v1.17.0/onnx/onnx.proto3).
 
@@ -656,7 +656,7 @@ impl Tracer<'_> {
                 let value = self.value(first, depth + 1)?;
                 let inputs = self.maps(value)?;
                 let kernel_name = input(1).ok_or("a convolution has no kernel")?.clone();
-                let (shape, _) = self.model.shape(&kernel_name)?;
+                let shape = self.model.shape(&kernel_name)?;
                 let [out, _, h, w] = shape.as_slice() else {
                     return strange(&format!("the kernel {shape:?}"));
                 };
@@ -833,7 +833,7 @@ impl Tracer<'_> {
 
 impl Model<'_> {
     /// A tensor's shape, without its numbers where that is possible.
-    fn shape(&self, name: &str) -> Result<(Vec<usize>, ()), String> {
+    fn shape(&self, name: &str) -> Result<Vec<usize>, String> {
         #[derive(Message)]
         struct Shape {
             #[prost(int64, repeated, tag = "1")]
@@ -843,13 +843,10 @@ impl Model<'_> {
             Some(packed) => {
                 let shape = Shape::decode(*packed).map_err(|error| format!("{name}: {error}"))?;
                 let sides = shape.dims.iter().map(|side| usize::try_from(*side));
-                let sides: Result<_, _> = sides.collect();
-                Ok((
-                    sides.map_err(|_| format!("{name} has a negative size"))?,
-                    (),
-                ))
+                let sides: Result<Vec<_>, _> = sides.collect();
+                sides.map_err(|_| format!("{name} has a negative size"))
             }
-            None => self.tensor(name).map(|(shape, _)| (shape, ())),
+            None => self.tensor(name).map(|(shape, _)| shape),
         }
     }
 }

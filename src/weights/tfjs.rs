@@ -53,6 +53,9 @@ struct Quantization {
     dtype: String,
 }
 
+/// A tensor, and from where to where its bytes lie in the shards end to end.
+type Place<'a> = (&'a Spec, usize, usize);
+
 /// The JSON file with a manifest, whatever it is called.
 pub(super) fn find<'a>(files: &[File<'a>]) -> Option<File<'a>> {
     let has = |text: &[u8], mark: &[u8]| text.windows(mark.len()).any(|window| window == mark);
@@ -98,7 +101,7 @@ pub(super) fn convs<'a>(
     mut shard: impl FnMut(&str) -> Result<Cow<'a, [u8]>, Error>,
 ) -> Result<(Vec<Folded>, Option<Classifier>), Error> {
     let mut bytes: Vec<u8> = Vec::new();
-    let mut layers: BTreeMap<&str, Vec<Variable<(&Spec, usize, usize)>>> = BTreeMap::new();
+    let mut layers: BTreeMap<&str, Vec<Variable<Place>>> = BTreeMap::new();
     for group in groups {
         let mut place = bytes.len();
         for path in &group.paths {

@@ -385,7 +385,7 @@ impl<'a> Saved<'a> {
             }
         }
         let Value::Dict(pairs) = state else {
-            return Err(source(file, asks(&pickle, state)));
+            return Err(source(file, asks(state)));
         };
         let mut tensors = Tensors::new();
         for (key, value) in pairs {
@@ -411,7 +411,7 @@ impl<'a> Saved<'a> {
         let inner = parameter.and_then(|arguments| arguments.first().copied());
         let value = inner.map_or(value, |place| pickle.get(place));
         let Some(arguments) = arguments(value, ("torch._utils", "_rebuild_tensor_v2")) else {
-            return Err(asks(pickle, value));
+            return Err(asks(value));
         };
         let [named, offset, shape, strides, ..] = arguments.as_slice() else {
             return Err("a tensor of too few parts".into());
@@ -536,7 +536,7 @@ fn storage_sizes(pickle: &Pickle) -> HashMap<String, usize> {
 }
 
 /// What stands where tensors should.
-fn asks(pickle: &Pickle, value: &Value) -> String {
+fn asks(value: &Value) -> String {
     match value {
         Value::Call {
             callee: (module, name),
@@ -551,10 +551,7 @@ fn asks(pickle: &Pickle, value: &Value) -> String {
             )
         }
         Value::Dict(pairs) => format!("a dictionary of {} where a tensor should be", pairs.len()),
-        _ => {
-            let _ = pickle;
-            "no tensor, but plain data".into()
-        }
+        _ => "no tensor, but plain data".into(),
     }
 }
 
