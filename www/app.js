@@ -5,6 +5,7 @@ import { chosenBase, createBase, forgetBase } from "./base/wires.js";
 import { createCompare } from "./compare/wires.js";
 import { byId } from "./dom.js";
 import { createEngine } from "./engine.js";
+import { keepPage, showStorage } from "./offline.js";
 import { createPredict } from "./predict/wires.js";
 import { emptyProject } from "./project.js";
 import { openStore } from "./store.js";
@@ -113,6 +114,9 @@ async function start() {
   await opened;
   await attempt(teach.ready);
   await attempt(compare.ready);
+  const { device } = /** @type {Engine} */ (/** @type {unknown} */ (engine));
+  await attempt(() => keepPage({ device, toast }));
+  byId("details", HTMLDetailsElement).addEventListener("toggle", () => void attempt(showStorage));
 }
 
 /** @returns {"auto" | "webgpu" | "cpu"} */

@@ -21,10 +21,16 @@ export function createToast() {
   box.addEventListener("pointerenter", () => clearTimeout(clock));
   box.addEventListener("focusin", () => clearTimeout(clock));
 
-  return { say, alarm, hide };
+  return { say, offer, alarm, hide };
 
   /** What was done. @param {string} sentence @param {{ words: string, press(): unknown }} [way] */
   function say(sentence, way) {
+    offer(sentence, way);
+    clock = setTimeout(hide, STAYS);
+  }
+
+  /** What could be done; stays until somebody decides. @param {string} sentence @param {{ words: string, press(): unknown }} [way] */
+  function offer(sentence, way) {
     const parts = [make("p", "", sentence)];
     if (way) {
       parts.push(button(way.words, () => {
@@ -33,7 +39,6 @@ export function createToast() {
       }));
     }
     show(parts);
-    clock = setTimeout(hide, STAYS);
   }
 
   /** What went wrong; stays until it is dismissed. @param {string} sentence */

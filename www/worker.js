@@ -287,7 +287,7 @@ async function remembered(url) {
 
 /**
  * Keeps checked weights for the next visit, and lets go of those that came from the same place before.
- * @param {string | undefined} url @param {Omit<WeightsEntry, "url">} entry @param {Uint8Array<ArrayBuffer>} bytes
+ * @param {string | undefined} url @param {KeptBase} entry @param {Uint8Array<ArrayBuffer>} bytes
  * @returns {Promise<boolean>} false if the browser has no room
  */
 async function keep(url, entry, bytes) {
@@ -299,7 +299,7 @@ async function keep(url, entry, bytes) {
       const old = await cache.match(key);
       if (old?.headers.get("x-from") === encodeURIComponent(from)) await cache.delete(key);
     }
-    await cache.put(cacheKey(entry), new Response(bytes, { headers: { "x-from": encodeURIComponent(from) } }));
+    await cache.put(cacheKey(entry), new Response(bytes, { headers: { "x-from": encodeURIComponent(from), "x-name": encodeURIComponent(entry.name) } }));
     if (url) {
       const { fingerprint, dtype, sha256 } = entry;
       const known = JSON.stringify({ url, fingerprint, dtype, sha256, bytes: bytes.length });

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use axum::{
     Router,
     extract::Request,
-    http::{HeaderValue, header},
+    http::{HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::Response,
     routing::get,
@@ -17,7 +17,7 @@ use super::{Outcome, site, weights};
 
 /// Nothing but this page's own files, wasm, and pictures that the page made itself.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; \
-     connect-src 'self'; img-src 'self' blob: data:; style-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'; \
+     connect-src 'self'; img-src 'self' blob: data:; style-src 'self'; frame-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; \
      frame-ancestors 'none'";
 /// In the frames that fetch a base from elsewhere when a person asks for it; each page there narrows the hosts down itself.
 const FETCHING: &str = "default-src 'none'; script-src 'self'; connect-src https: http:; base-uri 'none'; form-action 'none'; \
@@ -55,10 +55,15 @@ async fn serve(args: Args) -> Outcome {
     let listener = TcpListener::bind(address).await.map_err(taken)?;
     let root = site::root()?;
     let site = site::prepare(&root, &args.weights, &args.profile)?;
-    let manifest = site.manifest.to_string();
+    let (folder, manifest) = (root.clone(), site.manifest);
+    // Made anew each time, as files of the page may change while it is served.
+    let listed = async move || match site::listed(&folder, &manifest) {
+        Ok(listed) => (StatusCode::OK, listed.to_string()),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+    };
     let json = [(header::CONTENT_TYPE, "application/json")];
     let router = Router::new()
-        .route("/pkg/site.json", get(async move || (json, manifest)))
+        .route("/pkg/site.json", get(async move || (json, listed().await)))
         .route_service(
             "/pkg/base.safetensors",
             ServeFile::new(site.base).precompressed_br(),

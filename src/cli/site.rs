@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use wasm_bindgen_cli_support::Bindgen;
 
-use super::{Outcome, at, fetch, read, weights, write};
+use super::{Outcome, at, entries, fetch, file_name, read, weights, write};
 
 const TARGET: &str = "wasm32-unknown-unknown";
 /// A folder of `pkg/`, and the features of its build: the page loads the one that its device needs.
@@ -69,7 +69,7 @@ pub fn run(args: Args) -> Outcome {
     }
     write(
         &args.out.join("pkg/site.json"),
-        site.manifest.to_string().as_bytes(),
+        listed(&root, &site.manifest)?.to_string().as_bytes(),
     )?;
     println!(
         "{}: a static site; any web server can serve it, from any path",
@@ -118,6 +118,54 @@ pub fn prepare(root: &Path, weights: &str, profile: &str) -> Outcome<Site> {
         "runtimes": runtimes,
     });
     Ok(Site { manifest, base })
+}
+
+/// The manifest with all files of the page as they are now, [address, bytes, SHA-256] each, and one `version` of them all: what a browser
+/// needs to keep the page whole. The base is not among them, for it is kept by its fingerprint.
+pub fn listed(root: &Path, manifest: &Value) -> Outcome<Value> {
+    let mut files = BTreeMap::new();
+    for (folder, place) in [
+        ("www", ""),
+        ("pkg/npm", "npm/"),
+        ("pkg/cpu", "pkg/cpu/"),
+        ("pkg/webgpu", "pkg/webgpu/"),
+    ] {
+        let folder = root.join(folder);
+        let mut left = vec![folder.clone()];
+        while let Some(inner) = left.pop() {
+            for path in entries(&inner)? {
+                let name = file_name(&path);
+                if path.is_dir() {
+                    left.push(path);
+                } else if ![".br", ".d.ts", ".wasm.d.ts"]
+                    .iter()
+                    .any(|end| name.ends_with(end))
+                    && name != "sw.js"
+                {
+                    let within: Vec<_> = path
+                        .strip_prefix(&folder)?
+                        .iter()
+                        .map(|part| part.to_string_lossy())
+                        .collect();
+                    let bytes = read(&path)?;
+                    files.insert(
+                        format!("{place}{}", within.join("/")),
+                        (bytes.len(), sha256(&bytes)),
+                    );
+                }
+            }
+        }
+    }
+    let mut manifest = manifest.clone();
+    let text = json!([manifest, files]).to_string();
+    manifest["version"] = sha256(text.as_bytes())[..16].into();
+    manifest["files"] = json!(
+        files
+            .into_iter()
+            .map(|(name, (bytes, sha256))| json!([name, bytes, sha256]))
+            .collect::<Vec<_>>()
+    );
+    Ok(manifest)
 }
 
 /// Writes `FILE.br` beside a large file, for browsers that unpack brotli, unless it is there and as new.

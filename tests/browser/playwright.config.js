@@ -29,7 +29,8 @@ export default defineConfig({
   timeout: 120_000,
   expect: { timeout: 60_000 },
   reporter: [["list"]],
-  use: { baseURL: `http://127.0.0.1:${port}/` },
+  // Pages that are kept answer from themselves; only the test of that lets them.
+  use: { baseURL: `http://127.0.0.1:${port}/`, serviceWorkers: "block" },
   webServer: [
     server(port),
     server(port + 1, f32, `${program} weights --from npm --dtype f32 --out ${f32}`),
