@@ -12,7 +12,7 @@ import { createWays } from "./worker-ways.js";
 /** @import { EpochReport, ErrorKind, KeptBase, LoadProgress, Picture } from "./engine.js" */
 /** @typedef {typeof import("./pkg/cpu/inception_web.js")} Runtime */
 /** @typedef {Omit<KeptBase, "name"> & { url: string }} WeightsEntry */
-/** @typedef {{ weights: WeightsEntry, head: string, runtimes: Record<"cpu" | "webgpu", { bytes: number, version: string }> }} Site */
+/** @typedef {{ weights: WeightsEntry, head: string | null, runtimes: Record<"cpu" | "webgpu", { bytes: number, version: string }> }} Site */
 /** @typedef {(progress: LoadProgress) => void} Tell */
 
 const CACHE = "inception-web weights";
@@ -25,7 +25,8 @@ const BATCH = { webgpu: 4, cpu: 1 };
 /** @type {Runtime} */ let runtime;
 /** @type {Session} */ let session;
 /** Pictures in one forward on the device in use. */ let batch = 1;
-/** The head that the page ships. @type {Uint8Array} */ let shippedHead;
+/** The head that the page ships, if it ships one for its base. @type {Uint8Array | null} */ let shippedHead;
+/** Whether it is an error if that head belongs to another base. */ let headMustFit = true;
 /** What people want of the long work under way. @type {{ now: Wish, wake: () => void }} */
 const wish = { now: "resume", wake: () => {} };
 
@@ -126,9 +127,11 @@ async function load({ device: wished, weights, head }, tell) {
   if (!file.cached && !brought && !(await keep(weights, { ...base, bytes: file.bytes.length, sha256: await sha256(file.bytes) }, file.bytes))) {
     notice = [notice, "The browser has no room to keep the weights, so the next visit downloads them again."].filter(Boolean).join(" ");
   }
-  const headFile = await get(new URL(head ?? site.head, MANIFEST));
-  shippedHead = new Uint8Array(await headFile.arrayBuffer());
-  const headInfo = head ? session.openHead(shippedHead) : standardHead();
+  const place = head ?? site.head;
+  shippedHead = place ? new Uint8Array(await (await get(new URL(place, MANIFEST))).arrayBuffer()) : null;
+  // What was asked for, or comes with the base, has to fit; where somebody brings a base it need not.
+  headMustFit = Boolean(head) || !weights;
+  const headInfo = standardHead();
   batch = BATCH[device];
   const { bytes, cached } = file;
   const defaults = runtime.trainingDefaults();
@@ -138,11 +141,11 @@ async function load({ device: wished, weights, head }, tell) {
 /** The head to begin with: the page's where it belongs to the base, or else what the base itself answers with. */
 function standardHead() {
   try {
-    return session.openHead(shippedHead);
+    if (shippedHead) return session.openHead(shippedHead);
   } catch (error) {
-    if (/** @type {{ kind?: string }} */ (error).kind !== "head") throw error;
-    return session.openOwnHead();
+    if (headMustFit || /** @type {{ kind?: string }} */ (error).kind !== "head") throw error;
   }
+  return session.openOwnHead();
 }
 
 const CPU = "CPU (wasm SIMD)";

@@ -8,7 +8,10 @@ use std::{
 };
 
 use brotli::{BrotliCompress, enc::BrotliEncoderParams};
-use inception_web::weights::{Dtype, Weights, hex};
+use inception_web::{
+    head::Head,
+    weights::{Dtype, Weights, hex},
+};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use wasm_bindgen_cli_support::Bindgen;
@@ -30,7 +33,7 @@ const LIBRARIES: [(&str, &str, Option<&str>); 5] = [
     ),
     ("umap-js/lib/umap-js.min.js", "umap.js", Some("UMAP")),
 ];
-/// The ten-class head, from `pkg/`.
+/// The ten-class head, from `pkg/`; it belongs to the npm base alone.
 const HEAD: &str = "../ten-classes/head.safetensors";
 
 #[derive(clap::Args)]
@@ -105,6 +108,8 @@ pub fn prepare(root: &Path, weights: &str, profile: &str) -> Outcome<Site> {
             json!({ "bytes": wasm.len(), "version": &sha256(&wasm)[..12] }),
         );
     }
+    let head = root.join("www/ten-classes/head.safetensors");
+    let head_fits = at(&head, Head::open(&read(&head)?))?.stamp.fingerprint == opened.fingerprint;
     let sha256 = sha256(&bytes);
     let manifest = json!({
         "weights": {
@@ -114,7 +119,7 @@ pub fn prepare(root: &Path, weights: &str, profile: &str) -> Outcome<Site> {
             "fingerprint": opened.fingerprint,
             "dtype": opened.dtype.name(),
         },
-        "head": HEAD,
+        "head": head_fits.then_some(HEAD),
         "runtimes": runtimes,
     });
     Ok(Site { manifest, base })
