@@ -6,10 +6,10 @@
     python3.11 -m venv torch
     torch/bin/pip install torch==2.15.0 torchvision==0.29.2 timm==1.0.31 onnx==1.23.2 onnxscript brotli==1.2.1 safetensors==0.8.0
 
-    tensorflow/bin/python tests/weights/make.py pictures /tmp/pictures.npy
-    tensorflow/bin/python tests/weights/make.py keras /tmp/pictures.npy
-    TF_USE_LEGACY_KERAS=1 tensorflow/bin/python tests/weights/make.py legacy /tmp/pictures.npy
-    torch/bin/python tests/weights/make.py torch /tmp/pictures.npy
+    tensorflow/bin/python tests/weights/make.py pictures pictures.npy
+    tensorflow/bin/python tests/weights/make.py keras pictures.npy
+    TF_USE_LEGACY_KERAS=1 tensorflow/bin/python tests/weights/make.py legacy pictures.npy
+    torch/bin/python tests/weights/make.py torch pictures.npy
 
 Every file is what its library writes for a whole Inception V3, 95 MB of f32. Only the numbers are ours: each tensor repeats a table of
 1,021 random ones from a place of its own, scaled so that no layer dies or explodes, so that brotli makes some 130 kB of it. They lie here as
