@@ -182,9 +182,10 @@ fn pack(path: &Path) -> Outcome {
     }
     eprintln!("packing {}", path.display());
     let bytes = read(path)?;
-    // Beyond 9 it takes minutes for a hundredth less.
+    // Numbers have nothing that a longer search would find, and at 9 come out larger. Elsewhere 11 takes three times as long as 9 for an eighth less.
+    let numbers = path.extension().is_some_and(|end| end == "safetensors");
     let settings = BrotliEncoderParams {
-        quality: 9,
+        quality: if numbers { 5 } else { 9 },
         lgwin: 24,
         size_hint: bytes.len(),
         ..Default::default()
