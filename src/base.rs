@@ -1,11 +1,15 @@
 //! A loaded base: the net on a device together with what its weights file says, pictures -> latents.
 
-use burn::tensor::{Device, Tensor};
+#[cfg(feature = "webgpu")]
+use burn::tensor::{Device, Tensor, TensorData};
 
+#[cfg(feature = "webgpu")]
+use crate::inception::{INPUT, Inception};
 use crate::{
+    cpu::Cpu,
     error::Error,
-    image::{Pixels, Resized, batch},
-    inception::{Folded, Inception},
+    image::{Pixels, Resized},
+    inception::{Folded, LATENTS},
     weights::{Info, Weights},
 };
 
@@ -20,40 +24,91 @@ pub struct Base {
     pub info: Info,
     /// SHA-256 (hex) of the exact weights and the preprocessing.
     pub fingerprint: String,
-    net: Inception,
-    device: Device,
+    net: Net,
+}
+
+/// The net where it computes.
+enum Net {
+    Cpu(Cpu),
+    #[cfg(feature = "webgpu")]
+    Device(Inception, Device),
 }
 
 impl Base {
-    /// Puts an opened weights file on a device.
+    /// Puts an opened weights file on the CPU.
     ///
     /// # Errors
-    /// As [`Weights::inception`].
-    pub fn load(weights: &Weights, device: &Device) -> Result<Base, Error> {
-        Ok(Base {
-            info: weights.info.clone(),
-            fingerprint: weights.fingerprint.clone(),
-            net: weights.inception(device)?,
-            device: device.clone(),
-        })
+    /// As [`Weights::convs`].
+    pub fn load(weights: &Weights) -> Result<Base, Error> {
+        let mut cpu = Cpu::inception(weights.info.average_pool);
+        for folded in weights.convs() {
+            cpu.push(&folded?);
+        }
+        Ok(Base::of(weights, Net::Cpu(cpu)))
     }
 
-    /// The latents of a batch, still on the device: read them with `into_data` natively, `into_data_async` on the web.
+    /// Puts an opened weights file on another device.
+    ///
+    /// # Errors
+    /// As [`Weights::convs`].
+    #[cfg(feature = "webgpu")]
+    pub fn load_on(weights: &Weights, device: &Device) -> Result<Base, Error> {
+        let net = Inception::new(weights.convs(), weights.info.average_pool, device)?;
+        Ok(Base::of(weights, Net::Device(net, device.clone())))
+    }
+
+    fn of(weights: &Weights, net: Net) -> Base {
+        Base {
+            info: weights.info.clone(),
+            fingerprint: weights.fingerprint.clone(),
+            net,
+        }
+    }
+
+    /// The latents of some pictures; on the CPU they are there when this is first asked.
     ///
     /// # Shapes
     /// N pictures -> [N, 2048].
-    pub fn latents<'a>(&self, pictures: impl IntoIterator<Item = &'a Resized>) -> Tensor<2> {
-        self.net
-            .forward(batch(pictures, self.info.range, &self.device))
+    ///
+    /// # Errors
+    /// Those of the device; the CPU has none.
+    pub async fn latents<'a>(
+        &self,
+        pictures: impl IntoIterator<Item = &'a Resized>,
+    ) -> Result<Vec<f32>, Error> {
+        let mut latents = Vec::new();
+        for picture in pictures {
+            latents.extend(means(&self.maps(picture).await?));
+        }
+        Ok(latents)
     }
 
-    /// The maps that the latents of one picture are the means of, still on the device.
+    /// The maps that the latents of one picture are the means of.
     ///
     /// # Shapes
-    /// One picture -> [1, 2048, 8, 8].
-    pub fn maps(&self, picture: &Resized) -> Tensor<4> {
-        self.net
-            .maps(batch([picture], self.info.range, &self.device))
+    /// One picture -> [8, 8, 2048].
+    ///
+    /// # Errors
+    /// As [`latents`](Base::latents).
+    pub async fn maps(&self, picture: &Resized) -> Result<Vec<f32>, Error> {
+        let input = picture.input(self.info.range);
+        match &self.net {
+            Net::Cpu(cpu) => Ok(cpu.forward(&input)),
+            #[cfg(feature = "webgpu")]
+            Net::Device(net, device) => {
+                let input = TensorData::new(input, [1, INPUT, INPUT, 3]);
+                let input = Tensor::<4>::from_data(input, device).permute([0, 3, 1, 2]);
+                let maps = net
+                    .maps(input)
+                    .permute([0, 2, 3, 1])
+                    .into_data_async()
+                    .await;
+                let failed = |error: String| Error::Device { reason: error };
+                let maps = maps.map_err(|error| failed(format!("{error:?}")))?;
+                maps.try_into_vec()
+                    .map_err(|error| failed(format!("{error:?}")))
+            }
+        }
     }
 
     /// How far latents of [`known_picture`] are from those in the weights file, relative to the largest of them.
@@ -99,13 +154,25 @@ pub fn known_picture() -> Resized {
         .resize()
 }
 
-/// The latents of the known picture by these exact weights on the CPU, not yet read; the first [`KNOWN`] of them belong in [`Info`].
+/// The latents of the known picture by these exact weights on the CPU; the first [`KNOWN`] of them belong in [`Info`].
 ///
 /// # Shapes
-/// [1, 2048].
-pub fn latents_to_know(info: &Info, convs: &[Folded]) -> Tensor<2> {
-    let device = Device::flex();
-    let convs = convs.iter().cloned().map(Ok::<_, std::convert::Infallible>);
-    let Ok(net) = Inception::new(convs, info.average_pool, &device);
-    net.forward(batch([&known_picture()], info.range, &device))
+/// `[2048]`.
+pub fn latents_to_know(info: &Info, convs: &[Folded]) -> Vec<f32> {
+    let mut cpu = Cpu::inception(info.average_pool);
+    convs.iter().for_each(|folded| cpu.push(folded));
+    means(&cpu.forward(&known_picture().input(info.range)))
+}
+
+/// Maps [8, 8, 2048] -> latents `[2048]`, the means over their pixels.
+pub(crate) fn means(maps: &[f32]) -> Vec<f32> {
+    let pixels = maps.chunks_exact(LATENTS);
+    let share = 1.0 / pixels.len() as f32;
+    let mut sums = vec![0.0; LATENTS];
+    for pixel in pixels {
+        for (sum, value) in sums.iter_mut().zip(pixel) {
+            *sum += value;
+        }
+    }
+    sums.iter().map(|sum| sum * share).collect()
 }

@@ -1,22 +1,18 @@
 //! Why an answer was given: where in the picture its evidence lies, and which known pictures are alike.
 
-use crate::{head::Head, inception::LATENTS, latents::Latents};
+use crate::{base::means, head::Head, inception::LATENTS, latents::Latents};
 
 /// Where the evidence for a class lies: 1 at the strongest place, 0 where there is none or evidence for other classes.
 ///
 /// # Shapes
-/// The last block's maps of one picture [2048, H, W] -> [H, W].
+/// The last block's maps of one picture [H, W, 2048] -> [H, W].
 ///
 /// # Source
 /// [Class activation maps](https://arxiv.org/abs/1512.04150); the weights of a hidden layer are its gradient at these latents, as in
 /// [Grad-CAM](https://arxiv.org/abs/1610.02391). A softmax only sees differences of logits, so a class's weights are taken against the
 /// mean of all classes.
 pub fn activation_map(head: &Head, maps: &[f32], class: usize) -> Vec<f32> {
-    let places = maps.len() / LATENTS;
-    let latents: Vec<f32> = maps
-        .chunks_exact(places)
-        .map(|map| map.iter().sum::<f32>() / places as f32)
-        .collect();
+    let latents = means(maps);
     let classes = head.classes.len();
     let mut weights = head.relevance(&latents, class);
     for other in 0..classes {
@@ -24,12 +20,8 @@ pub fn activation_map(head: &Head, maps: &[f32], class: usize) -> Vec<f32> {
             *weight -= its / classes as f32;
         }
     }
-    let mut evidence = vec![0.0f32; places];
-    for (map, weight) in maps.chunks_exact(places).zip(weights) {
-        for (sum, value) in evidence.iter_mut().zip(map) {
-            *sum += weight * value;
-        }
-    }
+    let places = maps.chunks_exact(LATENTS);
+    let evidence: Vec<_> = places.map(|values| dot(values, &weights)).collect();
     let strongest = evidence.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
     evidence
         .iter()
@@ -86,9 +78,9 @@ mod tests {
             unsure_below: 0.5,
         };
         let mut maps = vec![0.0; LATENTS * 4];
-        maps[1] = 3.0;
-        maps[4 + 2] = 5.0;
-        maps[4 + 1] = 1.0;
+        maps[LATENTS] = 3.0;
+        maps[2 * LATENTS + 1] = 5.0;
+        maps[LATENTS + 1] = 1.0;
         assert_eq!(activation_map(&head, &maps, 0), [0.0, 1.0, 0.0, 0.0]);
         assert_eq!(activation_map(&head, &maps, 1), [0.0, 0.0, 1.0, 0.0]);
     }

@@ -6,7 +6,6 @@
 
 use std::io::Cursor;
 
-use burn::tensor::{Device, Tensor, TensorData};
 use image::{
     DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, metadata::Orientation,
 };
@@ -210,7 +209,22 @@ impl Resized {
         &self.0
     }
 
-    /// The same, rounded, with an opaque alpha: [299, 299, 4], for a canvas to show what the net sees.
+    /// What the net reads, black at `range.low` and white at `range.high`: [299, 299, 3].
+    pub fn input(&self, range: InputRange) -> Vec<f32> {
+        let InputRange { low, high } = range;
+        let span: [f32; 3] = std::array::from_fn(|channel| high[channel] - low[channel]);
+        let pixels = self.0.as_chunks().0.iter();
+        let scaled = |[r, g, b]: &[f32; 3]| {
+            [
+                r / 255.0 * span[0] + low[0],
+                g / 255.0 * span[1] + low[1],
+                b / 255.0 * span[2] + low[2],
+            ]
+        };
+        pixels.flat_map(scaled).collect()
+    }
+
+    /// The same as [`rgb`](Resized::rgb), rounded, with an opaque alpha: [299, 299, 4], for a canvas to show what the net sees.
     pub fn rgba(&self) -> Vec<u8> {
         let level = |value: f32| value.round().clamp(0.0, 255.0) as u8;
         self.0
@@ -218,34 +232,6 @@ impl Resized {
             .flat_map(|p| [level(p[0]), level(p[1]), level(p[2]), 255])
             .collect()
     }
-}
-
-/// Puts a batch on a device, black at `range.low` and white at `range.high`.
-///
-/// # Shapes
-/// N pictures -> [N, 3, 299, 299].
-pub fn batch<'a>(
-    pictures: impl IntoIterator<Item = &'a Resized>,
-    range: InputRange,
-    device: &Device,
-) -> Tensor<4> {
-    let mut values = Vec::new();
-    for picture in pictures {
-        for channel in 0..3 {
-            let low = range.low[channel];
-            let span = range.high[channel] - low;
-            values.extend(
-                picture
-                    .0
-                    .iter()
-                    .skip(channel)
-                    .step_by(3)
-                    .map(|value| value / 255.0 * span + low),
-            );
-        }
-    }
-    let n = values.len() / (3 * INPUT * INPUT);
-    Tensor::from_data(TensorData::new(values, [n, 3, INPUT, INPUT]), device)
 }
 
 /// The source pixels of one output pixel, and their shares.
@@ -401,13 +387,10 @@ mod tests {
     }
 
     #[test]
-    fn batch_scales_black_and_white_to_the_range() {
+    fn input_scales_black_and_white_to_the_range() {
         let picture = Resized([[0.0, 127.5, 255.0]; INPUT * INPUT].concat());
-        let tensor = batch([&picture], InputRange::SIGNED, &Device::flex());
-        let values = tensor.try_into_vec_as::<f32>().expect("f32");
-        assert_eq!(
-            [values[0], values[INPUT * INPUT], values[2 * INPUT * INPUT]],
-            [-1.0, 0.0, 1.0]
-        );
+        let input = picture.input(InputRange::SIGNED);
+        assert_eq!(input.len(), INPUT * INPUT * 3);
+        assert_eq!(input[..3], [-1.0, 0.0, 1.0]);
     }
 }

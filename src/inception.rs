@@ -5,6 +5,7 @@
 //! Szegedy et al., [Rethinking the Inception Architecture](https://arxiv.org/abs/1512.00567). BatchNorm is already folded into
 //! kernels and biases: every convolution here is convolution + bias + ReLU. This file knows nothing of files, pictures or devices.
 
+#[cfg(feature = "webgpu")]
 use burn::tensor::{
     Device, Tensor, TensorData, activation::relu, module, ops::AvgPoolOptions, ops::ConvOptions,
     ops::MaxPoolOptions,
@@ -351,75 +352,41 @@ pub struct Folded {
     pub bias: Vec<f32>,
 }
 
-/// The net with weights on a device.
+/// The net with weights on a device of burn's.
+#[cfg(feature = "webgpu")]
 pub struct Inception {
-    figure: Column,
     convs: Vec<(Tensor<4>, Tensor<1>)>,
     average_pool: AveragePool,
 }
 
+#[cfg(feature = "webgpu")]
 impl Inception {
     /// Puts weights on `device`, one convolution after another in the order of [`kernels`].
-    ///
-    /// The device must not be an autodiff one: the base is frozen.
     ///
     /// # Errors
     /// The first that `weights` yields.
     ///
     /// # Panics
-    /// If `weights` has another number of convolutions or lengths than [`kernels`]: checking files is the work of `weights`.
+    /// If `weights` has other lengths than [`kernels`]: checking files is the work of `weights`.
     pub fn new<E>(
         weights: impl IntoIterator<Item = Result<Folded, E>>,
         average_pool: AveragePool,
         device: &Device,
     ) -> Result<Inception, E> {
-        let shapes: Vec<_> = kernels().into_iter().map(|(_, shape)| shape).collect();
-        Inception::of(
-            Column::inception_v3(),
-            &shapes,
-            weights,
-            average_pool,
-            device,
-        )
-    }
-
-    fn of<E>(
-        figure: Column,
-        shapes: &[[usize; 4]],
-        weights: impl IntoIterator<Item = Result<Folded, E>>,
-        average_pool: AveragePool,
-        device: &Device,
-    ) -> Result<Inception, E> {
+        let shapes = kernels().into_iter().map(|(_, shape)| shape);
         let convs = weights.into_iter().zip(shapes).map(|(folded, shape)| {
             let Folded { kernel, bias } = folded?;
             let bias = TensorData::new(bias, [shape[0]]);
-            let kernel = TensorData::new(kernel, *shape);
+            let kernel = TensorData::new(kernel, shape);
             Ok((
                 Tensor::from_data(kernel, device),
                 Tensor::from_data(bias, device),
             ))
         });
-        let convs: Vec<_> = convs.collect::<Result<_, E>>()?;
-        assert_eq!(
-            convs.len(),
-            shapes.len(),
-            "one folded weight for each convolution"
-        );
         Ok(Inception {
-            figure,
-            convs,
+            convs: convs.collect::<Result<_, E>>()?,
             average_pool,
         })
-    }
-
-    /// The latents of a batch.
-    ///
-    /// # Shapes
-    /// [N, 3, 299, 299], scaled to the weights' input range -> [N, 2048].
-    pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        let maps = self.maps(images);
-        let [n, c, h, w] = maps.dims();
-        maps.reshape([n, c, h * w]).mean_dim(2).reshape([n, c])
     }
 
     /// The last block's maps, whose means the latents are.
@@ -427,7 +394,7 @@ impl Inception {
     /// # Shapes
     /// [N, 3, 299, 299], scaled to the weights' input range -> [N, 2048, 8, 8].
     pub fn maps(&self, images: Tensor<4>) -> Tensor<4> {
-        self.run(&self.figure, images, &mut self.convs.iter())
+        self.run(&Column::inception_v3(), images, &mut self.convs.iter())
     }
 
     fn run<'a>(
@@ -443,7 +410,7 @@ impl Inception {
                 same,
                 ..
             } => {
-                let (weight, bias) = convs.next().expect("`of` counted the convolutions");
+                let (weight, bias) = convs.next().expect("weights for each convolution");
                 let padding = kernel.map(|k| if *same { k / 2 } else { 0 });
                 let options = ConvOptions::new([*stride; 2], padding, [1, 1], 1);
                 relu(module::conv2d(
@@ -476,9 +443,8 @@ impl Inception {
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
-
     use super::*;
+    use crate::{cpu::Cpu, plan::Plan};
 
     #[test]
     fn parameters_are_counted_as_keras_counts_them() {
@@ -514,16 +480,24 @@ mod tests {
         }
     }
 
+    /// The last maps of a picture by such columns, on the CPU.
+    fn forward(
+        figure: &Column,
+        weights: impl IntoIterator<Item = Folded>,
+        average_pool: AveragePool,
+        [h, w, c]: [usize; 3],
+        picture: &[f32],
+    ) -> Vec<f32> {
+        let mut steps = Vec::new();
+        let ends = trace(figure, vec![0], &mut steps);
+        let mut cpu = Cpu::new(Plan::new(&steps, &ends, [h, w, c]), average_pool);
+        weights.into_iter().for_each(|folded| cpu.push(&folded));
+        cpu.forward(picture)
+    }
+
     #[test]
     fn avg_pool_ignores_padding_unless_told() {
-        let device = Device::flex();
-        let ones = Tensor::<4>::ones([1, 1, 3, 3], &device);
-        let corner = |pool| {
-            let Ok(net) = Inception::of::<Infallible>(col().avg_pool(), &[], [], pool, &device);
-            net.maps(ones.clone())
-                .try_into_vec_as::<f32>()
-                .expect("f32")[0]
-        };
+        let corner = |pool| forward(&col().avg_pool(), [], pool, [3, 3, 1], &[1.0; 9])[0];
         assert_eq!(corner(AveragePool::ExcludePadding), 1.0);
         assert!((corner(AveragePool::IncludePadding) - 4.0 / 9.0).abs() < 1e-6);
     }
@@ -537,17 +511,17 @@ mod tests {
     }
 
     /// The k-th convolution of a golden block, from 1.
-    fn formula(k: usize, [out, inputs, rows, columns]: [usize; 4]) -> Result<Folded, Infallible> {
+    fn formula(k: usize, [out, inputs, rows, columns]: [usize; 4]) -> Folded {
         let fan_in = inputs * rows * columns;
         let gain = (6.0 / fan_in as f64).sqrt();
-        Ok(Folded {
+        Folded {
             kernel: (0..out * fan_in)
                 .map(|i| (hashed(10_000_000 * k + i) * gain) as f32)
                 .collect(),
             bias: (0..out)
                 .map(|o| (0.1 * hashed(10_000_000 * k + 9_000_000 + o)) as f32)
                 .collect(),
-        })
+        }
     }
 
     /// Each kind of block alone against real Keras (`tests/golden/make.py`), so that a wrong padding says where.
@@ -563,25 +537,18 @@ mod tests {
             ("reduce_17", col().reduce_17(""), [768, 7, 7]),
             ("mixed_8", col().mixed_8(["", "", ""]), [1280, 3, 3]),
         ];
-        let device = Device::flex();
         for (name, figure, [c, h, w]) in cases {
             let mut table = Table::default();
             let [out_c, out_h, out_w] = table.walk(&figure, [c, h, w]);
-            let shapes: Vec<_> = table.rows.iter().filter_map(|row| row.kernel).collect();
-            let weights = (1..)
-                .zip(shapes.iter().copied())
-                .map(|(k, shape)| formula(k, shape));
-            let Ok(net) = Inception::of(
-                figure,
-                &shapes,
-                weights,
-                AveragePool::ExcludePadding,
-                &device,
-            );
-            let input: Vec<f32> = (0..c * h * w).map(|i| hashed(i) as f32).collect();
-            let input = Tensor::from_data(TensorData::new(input, [1, c, h, w]), &device);
+            let shapes = table.rows.iter().filter_map(|row| row.kernel);
+            let weights = (1..).zip(shapes).map(|(k, shape)| formula(k, shape));
+            let pixels = (0..h * w).flat_map(|pixel| (0..c).map(move |c| (c, pixel)));
+            let input: Vec<_> = pixels
+                .map(|(c, pixel)| hashed(c * h * w + pixel) as f32)
+                .collect();
 
-            let ours = net.maps(input).permute([0, 2, 3, 1]);
+            let exclude = AveragePool::ExcludePadding;
+            let ours = forward(&figure, weights, exclude, [h, w, c], &input);
 
             let keras = golden.tensor(name).expect(name);
             assert_eq!(keras.shape(), [1, out_h, out_w, out_c], "{name}");
@@ -591,7 +558,6 @@ mod tests {
                 .0
                 .iter()
                 .map(|bytes| f32::from_le_bytes(*bytes));
-            let ours = ours.try_into_vec_as::<f32>().expect("f32");
             let off = ours
                 .iter()
                 .zip(keras)

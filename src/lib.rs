@@ -17,6 +17,7 @@ pub mod cifar10;
 pub mod compare;
 pub mod components;
 mod container;
+mod cpu;
 mod dense;
 pub mod error;
 pub mod evaluate;
@@ -30,6 +31,7 @@ mod npz;
 mod onnx;
 mod pickle;
 pub mod pictures;
+mod plan;
 mod stage;
 pub mod train;
 #[cfg(target_arch = "wasm32")]

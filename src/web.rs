@@ -2,7 +2,8 @@
 
 use std::{cell::RefCell, rc::Rc};
 
-use burn::tensor::{Device, Tensor};
+#[cfg(feature = "webgpu")]
+use burn::tensor::Device;
 use js_sys::{Float32Array, Object, Promise, Reflect, Uint8Array, Uint32Array};
 use serde::Serialize;
 use serde_wasm_bindgen::Serializer;
@@ -192,17 +193,17 @@ impl Session {
     #[wasm_bindgen(unchecked_return_type = "Promise<Session>")]
     pub fn open(device: String, weights: Uint8Array) -> Promise {
         future_to_promise(async move {
-            let device = match device.as_str() {
-                "webgpu" => webgpu().await.map_err(js)?,
-                _ => Device::flex(),
-            };
             let bytes = weights.to_vec();
             let weights = Weights::open(&bytes).map_err(js)?;
-            let base = Rc::new(Base::load(&weights, &device).map_err(js)?);
+            let base = match device.as_str() {
+                "webgpu" => webgpu(&weights).await,
+                _ => Base::load(&weights),
+            };
+            let base = Rc::new(base.map_err(js)?);
             let dtype = weights.dtype.name();
             let own = weights.head().map_err(js)?;
             drop(bytes);
-            let latents = latents(&base, &[known_picture()]).await.map_err(js)?;
+            let latents = base.latents(&[known_picture()]).await.map_err(js)?;
             base.check(&latents).map_err(js)?;
             let table = Latents::new(stamp(&base), Vec::new());
             Ok(Session {
@@ -430,7 +431,7 @@ impl Session {
     pub fn explain(&self, picture: Picture, label: String) -> Promise {
         let (base, head) = (self.base.clone(), self.head.clone());
         future_to_promise(async move {
-            let maps = numbers(base.maps(&picture.resized)).await.map_err(js)?;
+            let maps = base.maps(&picture.resized).await.map_err(js)?;
             let head = head.borrow();
             let head = head.as_ref().ok_or_else(|| js(no_head()))?;
             let unknown = || {
@@ -463,7 +464,7 @@ impl Session {
                 .into_iter()
                 .map(|picture| picture.resized)
                 .collect();
-            let latents = latents(&base, &resized).await.map_err(js)?;
+            let latents = base.latents(&resized).await.map_err(js)?;
             Ok(Float32Array::from(latents.as_slice()).into())
         })
     }
@@ -526,8 +527,7 @@ impl Foreign {
             drop(self.files);
             source.name_classes(&imagenet);
             let fingerprint = fingerprint(&source.info, &source.convs);
-            let latents = latents_to_know(&source.info, &rounded(&source, Dtype::U8));
-            let mut known = numbers(latents).await.map_err(js)?;
+            let mut known = latents_to_know(&source.info, &rounded(&source, Dtype::U8));
             known.truncate(KNOWN);
             source.info.known_latents = known;
             let bytes = write(&source, &fingerprint, Dtype::U8);
@@ -1045,31 +1045,17 @@ fn unknown_form(got: &str, want: &'static str) -> JsValue {
     })
 }
 
-async fn latents(base: &Base, pictures: &[Resized]) -> Result<Vec<f32>, Error> {
-    numbers(base.latents(pictures)).await
-}
-
-/// A tensor's numbers, off its device.
-async fn numbers<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, Error> {
-    let failed = |reason: String| Error::Device { reason };
-    let data = tensor
-        .into_data_async()
-        .await
-        .map_err(|error| failed(format!("{error:?}")))?;
-    data.try_into_vec::<f32>()
-        .map_err(|error| failed(format!("{error:?}")))
-}
-
 #[cfg(feature = "webgpu")]
-async fn webgpu() -> Result<Device, Error> {
+async fn webgpu(weights: &Weights<'_>) -> Result<Base, Error> {
     let refused = |error| Error::Device {
         reason: format!("WebGPU could not be started ({error})"),
     };
-    Device::wgpu_options().init_async().await.map_err(refused)
+    let device = Device::wgpu_options().init_async().await.map_err(refused)?;
+    Base::load_on(weights, &device)
 }
 
 #[cfg(not(feature = "webgpu"))]
-async fn webgpu() -> Result<Device, Error> {
+async fn webgpu(_: &Weights<'_>) -> Result<Base, Error> {
     Err(Error::Device {
         reason: "this build has no WebGPU, pkg/webgpu has".into(),
     })

@@ -2,7 +2,6 @@
 
 use std::{fs, path::PathBuf, process::Command, sync::OnceLock};
 
-use burn::tensor::Device;
 use inception_web::{
     base::{Base, known_picture},
     image::Pixels,
@@ -61,9 +60,8 @@ fn weights(dtype: Dtype) -> &'static [u8] {
 }
 
 fn latents(base: &Base, name: &str) -> Vec<f32> {
-    base.latents([&picture(name).resize()])
-        .try_into_vec_as::<f32>()
-        .expect("f32")
+    let latents = pollster::block_on(base.latents([&picture(name).resize()]));
+    latents.expect("a CPU does not fail")
 }
 
 fn cosine(a: &[f32], b: &[f32]) -> f64 {
@@ -103,8 +101,7 @@ fn resize_is_tensorflows() {
 #[test]
 fn latents_are_keras() {
     let bytes = weights(Dtype::F32);
-    let base =
-        Base::load(&Weights::open(bytes).expect("weights"), &Device::flex()).expect("a base");
+    let base = Base::load(&Weights::open(bytes).expect("weights")).expect("a base");
     for name in PICTURES {
         let (ours, keras) = (latents(&base, name), golden(&format!("{name}.latents")));
         let (off, cosine) = (furthest(&ours, &keras), cosine(&ours, &keras));
@@ -124,13 +121,13 @@ fn latents_are_keras() {
 fn smaller_dtypes_keep_the_latents_and_the_fingerprint() {
     let exact = weights(Dtype::F32);
     let exact = Weights::open(exact).expect("weights");
-    let base = Base::load(&exact, &Device::flex()).expect("a base");
+    let base = Base::load(&exact).expect("a base");
     for (dtype, megabytes) in [(Dtype::F16, 44), (Dtype::U8, 22)] {
         let bytes = weights(dtype);
         let small = Weights::open(bytes).expect("weights");
         assert_eq!(small.fingerprint, exact.fingerprint);
         assert_eq!(bytes.len().div_ceil(1_000_000), megabytes);
-        let small = Base::load(&small, &Device::flex()).expect("a base");
+        let small = Base::load(&small).expect("a base");
         for name in PICTURES {
             let cosine = cosine(&latents(&small, name), &latents(&base, name));
             println!("{} {name}: 1 - cosine {:.1e}", dtype.name(), 1.0 - cosine);
@@ -142,12 +139,9 @@ fn smaller_dtypes_keep_the_latents_and_the_fingerprint() {
 #[test]
 fn self_check_passes_here_and_catches_a_wrong_device() {
     let bytes = weights(Dtype::U8);
-    let base =
-        Base::load(&Weights::open(bytes).expect("weights"), &Device::flex()).expect("a base");
-    let mut latents = base
-        .latents([&known_picture()])
-        .try_into_vec_as::<f32>()
-        .expect("f32");
+    let base = Base::load(&Weights::open(bytes).expect("weights")).expect("a base");
+    let latents = pollster::block_on(base.latents([&known_picture()]));
+    let mut latents = latents.expect("a CPU does not fail");
     assert!(base.check(&latents).expect("the CPU computes rightly") < 1e-4);
     latents[3] += 0.1;
     let error = base

@@ -136,7 +136,7 @@ pub fn load_base(wish: &str) -> Outcome<(Base, Option<Head>)> {
     let bytes = read(&path)?;
     let open = || {
         let weights = Weights::open(&bytes)?;
-        let base = Base::load(&weights, &burn::tensor::Device::flex())?;
+        let base = Base::load(&weights)?;
         Ok((base, weights.head()?))
     };
     at(&path, open())
@@ -169,9 +169,7 @@ fn default_stamp() -> Outcome<Stamp> {
 
 /// One picture's latents on the CPU.
 pub fn latents(base: &Base, pixels: &Pixels) -> Vec<f32> {
-    base.latents([&pixels.resize()])
-        .try_into_vec_as::<f32>()
-        .expect("flex computes in f32")
+    pollster::block_on(base.latents([&pixels.resize()])).expect("a CPU does not fail")
 }
 
 /// A bar with count, rate and time left.

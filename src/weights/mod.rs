@@ -15,7 +15,6 @@ pub mod torch;
 
 use std::collections::HashMap;
 
-use burn::tensor::Device;
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -23,7 +22,7 @@ use crate::{
     error::Error,
     head::{Dense, Head, UNSURE_BELOW},
     image::InputRange,
-    inception::{AveragePool, Folded, Inception, LATENTS, kernels},
+    inception::{AveragePool, Folded, LATENTS, kernels},
     latents::Stamp,
 };
 
@@ -369,14 +368,6 @@ impl<'a> Weights<'a> {
                     .floats(&format!("{name}.bias"), &shape[..1])?,
             })
         })
-    }
-
-    /// The net with these weights on a device.
-    ///
-    /// # Errors
-    /// A number type that does not belong, or a number that is not finite.
-    pub fn inception(&self, device: &Device) -> Result<Inception, Error> {
-        Inception::new(self.convs(), self.info.average_pool, device)
     }
 }
 
