@@ -41,8 +41,8 @@ impl Base {
     /// As [`Weights::convs`].
     pub fn load(weights: &Weights) -> Result<Base, Error> {
         let mut cpu = Cpu::inception(weights.info.average_pool);
-        for folded in weights.convs() {
-            cpu.push(&folded?);
+        for (conv, folded) in weights.convs().enumerate() {
+            cpu.put(conv, &folded?);
         }
         Ok(Base::of(weights, Net::Cpu(cpu)))
     }
@@ -160,7 +160,9 @@ pub fn known_picture() -> Resized {
 /// `[2048]`.
 pub fn latents_to_know(info: &Info, convs: &[Folded]) -> Vec<f32> {
     let mut cpu = Cpu::inception(info.average_pool);
-    convs.iter().for_each(|folded| cpu.push(folded));
+    for (conv, folded) in convs.iter().enumerate() {
+        cpu.put(conv, folded);
+    }
     means(&cpu.forward(&known_picture().input(info.range)))
 }
 

@@ -491,7 +491,9 @@ mod tests {
         let mut steps = Vec::new();
         let ends = trace(figure, vec![0], &mut steps);
         let mut cpu = Cpu::new(Plan::new(&steps, &ends, [h, w, c]), average_pool);
-        weights.into_iter().for_each(|folded| cpu.push(&folded));
+        for (conv, folded) in weights.into_iter().enumerate() {
+            cpu.put(conv, &folded);
+        }
         cpu.forward(picture)
     }
 

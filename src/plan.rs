@@ -103,6 +103,14 @@ impl Plan {
             .unwrap_or(0)
     }
 
+    /// All convolutions, in the order of the works.
+    pub(crate) fn convs(&self) -> impl Iterator<Item = &Part> {
+        self.works.iter().flat_map(|work| match work {
+            Work::Conv { parts, .. } => parts.as_slice(),
+            _ => &[],
+        })
+    }
+
     /// A convolution by its number: its kernel's [height, width], its stride, its part of the work, and the map that it writes to.
     pub(crate) fn conv(&self, conv: usize) -> ([usize; 2], usize, Part, Map) {
         let found = self.works.iter().find_map(|work| match work {
@@ -378,11 +386,9 @@ mod tests {
 
     #[test]
     fn every_convolution_is_done_once() {
-        let parts = inception().works.into_iter().flat_map(|work| match work {
-            Work::Conv { parts, .. } => parts,
-            _ => Vec::new(),
-        });
-        let mut done: Vec<_> = parts.map(|part| (part.conv, part.channels)).collect();
+        let plan = inception();
+        let convs = plan.convs().map(|part| (part.conv, part.channels));
+        let mut done: Vec<_> = convs.collect();
         done.sort_unstable();
         let kernels = kernels().into_iter().enumerate();
         let all: Vec<_> = kernels.map(|(k, (_, [out, ..]))| (k, out)).collect();

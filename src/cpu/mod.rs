@@ -26,8 +26,8 @@ const LEAST_PIXELS: usize = 128;
 pub(crate) struct Cpu {
     plan: Plan,
     average_pool: AveragePool,
-    /// In the order of construction.
-    kernels: Vec<Kernel>,
+    /// In the order of construction, each once it has come.
+    kernels: Vec<Option<Kernel>>,
     /// As many as there were pictures at once.
     spare: Mutex<Vec<Memory>>,
 }
@@ -55,20 +55,20 @@ impl Cpu {
     }
 
     pub(crate) fn new(plan: Plan, average_pool: AveragePool) -> Cpu {
+        let kernels = plan.convs().map(|_| None).collect();
         Cpu {
             plan,
             average_pool,
-            kernels: Vec::new(),
+            kernels,
             spare: Mutex::default(),
         }
     }
 
-    /// Packs the next convolution's weights, in the order of construction.
+    /// Packs the weights of the `conv`-th convolution in the order of construction.
     ///
     /// # Panics
-    /// If there is no next one, or they have other lengths than it has: checking files is the work of `weights`.
-    pub(crate) fn push(&mut self, Folded { kernel, bias }: &Folded) {
-        let conv = self.kernels.len();
+    /// If there is no such convolution, or it has other lengths: checking files is the work of `weights`.
+    pub(crate) fn put(&mut self, conv: usize, Folded { kernel, bias }: &Folded) {
         let (size, stride, part, to) = self.plan.conv(conv);
         let direct = |bias: &[f32]| {
             let taps = size[0] * size[1];
@@ -80,7 +80,7 @@ impl Cpu {
         };
         let large = to.pixels() >= LEAST_PIXELS && stride == 1 && size != [1, 1];
         let winograd = large.then(|| Winograd::new(kernel, bias, size));
-        self.kernels.push(match winograd.flatten() {
+        self.kernels[conv] = Some(match winograd.flatten() {
             _ if part.bare => Kernel::Bare(direct(&vec![0.0; bias.len()]), bias.clone()),
             Some(winograd) => Kernel::Winograd(winograd),
             None => Kernel::Direct(direct(bias)),
@@ -93,7 +93,7 @@ impl Cpu {
     /// [height, width, channels] -> [height, width, channels]; Inception V3's are [299, 299, 3] -> [8, 8, 2048].
     ///
     /// # Panics
-    /// If not all weights were pushed.
+    /// If not all weights have come.
     pub(crate) fn forward(&self, picture: &[f32]) -> Vec<f32> {
         let spare = || self.spare.lock().unwrap_or_else(|held| held.into_inner());
         let kept = spare().pop();
@@ -111,6 +111,10 @@ impl Cpu {
         let maps = memory.slots[last.slot][..last.numbers()].to_vec();
         spare().push(memory);
         maps
+    }
+
+    fn kernel(&self, conv: usize) -> &Kernel {
+        self.kernels[conv].as_ref().expect("all weights are here")
     }
 
     fn work(&self, work: &Work, memory: &mut Memory) {
@@ -140,7 +144,7 @@ impl Cpu {
                     columns: self.plan.maps[parts[0].to.map].width,
                     count: self.plan.maps[parts[0].to.map].pixels(),
                 };
-                if let Kernel::Winograd(winograd) = &self.kernels[parts[0].conv] {
+                if let Kernel::Winograd(winograd) = self.kernel(parts[0].conv) {
                     let (to, channel) = map(&parts[0].to);
                     let end = (to, channel, &mut slots[to.slot][..]);
                     tiled(winograd, patches, end, fours, scratch);
@@ -153,9 +157,9 @@ impl Cpu {
                 max_pool((from, &read), (to, channel, &mut slots[to.slot]));
             }
             Work::AvgPool { bias, to, .. } => {
-                let bias = bias.map(|conv| match &self.kernels[conv] {
+                let bias = bias.map(|conv| match self.kernel(conv) {
                     Kernel::Bare(_, bias) => bias.as_slice(),
-                    _ => unreachable!("`push` asks the plan"),
+                    _ => unreachable!("`put` asks the plan"),
                 });
                 let (to, channel) = map(to);
                 let end = (to, channel, &mut slots[to.slot][..]);
@@ -178,7 +182,7 @@ impl Cpu {
             let rows = block.min(patches.count - first);
             patches.pack(first, rows, fours);
             for part in parts {
-                let (panels, floor) = match &self.kernels[part.conv] {
+                let (panels, floor) = match self.kernel(part.conv) {
                     Kernel::Direct(panels) => (panels, 0.0),
                     Kernel::Bare(panels, _) => (panels, f32::NEG_INFINITY),
                     Kernel::Winograd(_) => unreachable!("`work` has taken these"),
