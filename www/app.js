@@ -79,6 +79,15 @@ addEventListener("beforeunload", (event) => {
   if (teach.busy || study.busy || compare.busy || base.busy) event.preventDefault();
 });
 
+/** What the browser keeps of the classes. */
+const kept = {
+  get project() {
+    return teach.project;
+  },
+  sizes: async () => (store ? store.sizes() : null),
+  clear: () => teach.clear(),
+};
+
 const opened = open();
 start();
 
@@ -116,7 +125,7 @@ async function start() {
   await attempt(compare.ready);
   const { device } = /** @type {Engine} */ (/** @type {unknown} */ (engine));
   await attempt(() => keepPage({ device, toast }));
-  byId("details", HTMLDetailsElement).addEventListener("toggle", () => void attempt(showStorage));
+  byId("details", HTMLDetailsElement).addEventListener("toggle", () => void attempt(() => showStorage(kept)));
 }
 
 /** @returns {"auto" | "webgpu" | "cpu"} */

@@ -46,6 +46,8 @@ export interface Store {
   replace(fingerprint: string, kept: Kept): Promise<void>;
   /** Forgets latents and thumbnails of pictures that are in no project any more. Called once after load. */
   sweep(): Promise<void>;
+  /** Bytes of what is kept: pictures' files, their latents by any base with thumbnails, heads of trainings. */
+  sizes(): Promise<{ files: number; latents: number; heads: number }>;
   /** Bytes used and granted, where the browser tells. */
   usage(): Promise<{ used: number; granted: number } | null>;
 }

@@ -261,6 +261,27 @@ class IndexedStore {
     );
   }
 
+  /** @returns {Promise<{ files: number, latents: number, heads: number }>} */
+  sizes() {
+    return this.#queue(async () => {
+      const reading = this.#database.transaction(["files", "latents", "runs", "state"], "readonly");
+      const sizes = { files: 0, latents: 0, heads: 0 };
+      const files = reading.objectStore("files");
+      await inBulk(
+        (after) => files.getAll(IDBKeyRange.lowerBound(after, true), BULK),
+        ({ file }) => (sizes.files += file.size),
+      );
+      const fingerprints = new Set((await reading.objectStore("latents").getAllKeys()).map(([fingerprint]) => fingerprint));
+      for (const fingerprint of fingerprints) {
+        await eachLatents(reading, fingerprint, ({ latents, thumbnail }) => (sizes.latents += latents.byteLength + (thumbnail?.byteLength ?? 0)));
+      }
+      for (const { head } of await reading.objectStore("runs").getAll()) sizes.heads += head.byteLength;
+      const inUse = /** @type {HeadInUse | undefined} */ (await reading.objectStore("state").get("head"));
+      if (inUse && "bytes" in inUse) sizes.heads += inUse.bytes.byteLength;
+      return sizes;
+    });
+  }
+
   /** @returns {Promise<{ used: number, granted: number } | null>} */
   usage() {
     return usage();
@@ -338,12 +359,14 @@ async function readProject(reading, frame) {
 async function readLatents(reading, fingerprint) {
   /** @type {Map<string, KeptLatents>} */
   const latents = new Map();
-  const store = reading.objectStore("latents");
-  await inBulk(
-    (after) => store.getAll(IDBKeyRange.bound([fingerprint, after], [fingerprint, []], true), BULK),
-    (record) => latents.set(record.hash, record),
-  );
+  await eachLatents(reading, fingerprint, (record) => latents.set(record.hash, record));
   return latents;
+}
+
+/** @param {Reading} reading @param {string} fingerprint @param {(record: KeptLatents) => unknown} take */
+function eachLatents(reading, fingerprint, take) {
+  const store = reading.objectStore("latents");
+  return inBulk((after) => store.getAll(IDBKeyRange.bound([fingerprint, after], [fingerprint, []], true), BULK), take);
 }
 
 /**

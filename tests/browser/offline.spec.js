@@ -67,6 +67,46 @@ test("after the first visit the page works without a server, and a new version r
   rmSync(folder, { recursive: true });
 });
 
+test("what is taught is listed with its size, and can be freed and taken back", async ({ page }) => {
+  await page.goto("?device=cpu");
+  await ready(page);
+  const details = page.getByText("Details", { exact: true });
+  await details.click();
+  const storage = page.getByRole("table", { name: "Kept in this browser" });
+  await expect(storage.getByRole("row", { name: "You have taught no classes yet 0.0 MB" })).toBeVisible();
+  await page.getByRole("button", { name: "Ten-class latents" }).click();
+  const saved = () => page.evaluate(async () => {
+    const { openStore } = await import("/store.js");
+    return (await openStore()).sizes();
+  });
+  await expect.poll(async () => (await saved()).latents).toBeGreaterThan(5000 * 2048 * 4 - 1);
+  const again = async () => {
+    await details.click();
+    await details.click();
+  };
+  await again();
+  const megabytes = ((await saved()).latents / 1e6).toFixed(1);
+  await expect(storage.getByRole("row", { name: `Your classes: 5,000 pictures and their latents ${megabytes} MB` })).toBeVisible();
+  await expect(storage.getByRole("button", { name: "Free nsfwjs Inception V3" })).toBeVisible();
+
+  await storage.getByRole("button", { name: "Free your classes" }).click();
+  await expect(storage.getByRole("row", { name: `Classes that you removed, until your next visit ${megabytes} MB` })).toBeVisible();
+  await page.getByRole("button", { name: "Take it back" }).click();
+  await again();
+  await expect(storage.getByRole("row", { name: "Your classes: 5,000 pictures" })).toBeVisible();
+
+  await storage.getByRole("button", { name: "Free your classes" }).click();
+  await expect.poll(() => page.evaluate(async () => {
+    const { openStore } = await import("/store.js");
+    return (await (await openStore()).load("")).project.classes.length;
+  })).toBe(0);
+  await page.reload();
+  await ready(page);
+  await expect.poll(async () => (await saved()).latents).toBe(0);
+  await details.click();
+  await expect(storage.getByRole("row", { name: "You have taught no classes yet 0.0 MB" })).toBeVisible();
+});
+
 test("a new version waits until it is wanted, and half of one never comes", async ({ page }) => {
   const folder = test.info().outputPath("site");
   const site = await host(folder);

@@ -97,6 +97,7 @@ export function createTeach(context, page) {
     ready,
     unready,
     change,
+    clear,
     came,
     hint: view.hint,
     chooseClass: view.chooseClass,
@@ -464,6 +465,13 @@ export function createTeach(context, page) {
     if (!there) return;
     change(removePictures(state.project, ids), `Remove ${pictures(there)}`);
     tell(`Removed ${pictures(there)}.`);
+  }
+
+  /** Removes all classes, to have their room; with the way back. */
+  function clear() {
+    const there = state.project.pictures.length;
+    change({ ...state.project, classes: [], pictures: [] }, "Remove all classes");
+    tell(`Removed all classes with ${pictures(there)}.`);
   }
 
   /** What stands for a picture, as a Blob to be shown. @param {Picture} picture */
