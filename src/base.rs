@@ -9,8 +9,8 @@ use crate::{
     cpu::Cpu,
     error::Error,
     image::{Pixels, Resized},
-    inception::{Folded, LATENTS},
-    weights::{Info, Weights},
+    inception::{AveragePool, Folded, LATENTS},
+    weights::{Arriving, Info, Weights},
 };
 
 /// How many latents of the known picture a weights file carries.
@@ -27,11 +27,40 @@ pub struct Base {
     net: Net,
 }
 
+/// What computes.
+#[derive(Clone)]
+pub enum Processor {
+    /// This one.
+    Cpu,
+    /// A device of burn's, not an autodiff one: the base is frozen.
+    #[cfg(feature = "webgpu")]
+    Device(Device),
+}
+
 /// The net where it computes.
 enum Net {
     Cpu(Cpu),
     #[cfg(feature = "webgpu")]
     Device(Inception, Device),
+}
+
+impl Net {
+    /// Without weights yet.
+    fn new(processor: &Processor, average_pool: AveragePool) -> Net {
+        match processor {
+            Processor::Cpu => Net::Cpu(Cpu::inception(average_pool)),
+            #[cfg(feature = "webgpu")]
+            Processor::Device(device) => Net::Device(Inception::new(average_pool), device.clone()),
+        }
+    }
+
+    fn put(&mut self, conv: usize, folded: Folded) {
+        match self {
+            Net::Cpu(cpu) => cpu.put(conv, &folded),
+            #[cfg(feature = "webgpu")]
+            Net::Device(net, device) => net.put(conv, folded, device),
+        }
+    }
 }
 
 impl Base {
@@ -40,21 +69,11 @@ impl Base {
     /// # Errors
     /// As [`Weights::convs`].
     pub fn load(weights: &Weights) -> Result<Base, Error> {
-        let mut cpu = Cpu::inception(weights.info.average_pool);
+        let mut net = Net::new(&Processor::Cpu, weights.info.average_pool);
         for (conv, folded) in weights.convs().enumerate() {
-            cpu.put(conv, &folded?);
+            net.put(conv, folded?);
         }
-        Ok(Base::of(weights, Net::Cpu(cpu)))
-    }
-
-    /// Puts an opened weights file on another device.
-    ///
-    /// # Errors
-    /// As [`Weights::convs`].
-    #[cfg(feature = "webgpu")]
-    pub fn load_on(weights: &Weights, device: &Device) -> Result<Base, Error> {
-        let net = Inception::new(weights.convs(), weights.info.average_pool, device)?;
-        Ok(Base::of(weights, Net::Device(net, device.clone())))
+        Ok(Base::of(weights, net))
     }
 
     fn of(weights: &Weights, net: Net) -> Base {
@@ -133,6 +152,59 @@ impl Base {
             "it computes wrong latents (off by {worst:.1e} of the largest, at most {TOLERANCE:.0e} is right)"
         );
         Err(Error::Device { reason })
+    }
+}
+
+/// A base on its way: its weights go to a processor as their bytes come.
+pub struct Loading {
+    arriving: Arriving<'static>,
+    processor: Processor,
+    net: Option<Net>,
+    placed: usize,
+}
+
+impl Loading {
+    /// Nothing of it yet.
+    pub fn new(processor: Processor) -> Loading {
+        Loading {
+            arriving: Arriving::new(),
+            processor,
+            net: None,
+            placed: 0,
+        }
+    }
+
+    /// Takes the next bytes of a weights file; says how many convolutions are on the processor.
+    ///
+    /// # Errors
+    /// As [`Weights::open`] and [`Weights::convs`], for what can be wrong so far.
+    pub fn take(&mut self, bytes: Vec<u8>) -> Result<usize, Error> {
+        self.arriving.take(bytes.into())?;
+        let Some(info) = self.arriving.info() else {
+            return Ok(0);
+        };
+        let new = || Net::new(&self.processor, info.average_pool);
+        let net = self.net.get_or_insert_with(new);
+        while let Some((conv, folded)) = self.arriving.next_conv()? {
+            net.put(conv, folded);
+            self.placed += 1;
+        }
+        Ok(self.placed)
+    }
+
+    /// The bytes that the whole file has, once its header is here.
+    pub fn length(&self) -> Option<usize> {
+        self.arriving.length()
+    }
+
+    /// The base, and the rest of its file: what it says and answers by itself.
+    ///
+    /// # Errors
+    /// A file that ends early, or has other contents than it says.
+    pub fn finish(self) -> Result<(Base, Weights<'static>), Error> {
+        let weights = self.arriving.finish()?;
+        let net = self.net.expect("a whole file has a header");
+        Ok((Base::of(&weights, net), weights))
     }
 }
 

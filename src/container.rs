@@ -5,20 +5,246 @@
 use std::{
     borrow::Cow,
     collections::{BTreeMap, HashMap},
+    fmt::Display,
+    mem,
 };
 
 use half::f16;
-use safetensors::{SafeTensors, View, tensor::TensorView};
+use safetensors::{
+    SafeTensorError, View,
+    tensor::{Metadata, TensorInfo},
+};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::error::Error;
 
-/// An opened file: tensors that borrow its bytes, and its metadata.
+/// How long a header may be where the file is at hand: those of tables name each picture.
+const LONGEST_HEADER: u64 = 100_000_000;
+
+/// A file's metadata and tensors; while it arrives, those that are here.
 pub(crate) struct Container<'a> {
     what: &'static str,
     command: &'static str,
-    tensors: SafeTensors<'a>,
+    /// By name.
+    tensors: Vec<Tensor<'a>>,
     metadata: HashMap<String, String>,
+}
+
+/// A tensor as the header lists it, with its bytes if they are here.
+pub(crate) struct Tensor<'a> {
+    name: String,
+    info: TensorInfo,
+    bytes: Option<Cow<'a, [u8]>>,
+}
+
+impl Tensor<'_> {
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What comes before the first dot of its name.
+    pub(crate) fn layer(&self) -> &str {
+        self.name.split('.').next().unwrap_or_default()
+    }
+
+    pub(crate) fn shape(&self) -> &[usize] {
+        &self.info.shape
+    }
+
+    pub(crate) fn dtype(&self) -> safetensors::Dtype {
+        self.info.dtype
+    }
+
+    pub(crate) fn is_here(&self) -> bool {
+        self.bytes.is_some()
+    }
+
+    /// # Panics
+    /// If they are not here: who reads while a file arrives waits for what he reads.
+    pub(crate) fn data(&self) -> &[u8] {
+        let bytes = self.bytes.as_deref();
+        bytes.unwrap_or_else(|| panic!("{} is not here", self.name))
+    }
+}
+
+/// A file on its way, its bytes in pieces of any size.
+pub(crate) struct Arrival<'a> {
+    what: &'static str,
+    command: &'static str,
+    longest_header: u64,
+    /// Bytes so far.
+    taken: usize,
+    /// Those of them that belong to the header, or to the tensor, that is not whole.
+    part: Vec<u8>,
+    container: Option<Container<'a>>,
+    /// Where the first tensor begins.
+    begin: usize,
+    /// Places of the tensors among their names, in the order of their data.
+    order: Vec<usize>,
+    /// How many of these are whole.
+    whole: usize,
+}
+
+impl<'a> Arrival<'a> {
+    pub(crate) fn new(
+        what: &'static str,
+        command: &'static str,
+        longest_header: u64,
+    ) -> Arrival<'a> {
+        Arrival {
+            what,
+            command,
+            longest_header,
+            taken: 0,
+            part: Vec::new(),
+            container: None,
+            begin: 0,
+            order: Vec::new(),
+            whole: 0,
+        }
+    }
+
+    /// Takes the next bytes. Borrowed ones are copied only where a tensor lies in more than one piece.
+    ///
+    /// # Errors
+    /// No header, a header that is too long, tensors that overlap, leave gaps or have not their shapes' lengths, more bytes than theirs.
+    pub(crate) fn take(&mut self, bytes: &Cow<'a, [u8]>) -> Result<(), Error> {
+        self.taken += bytes.len();
+        let mut at = 0;
+        if self.container.is_none() {
+            match self.header(bytes)? {
+                Some(begin) => at = begin,
+                None => return Ok(()),
+            }
+        }
+        let container = self.container.as_mut().expect("the header is here");
+        while let Some(tensor) = self.order.get(self.whole) {
+            let tensor = &mut container.tensors[*tensor];
+            let (from, to) = tensor.info.data_offsets;
+            let missing = to - from - self.part.len();
+            let piece = at..bytes.len().min(at + missing);
+            at = piece.end;
+            tensor.bytes = Some(match bytes {
+                _ if piece.len() < missing => {
+                    self.part.extend_from_slice(&bytes[piece]);
+                    return Ok(());
+                }
+                Cow::Borrowed(bytes) if self.part.is_empty() => Cow::Borrowed(&bytes[piece]),
+                _ => {
+                    self.part.extend_from_slice(&bytes[piece]);
+                    Cow::Owned(mem::take(&mut self.part))
+                }
+            });
+            self.whole += 1;
+        }
+        match bytes.len() - at {
+            0 => Ok(()),
+            _ => Err(self.broken(SafeTensorError::MetadataIncompleteBuffer)),
+        }
+    }
+
+    /// Reads the header if these bytes are its last; says how many of them it took.
+    fn header(&mut self, bytes: &[u8]) -> Result<Option<usize>, Error> {
+        let mut took = 0;
+        let mut grown = |part: &mut Vec<u8>, length: usize| {
+            let piece = &bytes[took..][..(length - part.len()).min(bytes.len() - took)];
+            part.extend_from_slice(piece);
+            took += piece.len();
+            part.len() == length
+        };
+        if self.part.len() < 8 && !grown(&mut self.part, 8) {
+            return Ok(None);
+        }
+        let length = *self.part.first_chunk().expect("8 bytes are here");
+        let length = u64::from_le_bytes(length);
+        if length > self.longest_header {
+            return Err(self.broken(SafeTensorError::HeaderTooLarge));
+        }
+        self.begin = 8 + length as usize;
+        if !grown(&mut self.part, self.begin) {
+            return Ok(None);
+        }
+        let header = mem::take(&mut self.part);
+        let header: Metadata = serde_json::from_slice(&header[8..]).map_err(|error| {
+            match error.is_data() {
+                // JSON, but of no such tensors.
+                true => self.broken(error),
+                false => self.broken(SafeTensorError::InvalidHeaderDeserialization(error)),
+            }
+        })?;
+        let mut names: Vec<_> = header.offset_keys().into_iter().enumerate().collect();
+        names.sort_by(|(_, a), (_, b)| a.cmp(b));
+        self.order = vec![0; names.len()];
+        for (place, (position, _)) in names.iter().enumerate() {
+            self.order[*position] = place;
+        }
+        let tensors = names.into_iter().map(|(_, name)| Tensor {
+            info: header.info(&name).expect("a name out of it").clone(),
+            name,
+            bytes: None,
+        });
+        self.container = Some(Container {
+            what: self.what,
+            command: self.command,
+            tensors: tensors.collect(),
+            metadata: header.metadata().clone().unwrap_or_default(),
+        });
+        Ok(Some(took))
+    }
+
+    /// What is here, once the header is.
+    pub(crate) fn container(&self) -> Option<&Container<'a>> {
+        self.container.as_ref()
+    }
+
+    /// Lets the bytes of a tensor go, by its place among the names.
+    pub(crate) fn let_go(&mut self, place: usize) {
+        if let Some(container) = &mut self.container {
+            container.tensors[place].bytes = None;
+        }
+    }
+
+    /// Bytes of tensors that are kept.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> usize {
+        let tensors = self
+            .container
+            .iter()
+            .flat_map(|container| &container.tensors);
+        let bytes = tensors.filter_map(|tensor| tensor.bytes.as_ref());
+        self.part.len() + bytes.map(|bytes| bytes.len()).sum::<usize>()
+    }
+
+    /// The length of the whole file, once the header is here.
+    pub(crate) fn length(&self) -> Option<usize> {
+        let tensors = &self.container.as_ref()?.tensors;
+        let last = self.order.last().map(|place| &tensors[*place]);
+        Some(self.begin + last.map_or(0, |last| last.info.data_offsets.1))
+    }
+
+    /// The container, when all bytes came.
+    ///
+    /// # Errors
+    /// A file that ends early.
+    pub(crate) fn finish(self) -> Result<Container<'a>, Error> {
+        let reason = match &self.container {
+            Some(_) => SafeTensorError::MetadataIncompleteBuffer,
+            None if self.taken < 8 => SafeTensorError::HeaderTooSmall,
+            None => SafeTensorError::InvalidHeaderLength,
+        };
+        let early = self.broken(reason);
+        self.container
+            .filter(|_| self.whole == self.order.len())
+            .ok_or(early)
+    }
+
+    fn broken(&self, reason: impl Display) -> Error {
+        Error::Container {
+            what: self.what,
+            reason: reason.to_string(),
+            bytes: self.taken,
+        }
+    }
 }
 
 impl<'a> Container<'a> {
@@ -28,20 +254,9 @@ impl<'a> Container<'a> {
         command: &'static str,
         bytes: &'a [u8],
     ) -> Result<Container<'a>, Error> {
-        let broken = |error: safetensors::SafeTensorError| Error::Container {
-            what,
-            reason: error.to_string(),
-            bytes: bytes.len(),
-        };
-        let (_, header) = SafeTensors::read_metadata(bytes).map_err(broken)?;
-        let metadata = header.metadata().clone().unwrap_or_default();
-        let tensors = SafeTensors::deserialize(bytes).map_err(broken)?;
-        Ok(Container {
-            what,
-            command,
-            tensors,
-            metadata,
-        })
+        let mut arrival = Arrival::new(what, command, LONGEST_HEADER);
+        arrival.take(&Cow::Borrowed(bytes))?;
+        arrival.finish()
     }
 
     pub(crate) fn text(&self, key: &'static str) -> Result<&str, Error> {
@@ -68,7 +283,7 @@ impl<'a> Container<'a> {
     }
 
     /// A tensor of exactly this shape.
-    pub(crate) fn tensor(&self, name: &str, shape: &[usize]) -> Result<TensorView<'a>, Error> {
+    pub(crate) fn tensor(&self, name: &str, shape: &[usize]) -> Result<&Tensor<'a>, Error> {
         let tensor = self.any(name)?;
         if tensor.shape() != shape {
             let (want, got) = (shape.to_vec(), tensor.shape().to_vec());
@@ -83,12 +298,17 @@ impl<'a> Container<'a> {
     }
 
     /// A tensor of any shape.
-    pub(crate) fn any(&self, name: &str) -> Result<TensorView<'a>, Error> {
+    pub(crate) fn any(&self, name: &str) -> Result<&Tensor<'a>, Error> {
         let missing = || Error::MissingTensor {
             what: self.what,
             name: name.into(),
         };
-        self.tensors.tensor(name).map_err(|_| missing())
+        let place = self
+            .tensors
+            .binary_search_by(|tensor| tensor.name().cmp(name));
+        place
+            .map(|place| &self.tensors[place])
+            .map_err(|_| missing())
     }
 
     /// The numbers of an f32, f16 or f64 tensor, all of them finite; f64 is narrowed.
@@ -161,20 +381,18 @@ impl<'a> Container<'a> {
 
     /// Refuses tensors whose names are not among `known`.
     pub(crate) fn only(&self, known: impl Fn(&str) -> bool) -> Result<(), Error> {
-        match self.tensors.names().into_iter().find(|name| !known(name)) {
-            Some(name) => Err(Error::ForeignTensor {
+        match self.tensors.iter().find(|tensor| !known(tensor.name())) {
+            Some(tensor) => Err(Error::ForeignTensor {
                 what: self.what,
-                name: name.into(),
+                name: tensor.name().into(),
             }),
             None => Ok(()),
         }
     }
 
-    /// All tensors' names, sorted, with their bytes.
-    pub(crate) fn sorted(&self) -> Vec<(String, TensorView<'a>)> {
-        let mut tensors = self.tensors.tensors();
-        tensors.sort_by(|a, b| a.0.cmp(&b.0));
-        tensors
+    /// All tensors, by name.
+    pub(crate) fn tensors(&self) -> &[Tensor<'a>] {
+        &self.tensors
     }
 
     fn dtype(&self, name: &str, want: &'static str, got: safetensors::Dtype) -> Error {
@@ -305,6 +523,10 @@ impl Stored {
             bytes: values,
         }
     }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 impl View for &Stored {
@@ -322,7 +544,8 @@ impl View for &Stored {
     }
 }
 
-/// The bytes of a file with these tensors and metadata; the same every time, for the library shuffles what the header lists.
+/// The bytes of a file with these tensors and metadata, the data of wider number types first and else by name, as the library sorts them;
+/// the same every time, though it shuffles what the header lists.
 pub(crate) fn write(tensors: &[(String, Stored)], metadata: HashMap<String, String>) -> Vec<u8> {
     type Header = BTreeMap<String, BTreeMap<String, serde_json::Value>>;
     let views = tensors.iter().map(|(name, stored)| (name.as_str(), stored));

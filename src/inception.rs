@@ -355,38 +355,33 @@ pub struct Folded {
 /// The net with weights on a device of burn's.
 #[cfg(feature = "webgpu")]
 pub struct Inception {
-    convs: Vec<(Tensor<4>, Tensor<1>)>,
+    /// In the order of [`kernels`], each once it has come.
+    convs: Vec<Option<(Tensor<4>, Tensor<1>)>>,
     average_pool: AveragePool,
 }
 
 #[cfg(feature = "webgpu")]
 impl Inception {
-    /// Puts weights on `device`, one convolution after another in the order of [`kernels`].
-    ///
-    /// # Errors
-    /// The first that `weights` yields.
+    /// Without weights yet.
+    pub fn new(average_pool: AveragePool) -> Inception {
+        Inception {
+            convs: vec![None; kernels().len()],
+            average_pool,
+        }
+    }
+
+    /// Puts a convolution's weights on `device`, which must be the same for all; `conv` is its number in the order of [`kernels`].
     ///
     /// # Panics
-    /// If `weights` has other lengths than [`kernels`]: checking files is the work of `weights`.
-    pub fn new<E>(
-        weights: impl IntoIterator<Item = Result<Folded, E>>,
-        average_pool: AveragePool,
-        device: &Device,
-    ) -> Result<Inception, E> {
-        let shapes = kernels().into_iter().map(|(_, shape)| shape);
-        let convs = weights.into_iter().zip(shapes).map(|(folded, shape)| {
-            let Folded { kernel, bias } = folded?;
-            let bias = TensorData::new(bias, [shape[0]]);
-            let kernel = TensorData::new(kernel, shape);
-            Ok((
-                Tensor::from_data(kernel, device),
-                Tensor::from_data(bias, device),
-            ))
-        });
-        Ok(Inception {
-            convs: convs.collect::<Result<_, E>>()?,
-            average_pool,
-        })
+    /// If there is no such one, or they have other lengths than it has: checking files is the work of `weights`.
+    pub fn put(&mut self, conv: usize, Folded { kernel, bias }: Folded, device: &Device) {
+        let (_, shape) = kernels()[conv];
+        let bias = TensorData::new(bias, [shape[0]]);
+        let kernel = TensorData::new(kernel, shape);
+        self.convs[conv] = Some((
+            Tensor::from_data(kernel, device),
+            Tensor::from_data(bias, device),
+        ));
     }
 
     /// The last block's maps, whose means the latents are.
@@ -394,7 +389,11 @@ impl Inception {
     /// # Shapes
     /// [N, 3, 299, 299], scaled to the weights' input range -> [N, 2048, 8, 8].
     pub fn maps(&self, images: Tensor<4>) -> Tensor<4> {
-        self.run(&Column::inception_v3(), images, &mut self.convs.iter())
+        self.run(
+            &Column::inception_v3(),
+            images,
+            &mut self.convs.iter().flatten(),
+        )
     }
 
     fn run<'a>(

@@ -2,16 +2,15 @@
 
 use std::{cell::RefCell, rc::Rc};
 
-#[cfg(feature = "webgpu")]
-use burn::tensor::Device;
 use js_sys::{Float32Array, Object, Promise, Reflect, Uint8Array, Uint32Array};
 use serde::Serialize;
 use serde_wasm_bindgen::Serializer;
+use sha2::{Digest, Sha256};
 use wasm_bindgen::{Clamped, JsCast, prelude::*};
 use wasm_bindgen_futures::future_to_promise;
 
 use crate::{
-    base::{Base, KNOWN, known_picture, latents_to_know},
+    base::{self, Base, KNOWN, Loading, known_picture, latents_to_know},
     cifar10,
     compare::{
         Comparison, Curve, Extraction, Known, LayerRow, Options, Reading, Split, TestFrom, Way,
@@ -30,7 +29,7 @@ use crate::{
     weights::{
         Dtype, Weights, fingerprint,
         foreign::{self, File},
-        rounded, write,
+        hex, rounded, write,
     },
 };
 
@@ -122,6 +121,104 @@ impl Picture {
     }
 }
 
+/// What computes.
+#[wasm_bindgen]
+pub struct Processor(base::Processor);
+
+#[wasm_bindgen]
+impl Processor {
+    /// Starts `webgpu`, which can be done once, or `cpu`.
+    #[wasm_bindgen(unchecked_return_type = "Promise<Processor>")]
+    pub fn start(name: String) -> Promise {
+        future_to_promise(async move {
+            Ok(Processor(match name.as_str() {
+                "webgpu" => webgpu().await.map_err(js)?,
+                _ => base::Processor::Cpu,
+            })
+            .into())
+        })
+    }
+}
+
+/// A base on its way to a processor: weights are put there as the bytes of their file come.
+#[wasm_bindgen]
+pub struct Arriving {
+    loading: Result<Loading, Error>,
+    layers: usize,
+    bytes: usize,
+    hash: Sha256,
+}
+
+#[wasm_bindgen]
+impl Arriving {
+    /// Nothing of it yet.
+    #[wasm_bindgen(constructor)]
+    pub fn new(processor: &Processor) -> Arriving {
+        Arriving {
+            loading: Ok(Loading::new(processor.0.clone())),
+            layers: 0,
+            bytes: 0,
+            hash: Sha256::new(),
+        }
+    }
+
+    /// Takes the next bytes, and says whether they can be right; if not, the first error waits in `finish`, and what still comes is only
+    /// counted, for who knows the whole file can say what came instead.
+    pub fn take(&mut self, bytes: Vec<u8>) -> bool {
+        self.bytes += bytes.len();
+        self.hash.update(&bytes);
+        match self.loading.as_mut().map(|loading| loading.take(bytes)) {
+            Ok(Ok(layers)) => self.layers = layers,
+            Ok(Err(error)) => self.loading = Err(error),
+            Err(_) => {}
+        }
+        self.loading.is_ok()
+    }
+
+    /// Layers that are on the processor.
+    #[wasm_bindgen(getter)]
+    pub fn layers(&self) -> usize {
+        self.layers
+    }
+
+    /// Bytes so far.
+    #[wasm_bindgen(getter)]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Bytes of the whole file, once its header is here.
+    #[wasm_bindgen(getter)]
+    pub fn length(&self) -> Option<usize> {
+        self.loading.as_ref().ok()?.length()
+    }
+
+    /// SHA-256 of all bytes so far, hexadecimal.
+    pub fn sha256(&self) -> String {
+        hex(&self.hash.clone().finalize())
+    }
+
+    /// The base, when its file is whole and right, and the processor gives the latents that the file knows.
+    #[wasm_bindgen(unchecked_return_type = "Promise<Session>")]
+    pub fn finish(self) -> Promise {
+        future_to_promise(async move {
+            let (base, weights) = self.loading.and_then(Loading::finish).map_err(js)?;
+            let own = weights.head().map_err(js)?;
+            let latents = base.latents(&[known_picture()]).await.map_err(js)?;
+            base.check(&latents).map_err(js)?;
+            let table = Latents::new(stamp(&base), Vec::new());
+            Ok(Session {
+                base: Rc::new(base),
+                dtype: weights.dtype.name(),
+                head: Rc::default(),
+                own,
+                table: RefCell::new(Rc::new(table)),
+            }
+            .into())
+        })
+    }
+}
+
 /// A base on a device, a head once one is loaded, and the table of latents that was set last.
 #[wasm_bindgen]
 pub struct Session {
@@ -189,34 +286,6 @@ impl Folds {
 
 #[wasm_bindgen]
 impl Session {
-    /// Opens a weights file on `webgpu` or `cpu`, and checks the device against the latents that the file knows.
-    #[wasm_bindgen(unchecked_return_type = "Promise<Session>")]
-    pub fn open(device: String, weights: Uint8Array) -> Promise {
-        future_to_promise(async move {
-            let bytes = weights.to_vec();
-            let weights = Weights::open(&bytes).map_err(js)?;
-            let base = match device.as_str() {
-                "webgpu" => webgpu(&weights).await,
-                _ => Base::load(&weights),
-            };
-            let base = Rc::new(base.map_err(js)?);
-            let dtype = weights.dtype.name();
-            let own = weights.head().map_err(js)?;
-            drop(bytes);
-            let latents = base.latents(&[known_picture()]).await.map_err(js)?;
-            base.check(&latents).map_err(js)?;
-            let table = Latents::new(stamp(&base), Vec::new());
-            Ok(Session {
-                base,
-                dtype,
-                head: Rc::default(),
-                own,
-                table: RefCell::new(Rc::new(table)),
-            }
-            .into())
-        })
-    }
-
     /// What the base says of itself.
     #[wasm_bindgen(unchecked_return_type = "BaseInfo")]
     pub fn base(&self) -> JsValue {
@@ -1046,16 +1115,19 @@ fn unknown_form(got: &str, want: &'static str) -> JsValue {
 }
 
 #[cfg(feature = "webgpu")]
-async fn webgpu(weights: &Weights<'_>) -> Result<Base, Error> {
+async fn webgpu() -> Result<base::Processor, Error> {
     let refused = |error| Error::Device {
         reason: format!("WebGPU could not be started ({error})"),
     };
-    let device = Device::wgpu_options().init_async().await.map_err(refused)?;
-    Base::load_on(weights, &device)
+    let device = burn::tensor::Device::wgpu_options()
+        .init_async()
+        .await
+        .map_err(refused)?;
+    Ok(base::Processor::Device(device))
 }
 
 #[cfg(not(feature = "webgpu"))]
-async fn webgpu(_: &Weights<'_>) -> Result<Base, Error> {
+async fn webgpu() -> Result<base::Processor, Error> {
     Err(Error::Device {
         reason: "this build has no WebGPU, pkg/webgpu has".into(),
     })

@@ -8,8 +8,11 @@ export type Picture = Blob | ImageBitmap | ImageData;
 /** One class and how sure the head is of it, 0 to 1. */
 export interface Prediction { label: string; probability: number }
 
-/** What went on loading: bytes for `runtime` and `weights` (0 where unknown), steps for the others. */
-export interface LoadProgress { stage: "runtime" | "weights" | "prepare" | "check"; done: number; total: number }
+/**
+ * What went on loading: bytes for `runtime` and `weights` (0 where unknown), steps for the others. While weights come, `layers` says how
+ * many of the network's 94 layers are ready already.
+ */
+export interface LoadProgress { stage: "runtime" | "weights" | "prepare" | "check"; done: number; total: number; layers?: number }
 
 /** Pictures done of pictures given. */
 export interface BatchProgress { done: number; total: number }

@@ -2,23 +2,28 @@
 /**
  * Where all the computing happens, off the page's thread. The only importer of pkg/. Messages: messages.d.ts.
  *
- * Weights are kept in Cache Storage under their fingerprint, so that a second visit asks the network for nothing of them.
+ * Weights are fetched beside the program (worker-weights.js), and are put into the net's layers as they come.
  */
 
+import { Failure } from "./failure.js";
 import { createWays } from "./worker-ways.js";
+import { cacheKey, findWeights, forget, get, keep, openCache } from "./worker-weights.js";
 
-/** @import { Session, Picture as Decoded } from "./pkg/cpu/inception_web.js" */
+/** @import { Arriving, Processor, Session, Picture as Decoded } from "./pkg/cpu/inception_web.js" */
 /** @import { AnswerArgs, LoadArgs, Loaded, Methods, Outcome, Request, Trained, Wish } from "./messages.js" */
 /** @import { EpochReport, ErrorKind, KeptBase, LoadProgress, Picture } from "./engine.js" */
 /** @typedef {typeof import("./pkg/cpu/inception_web.js")} Runtime */
-/** @typedef {Omit<KeptBase, "name"> & { url: string }} WeightsEntry */
+/** @import { Chunk, WeightsEntry } from "./worker-weights.js" */
 /** @typedef {{ weights: WeightsEntry, head: string | null, runtimes: Record<"cpu" | "webgpu", { bytes: number, version: string }> }} Site */
 /** @typedef {(progress: LoadProgress) => void} Tell */
 
-const CACHE = "inception-web weights";
 const MANIFEST = new URL("./pkg/site.json", import.meta.url);
 const INPUT = 299;
 const LATENTS = 2048;
+/** Bytes of a file at hand that are taken at a time. */
+const CHUNK = 1 << 20;
+/** Milliseconds of work on weights that are there, between which messages come through. */
+const STRETCH = 50;
 /** Pictures in one forward: a GPU likes several, the CPU gains nothing from it. */
 const BATCH = { webgpu: 4, cpu: 1 };
 
@@ -29,15 +34,6 @@ const BATCH = { webgpu: 4, cpu: 1 };
 /** Whether it is an error if that head belongs to another base. */ let headMustFit = true;
 /** What people want of the long work under way. @type {{ now: Wish, wake: () => void }} */
 const wish = { now: "resume", wake: () => {} };
-
-/** What went wrong, with the family that `engine.d.ts` lists. */
-class Failure extends Error {
-  /** @param {ErrorKind} kind @param {string} message */
-  constructor(kind, message) {
-    super(message);
-    this.kind = kind;
-  }
-}
 
 /** @type {{ [M in keyof Methods]: (args: Methods[M]["args"], tell: (progress: Methods[M]["progress"]) => void) => Methods[M]["value"] | Promise<Methods[M]["value"]> }} */
 const methods = {
@@ -103,39 +99,82 @@ function explain(error) {
 async function load({ device: wished, weights, head }, tell) {
   const site = /** @type {Site} */ (await (await get(MANIFEST)).json());
   const choice = await chooseDevice(wished);
-  runtime = await loadRuntime(choice.device, site, tell);
+  const place = head ?? site.head;
+  const find = () => findWeights(weights, site.weights, MANIFEST);
+  const [program, found, headFile] = await Promise.all([loadRuntime(choice.device, site, tell), find(), place ? get(new URL(place, MANIFEST)) : null]);
+  runtime = program;
+  shippedHead = headFile && new Uint8Array(await headFile.arrayBuffer());
 
-  const brought = typeof weights === "object";
-  const entry = brought ? { ...weights, url: "" } : weights ? await remembered(weights) : site.weights;
-  const file = brought ? await broughtWeights(weights, tell) : await fetchWeights(new URL(weights ?? site.weights.url, MANIFEST), entry, tell);
-  tell({ stage: "prepare", done: 0, total: 1 });
   let { device, name, notice } = choice;
-  try {
-    session = await runtime.Session.open(device, file.bytes);
-  } catch (error) {
-    const { kind, reason } = /** @type {{ kind?: string, reason?: string }} */ (error);
-    if (device !== "webgpu" || kind !== "device") {
-      if (file.cached) await forget(entry);
-      throw error;
+  let source = found;
+  /** @type {Processor | undefined} */ let processor;
+  const open = async () => {
+    try {
+      processor ??= await runtime.Processor.start(device);
+      return await openBase(runtime, processor, source, tell);
+    } catch (error) {
+      const { kind, reason } = /** @type {{ kind?: string, reason?: string }} */ (error);
+      if (device !== "webgpu" || kind !== "device") throw error;
+      [device, name, notice] = ["cpu", CPU, `The graphics card was left for the CPU: ${reason}.`];
+      processor = await runtime.Processor.start(device);
+      return openBase(runtime, processor, source, tell);
     }
-    [device, name, notice] = ["cpu", CPU, `The graphics card was left for the CPU: ${reason}.`];
-    session = await runtime.Session.open(device, file.bytes);
+  };
+  let opened;
+  try {
+    opened = await open();
+  } catch (error) {
+    if (!source.cached) throw error;
+    await forget(source.entry);
+    if (/** @type {{ kind?: string }} */ (error).kind !== "weights") throw error;
+    source = await find();
+    opened = await open();
   }
+  session = opened.session;
   tell({ stage: "check", done: 1, total: 1 });
 
   const base = session.base();
-  if (!file.cached && !brought && !(await keep(weights, { ...base, bytes: file.bytes.length, sha256: await sha256(file.bytes) }, file.bytes))) {
+  const { bytes, sha256 } = opened;
+  const { cached } = source;
+  if (!cached && typeof weights !== "object" && !(await keep(weights, { ...base, bytes, sha256 }, source.came))) {
     notice = [notice, "The browser has no room to keep the weights, so the next visit downloads them again."].filter(Boolean).join(" ");
   }
-  const place = head ?? site.head;
-  shippedHead = place ? new Uint8Array(await (await get(new URL(place, MANIFEST))).arrayBuffer()) : null;
   // What was asked for, or comes with the base, has to fit; where somebody brings a base it need not.
   headMustFit = Boolean(head) || !weights;
   const headInfo = standardHead();
   batch = BATCH[device];
-  const { bytes, cached } = file;
   const defaults = runtime.trainingDefaults();
-  return { device, deviceName: name, notice, batch, base: { ...base, bytes: bytes.length, cached }, head: headInfo, defaults };
+  return { device, deviceName: name, notice, batch, base: { ...base, bytes, cached }, head: headInfo, defaults };
+}
+
+/**
+ * Layers are put on the processor as their bytes come; that all of them were right is known at the end, and nothing is used before.
+ * @param {Runtime} program @param {Processor} processor
+ * @param {{ chunks(): AsyncIterable<Chunk>, entry: Pick<WeightsEntry, "bytes" | "sha256"> | null }} source @param {Tell} tell
+ */
+async function openBase(program, processor, { chunks, entry }, tell) {
+  const arriving = new program.Arriving(processor);
+  let start = performance.now();
+  try {
+    for await (const chunk of chunks()) {
+      const good = arriving.take(chunk);
+      tell({ stage: "weights", done: arriving.bytes, total: entry?.bytes ?? arriving.length ?? 0, layers: arriving.layers });
+      // Of a file that is listed, the whole says best what is wrong with it.
+      if (!good && !entry) break;
+      if (performance.now() - start < STRETCH) continue;
+      await breath();
+      start = performance.now();
+    }
+    const wrong = entry && wrongWith(arriving, entry);
+    if (wrong) throw new Failure("weights", `weights: ${wrong}; reload the page, or ask who runs this site`);
+  } catch (error) {
+    if (!(error instanceof WebAssembly.RuntimeError)) arriving.free();
+    throw error;
+  }
+  const { bytes } = arriving;
+  const sha256 = arriving.sha256();
+  tell({ stage: "prepare", done: 0, total: 1 });
+  return { session: await arriving.finish(), bytes, sha256 };
 }
 
 /** The head to begin with: the page's where it belongs to the base, or else what the base itself answers with. */
@@ -189,40 +228,6 @@ async function loadRuntime(device, site, tell) {
 }
 
 /**
- * The weights' bytes, out of the cache if they are there, whole and checked.
- * @param {URL} url @param {WeightsEntry | null} entry @param {Tell} tell
- */
-async function fetchWeights(url, entry, tell) {
-  const kept = entry && (await (await openCache())?.match(cacheKey(entry)));
-  if (kept) {
-    const bytes = new Uint8Array(await kept.arrayBuffer());
-    if (!(await wrongWith(bytes, entry))) {
-      tell({ stage: "weights", done: bytes.length, total: bytes.length });
-      return { bytes, cached: true };
-    }
-    await forget(entry);
-  }
-  const response = await get(url);
-  const total = entry?.bytes ?? Number(response.headers.get("content-length") ?? 0);
-  const body = counting(response, (done) => tell({ stage: "weights", done, total }));
-  const bytes = new Uint8Array(await new Response(body).arrayBuffer().catch((error) => {
-    throw new Failure("network", `weights: the download broke off (${error.message}); check the connection and reload the page`);
-  }));
-  const wrong = entry && (await wrongWith(bytes, entry));
-  if (wrong) throw new Failure("weights", `weights: ${wrong}; reload the page, or ask who runs this site`);
-  return { bytes, cached: false };
-}
-
-/** A base that somebody brought on an earlier visit, or just now. @param {KeptBase} entry @param {Tell} tell */
-async function broughtWeights(entry, tell) {
-  const kept = await (await openCache())?.match(cacheKey(entry));
-  const bytes = kept && new Uint8Array(await kept.arrayBuffer());
-  if (!bytes || (await wrongWith(bytes, entry))) throw new Failure("weights", `weights: ${entry.name} is no longer kept in this browser; choose it again`);
-  tell({ stage: "weights", done: bytes.length, total: bytes.length });
-  return { bytes, cached: true };
-}
-
-/**
  * Weights files of any kind become one of ours, which is kept. Its own memory never shrinks: whoever asks ends this worker afterwards.
  * @param {Methods["convert"]["args"]} args @param {Tell} tell @returns {Promise<KeptBase>}
  */
@@ -241,9 +246,12 @@ async function convert({ files, name, sha256: want }, tell) {
   const labels = await (await get(new URL("./npm/imagenet.json", import.meta.url))).json();
   const bytes = copied(await foreign.convert(labels));
   tell({ stage: "check", done: 0, total: 1 });
-  const opened = await glue.Session.open("cpu", bytes);
-  const { fingerprint, dtype, name: own } = opened.base();
-  const entry = { name: name || own, fingerprint, dtype, bytes: bytes.length, sha256: await sha256(bytes) };
+  const chunks = async function* () {
+    for (let at = 0; at < bytes.length; at += CHUNK) yield bytes.subarray(at, at + CHUNK);
+  };
+  const opened = await openBase(glue, await glue.Processor.start("cpu"), { chunks, entry: null }, () => {});
+  const { fingerprint, dtype, name: own } = opened.session.base();
+  const entry = { name: name || own, fingerprint, dtype, bytes: bytes.length, sha256: opened.sha256 };
   const cache = await openCache();
   const kept = cache?.put(cacheKey(entry), new Response(bytes, { headers: { "x-name": encodeURIComponent(entry.name) } }));
   await kept?.catch(() => {
@@ -253,11 +261,12 @@ async function convert({ files, name, sha256: want }, tell) {
   return entry;
 }
 
-/** Why bytes are not the expected ones, or null. @param {Uint8Array<ArrayBuffer>} bytes @param {Pick<WeightsEntry, "bytes" | "sha256">} entry */
-async function wrongWith(bytes, { bytes: length, sha256: want }) {
-  if (bytes.length !== length) return `the file has ${bytes.length} bytes, expected ${length}`;
-  const got = await sha256(bytes);
-  return got && got !== want ? `the file's SHA-256 is ${got}, expected ${want}` : null;
+/** Why a file is not the expected one, or null. @param {Arriving} arriving @param {Pick<WeightsEntry, "bytes" | "sha256">} entry */
+function wrongWith(arriving, { bytes: length, sha256: want }) {
+  if (arriving.bytes !== length) return `the file has ${arriving.bytes} bytes, expected ${length}`;
+  const got = arriving.sha256();
+  // Earlier versions could not tell it where the page was not served securely.
+  return want && got !== want ? `the file's SHA-256 is ${got}, expected ${want}` : null;
 }
 
 /** Hexadecimal; empty where the page is not served securely, there the runtime's own check of the contents has to do. @param {Uint8Array<ArrayBuffer>} bytes */
@@ -265,70 +274,6 @@ async function sha256(bytes) {
   if (!crypto.subtle) return "";
   const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
   return Array.from(hash, (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
-/** Cache Storage, or nothing where the browser refuses it. */
-function openCache() {
-  return self.caches ? caches.open(CACHE).catch(() => null) : Promise.resolve(null);
-}
-
-/** @param {Pick<WeightsEntry, "fingerprint" | "dtype">} entry */
-function cacheKey({ fingerprint, dtype }) {
-  return new URL(`./weights/${fingerprint}-${dtype}`, import.meta.url);
-}
-
-/** Where it is written which weights came from an address. @param {string} url */
-function addressKey(url) {
-  return new URL(`./weights/from?${encodeURIComponent(url)}`, import.meta.url);
-}
-
-/** What an earlier visit learnt of the weights at an address. @param {string} url @returns {Promise<WeightsEntry | null>} */
-async function remembered(url) {
-  const known = await (await openCache())?.match(addressKey(url));
-  return known ? known.json() : null;
-}
-
-/**
- * Keeps checked weights for the next visit, and lets go of those that came from the same place before.
- * @param {string | undefined} url @param {KeptBase} entry @param {Uint8Array<ArrayBuffer>} bytes
- * @returns {Promise<boolean>} false if the browser has no room
- */
-async function keep(url, entry, bytes) {
-  const cache = await openCache();
-  if (!cache) return true;
-  try {
-    const from = url ?? "the page's own";
-    for (const key of await cache.keys()) {
-      const old = await cache.match(key);
-      if (old?.headers.get("x-from") === encodeURIComponent(from)) await cache.delete(key);
-    }
-    await cache.put(cacheKey(entry), new Response(bytes, { headers: { "x-from": encodeURIComponent(from), "x-name": encodeURIComponent(entry.name) } }));
-    if (url) {
-      const { fingerprint, dtype, sha256 } = entry;
-      const known = JSON.stringify({ url, fingerprint, dtype, sha256, bytes: bytes.length });
-      await cache.put(addressKey(url), new Response(known));
-    }
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-/** @param {WeightsEntry | null} entry */
-async function forget(entry) {
-  if (entry) await (await openCache())?.delete(cacheKey(entry));
-}
-
-/** @param {URL} url */
-async function get(url) {
-  const name = url.pathname.split("/").pop();
-  const response = await fetch(url).catch((error) => {
-    throw new Failure("network", `${name} could not be fetched (${error.message}); check the connection and reload the page`);
-  });
-  if (!response.ok) {
-    throw new Failure("network", `${name} could not be fetched (the server answered ${response.status}); check the address and reload the page`);
-  }
-  return response;
 }
 
 /** A body that tells how many bytes have come. @param {Response} response @param {(done: number) => void} tell */

@@ -3,8 +3,9 @@
 //! Tensors: `conv2d_K.kernel` [out, in, height, width] and `conv2d_K.bias` `[out]` for K in 1..=94. Kernels are f32, f16, or u8 with
 //! `conv2d_K.kernel.scale` and `.min` per output channel (value = u8 x scale + min); the rest is f32. Where the source had a classifier:
 //! `classifier.kernel` [2048, classes] in the same number types, `classifier.bias` `[classes]`, and `classes` (JSON list) in the metadata.
-//! Other formats are read by the files beside this one, each to a [`Source`].
+//! Other formats are read by the files beside this one, each to a [`Source`]; `arriving.rs` reads a file of ours while it comes.
 
+mod arriving;
 pub mod foreign;
 pub mod keras;
 #[cfg(feature = "cli")]
@@ -13,9 +14,9 @@ pub mod onnx;
 pub mod tfjs;
 pub mod torch;
 
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
 
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
 use crate::{
     container::{self, Container, Stored, json},
@@ -27,6 +28,7 @@ use crate::{
 };
 
 pub use crate::container::Dtype;
+pub use arriving::Arriving;
 
 const WHAT: &str = "weights";
 const COMMAND: &str = "weights";
@@ -122,6 +124,17 @@ pub struct Weights<'a> {
     classes: Option<Vec<String>>,
 }
 
+/// What a file's header says, before any of its numbers is there.
+#[derive(Debug, Clone)]
+struct Facts {
+    info: Info,
+    fingerprint: String,
+    dtype: Dtype,
+    classes: Option<Vec<String>>,
+    /// SHA-256 (hex) that the contents should have.
+    sha256: String,
+}
+
 /// SHA-256 (hex) of folded f32 weights with their preprocessing.
 pub fn fingerprint(info: &Info, convs: &[Folded]) -> String {
     let mut hash = Sha256::new();
@@ -179,13 +192,12 @@ pub fn write(source: &Source, fingerprint: &str, dtype: Dtype) -> Vec<u8> {
     if let Some(classifier) = &source.classifier {
         metadata.insert("classes".into(), json(&classifier.classes));
     }
-    let unsigned = container::write(&tensors, metadata.clone());
-    let digest = Container::open(WHAT, COMMAND, &unsigned)
-        .map(|container| digest(&container, info, fingerprint));
-    metadata.insert(
-        "sha256".into(),
-        digest.expect("what was just written opens"),
-    );
+    tensors.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let mut digest = Digest::new(info, fingerprint);
+    for (name, stored) in &tensors {
+        digest.update(name, stored.bytes());
+    }
+    metadata.insert("sha256".into(), digest.finish());
     container::write(&tensors, metadata)
 }
 
@@ -198,22 +210,9 @@ pub fn rounded(source: &Source, dtype: Dtype) -> Vec<Folded> {
     convs.expect("what was just written opens")
 }
 
-impl<'a> Weights<'a> {
-    /// Whether the bytes begin as a file of ours does: a safetensors header that says so.
-    pub fn is(bytes: &[u8]) -> bool {
-        let header = bytes.get(8..).unwrap_or_default();
-        let mark = b"\"inception-web weights ";
-        header
-            .get(..(64 << 10).min(header.len()))
-            .is_some_and(|start| start.windows(mark.len()).any(|window| window == mark))
-    }
-
-    /// Opens a file of ours and checks metadata, names, shapes and the SHA-256 of the contents.
-    ///
-    /// # Errors
-    /// A truncated, foreign or damaged file, each with a sentence that names what is wrong.
-    pub fn open(bytes: &'a [u8]) -> Result<Weights<'a>, Error> {
-        let container = Container::open(WHAT, COMMAND, bytes)?;
+impl Facts {
+    /// Checks all that can be without the numbers: metadata, names and shapes.
+    fn of(container: &Container) -> Result<Facts, Error> {
         let bad = |key: &'static str, got: &str, want: &'static str| Error::Metadata {
             what: WHAT,
             key,
@@ -287,20 +286,34 @@ impl<'a> Weights<'a> {
             container.tensor(&format!("{name}.kernel"), shape)?;
             container.tensor(&format!("{name}.bias"), &shape[..1])?;
         }
-        let (want, got) = (
-            container.text("sha256")?.to_string(),
-            digest(&container, &info, &fingerprint),
-        );
-        if want != got {
-            return Err(Error::Digest { want, got });
-        }
-        Ok(Weights {
+        Ok(Facts {
             info,
             fingerprint,
             dtype,
-            container,
             classes,
+            sha256: container.text("sha256")?.into(),
         })
+    }
+}
+
+impl<'a> Weights<'a> {
+    /// Whether the bytes begin as a file of ours does: a safetensors header that says so.
+    pub fn is(bytes: &[u8]) -> bool {
+        let header = bytes.get(8..).unwrap_or_default();
+        let mark = b"\"inception-web weights ";
+        header
+            .get(..(64 << 10).min(header.len()))
+            .is_some_and(|start| start.windows(mark.len()).any(|window| window == mark))
+    }
+
+    /// Opens a file of ours and checks metadata, names, shapes and the SHA-256 of the contents.
+    ///
+    /// # Errors
+    /// A truncated, foreign or damaged file, each with a sentence that names what is wrong.
+    pub fn open(bytes: &'a [u8]) -> Result<Weights<'a>, Error> {
+        let mut arriving = Arriving::new();
+        arriving.take(Cow::Borrowed(bytes))?;
+        arriving.finish()
     }
 
     /// All that the file holds, as f32.
@@ -358,29 +371,37 @@ impl<'a> Weights<'a> {
 
     /// The convolutions as f32, one by one, so that a small file never has to lie in memory as a large one.
     pub fn convs(&self) -> impl Iterator<Item = Result<Folded, Error>> {
-        kernels().into_iter().map(|(name, shape)| {
-            Ok(Folded {
-                kernel: self
-                    .container
-                    .affine_floats(&format!("{name}.kernel"), &shape, 0)?,
-                bias: self
-                    .container
-                    .floats(&format!("{name}.bias"), &shape[..1])?,
-            })
-        })
+        let kernels = kernels().into_iter();
+        kernels.map(|(name, shape)| folded(&self.container, &name, shape))
     }
 }
 
-/// SHA-256 (hex) of a file's tensors and of the metadata that decides what comes out.
-fn digest(container: &Container, info: &Info, fingerprint: &str) -> String {
-    let mut hash = Sha256::new();
-    let known = json(&info.known_latents);
-    hash.update(format!("{}\n{fingerprint}\n{known}\n", conventions(info)));
-    for (name, tensor) in container.sorted() {
-        hash.update(format!("{name}\n"));
-        hash.update(tensor.data());
+/// A convolution's numbers.
+fn folded(container: &Container, name: &str, shape: [usize; 4]) -> Result<Folded, Error> {
+    Ok(Folded {
+        kernel: container.affine_floats(&format!("{name}.kernel"), &shape, 0)?,
+        bias: container.floats(&format!("{name}.bias"), &shape[..1])?,
+    })
+}
+
+/// SHA-256 of a file's tensors, in the order of their names, and of the metadata that decides what comes out.
+struct Digest(Sha256);
+
+impl Digest {
+    fn new(info: &Info, fingerprint: &str) -> Digest {
+        let known = json(&info.known_latents);
+        let text = format!("{}\n{fingerprint}\n{known}\n", conventions(info));
+        Digest(Sha256::new_with_prefix(text))
     }
-    hex(&hash.finalize())
+
+    fn update(&mut self, name: &str, bytes: &[u8]) {
+        self.0.update(format!("{name}\n"));
+        self.0.update(bytes);
+    }
+
+    fn finish(self) -> String {
+        hex(&self.0.finalize())
+    }
 }
 
 fn conventions(info: &Info) -> String {

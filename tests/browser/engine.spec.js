@@ -108,6 +108,12 @@ const wrongFiles = [
     says: /Weights: the file has 1000000 bytes, expected 21\d{6}; reload the page/,
   },
   {
+    fact: "a page in place of weights is refused",
+    path: "**/base.safetensors*",
+    change: () => Buffer.from("<!DOCTYPE html><title>Sign in</title>"),
+    says: /Weights: the file has 37 bytes, expected 21\d{6}; reload the page/,
+  },
+  {
     fact: "weights with one wrong bit are refused",
     path: "**/base.safetensors*",
     change: (bytes) => ((bytes[bytes.length - 1] ^= 1), bytes),
@@ -163,20 +169,192 @@ test("an engine whose worker dies starts again and finishes what was under way",
   expect(notice).toBe("The engine stopped, and was started again on the CPU.");
 });
 
-test("the static site works from a sub-path of any web server", async ({ page }) => {
-  const types = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".wasm": "application/wasm", ".svg": "image/svg+xml" };
-  const site = process.env.SITE ?? join(root, "target/site");
-  const server = createServer((request, response) => {
+const types = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".wasm": "application/wasm", ".svg": "image/svg+xml" };
+const site = process.env.SITE ?? join(root, "target/site");
+
+/**
+ * A web server with the built site under `prefix`; `sendBase`, if given, sends the base's bytes.
+ * @param {{ prefix?: string, sendBase?: (response: import("node:http").ServerResponse, body: Buffer) => Promise<void> }} how
+ */
+async function serve({ prefix = "/", sendBase }) {
+  const server = createServer(async (request, response) => {
     const path = new URL(request.url, "http://localhost").pathname.replace(/\/$/, "/index.html");
     try {
-      const body = readFileSync(join(site, path.replace(/^\/some\/where\//, "")));
-      response.setHeader("content-type", types[extname(path)] ?? "application/octet-stream").end(path.startsWith("/some/where/") ? body : "");
+      if (!path.startsWith(prefix)) throw new Error("outside");
+      const body = readFileSync(join(site, path.slice(prefix.length)));
+      response.setHeader("content-type", types[extname(path)] ?? "application/octet-stream");
+      if (sendBase && path.endsWith("base.safetensors")) await sendBase(response, body);
+      else response.end(body);
     } catch {
       response.writeHead(404).end();
     }
   });
   await new Promise((done) => server.listen(0, "127.0.0.1", done));
-  await page.goto(`http://127.0.0.1:${server.address().port}/some/where/?device=cpu`);
+  return { server, address: `http://127.0.0.1:${server.address().port}${prefix}` };
+}
+
+/** Starts an engine in the page, and notes in `told` what it tells and when. @param {import("@playwright/test").Page} page */
+function startTelling(page) {
+  return page.evaluate(async () => {
+    const { createEngine } = await import("/engine.js");
+    window.told = [];
+    const engine = await createEngine({ device: "cpu", onProgress: (progress) => window.told.push({ ...progress, at: Date.now() }) });
+    engine.dispose();
+    return { bytes: engine.base.bytes, ready: Date.now(), told: window.told };
+  });
+}
+
+test("layers are ready before the last bytes of the weights are sent", async ({ page }) => {
+  let release = () => {};
+  const released = new Promise((resolve) => (release = resolve));
+  const { server, address } = await serve({
+    async sendBase(response, body) {
+      response.write(body.subarray(0, -100_000));
+      await released;
+      response.end(body.subarray(-100_000));
+    },
+  });
+  await page.goto(`${address}${EMPTY}`);
+  const started = startTelling(page);
+  const last = () => page.evaluate(() => window.told?.at(-1));
+  // The last layer's kernel has more bytes than are held back.
+  await expect.poll(async () => (await last())?.layers).toBe(93);
+  const { stage, done, total } = await last();
+  expect(stage).toBe("weights");
+  expect(total - done).toBe(100_000);
+  release();
+  const { bytes, told } = await started;
+  expect(bytes).toBe(total);
+  expect(told.findLast(({ layers }) => layers).layers).toBe(94);
+  server.close();
+});
+
+const failures = [
+  {
+    fact: "a download that breaks off says so",
+    sendBase: async (response, body) => {
+      await new Promise((written) => response.write(body.subarray(0, 5_000_000), written));
+      response.destroy();
+    },
+    says: /^weights: the download broke off \(.+\); check the connection and reload the page$/,
+  },
+  {
+    fact: "a base that is not there is said with the server's answer",
+    sendBase: async (response) => void response.writeHead(404).end(),
+    says: /^base\.safetensors could not be fetched \(the server answered 404\); check the address and reload the page$/,
+  },
+  {
+    fact: "a file of another kind is refused by its first bytes where nothing is known of it",
+    weights: "pkg/base.safetensors",
+    sendBase: async (response) => void response.write("<!DOCTYPE html>"),
+    says: /^weights: not a whole safetensors file \(header too large, 15 bytes\); download or convert it again$/,
+  },
+];
+
+for (const { fact, weights, sendBase, says } of failures) {
+  test(fact, async ({ page }) => {
+    const { server, address } = await serve({ sendBase });
+    await page.goto(`${address}${EMPTY}`);
+    const message = page.evaluate(async (weights) => {
+      const { createEngine } = await import("/engine.js");
+      return createEngine({ device: "cpu", weights: weights && new URL(weights, location.href).href }).then(() => "it started", ({ message }) => message);
+    }, weights);
+    expect(await message).toMatch(says);
+    server.closeAllConnections();
+    server.close();
+  });
+}
+
+test("at 100 Mbit/s the base is ready soon after its last byte", async ({ page }) => {
+  const rate = 100e6 / 8;
+  const sent = { first: 0, last: 0 };
+  const { server, address } = await serve({
+    async sendBase(response, body) {
+      sent.first = Date.now();
+      for (let at = 0; at < body.length; ) {
+        await new Promise((resume) => setTimeout(resume, 5));
+        const due = Math.min(body.length, Math.ceil(((Date.now() - sent.first) / 1000) * rate));
+        response.write(body.subarray(at, due));
+        at = due;
+      }
+      response.end();
+      sent.last = Date.now();
+    },
+  });
+  await page.goto(`${address}${EMPTY}`);
+  const { told, ready } = await startTelling(page);
+  const first = told.find(({ layers }) => layers).at - sent.first;
+  const placed = told.find(({ stage }) => stage === "prepare").at - sent.last;
+  const fetched = sent.last - sent.first;
+  console.log(`wasm, base at 100 Mbit/s: sent in ${fetched} ms; the first layer is ready ${first} ms after the first byte, the last ${placed} ms after the last byte, and the base has passed its check after ${ready - sent.last} ms`);
+  expect(first).toBeLessThan(fetched);
+  expect(ready - sent.last).toBeLessThan(fetched);
+  server.close();
+});
+
+test("a file in pieces is taken as fast as told here, and is the file that the site lists", async ({ page }) => {
+  await page.goto(EMPTY);
+  const told = await page.evaluate(async () => {
+    const { default: start, Arriving, Processor } = await import("/pkg/cpu/inception_web.js");
+    await start();
+    const { weights } = await (await fetch("/pkg/site.json")).json();
+    const bytes = new Uint8Array(await (await fetch(`/pkg/${weights.url}`)).arrayBuffer());
+    const arriving = new Arriving(await Processor.start("cpu"));
+    const piece = 1 << 16;
+    let [all, last] = [0, 0];
+    for (let at = 0; at < bytes.length; at += piece) {
+      const before = performance.now();
+      arriving.take(bytes.subarray(at, at + piece));
+      last = performance.now() - before;
+      all += last;
+    }
+    const { length, layers } = arriving;
+    const sha256 = arriving.sha256();
+    const { fingerprint } = (await arriving.finish()).base();
+    return { layers, all, last, length, sha256, fingerprint, weights };
+  });
+  const { all, last, weights } = told;
+  const network = (weights.bytes * 8) / 100e6;
+  console.log(`wasm, ${weights.bytes} bytes: decoded, checked and put on the device in ${(all / 1000).toFixed(2)} s, ${last.toFixed(0)} ms of it after the last byte; 100 Mbit/s bring them in ${network.toFixed(2)} s`);
+  expect(all / 1000).toBeLessThan(network);
+  expect(told.layers).toBe(94);
+  expect(told.length).toBe(weights.bytes);
+  expect(told.sha256).toBe(weights.sha256);
+  expect(told.fingerprint).toBe(weights.fingerprint);
+});
+
+test("what was kept wrongly is forgotten and fetched anew", async ({ page }) => {
+  /** @type {string[]} */
+  const fetched = [];
+  page.on("request", (request) => request.url().includes("base.safetensors") && fetched.push(request.url()));
+  await page.goto(EMPTY);
+  const start = () => page.evaluate(async () => {
+    const { createEngine } = await import("/engine.js");
+    const engine = await createEngine({ device: "cpu" });
+    engine.dispose();
+    return engine.base.cached;
+  });
+  /** @param {{ from?: number, to?: number, flip?: number }} change */
+  const spoil = (change) => page.evaluate(async ({ from, to, flip = 0 }) => {
+    const cache = await caches.open("inception-web weights");
+    const [key] = await cache.keys();
+    const entry = await cache.match(key);
+    const bytes = new Uint8Array(await entry.arrayBuffer());
+    if (flip) bytes[flip] ^= 1;
+    await cache.put(key, new Response(bytes.subarray(from, to), { headers: entry.headers }));
+  }, change);
+  expect([await start(), await start()]).toEqual([false, true]);
+  for (const change of [{ flip: 12_345_678 }, { flip: 100 }, { to: -7 }, { from: 100_000 }, { to: 0 }]) {
+    fetched.length = 0;
+    await spoil(change);
+    expect([await start(), fetched.length], JSON.stringify(change)).toEqual([false, 1]);
+    expect([await start(), fetched.length], JSON.stringify(change)).toEqual([true, 1]);
+  }
+});
+
+test("the static site works from a sub-path of any web server", async ({ page }) => {
+  const { server, address } = await serve({ prefix: "/some/where/" });
+  await page.goto(`${address}?device=cpu`);
   await expect(status(page)).toHaveText(/^Ready · CPU/);
   await page.getByRole("button", { name: "Cat", exact: true }).click();
   await expect(page.getByRole("list", { name: "Results" }).getByRole("listitem")).toContainText(/cat\.jpg[\s\S]*\d+\.\d %/);
