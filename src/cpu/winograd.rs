@@ -43,18 +43,18 @@ impl Axis {
         }
     }
 
-    /// What a kernel's taps come to at the points, divided by what interpolation divides by.
-    fn kernel(self, taps: &[f64]) -> Vec<f64> {
-        if self == Axis::Point {
-            return taps.to_vec();
-        }
+    /// What each of a kernel's taps counts at the points, divided by what interpolation divides by: [points, taps].
+    fn factors(self, taps: usize) -> Vec<Vec<f64>> {
         let finite = &FINITE[..self.points() - 1];
-        let at = |point: &f64| {
+        let at = |point: &f64| -> Vec<f64> {
             let others = finite.iter().filter(|other| *other != point);
             let divisor: f64 = others.map(|other| point - other).product();
-            taps.iter().rev().fold(0.0, |sum, tap| sum * point + tap) / divisor
+            let powers = (0..taps as i32).map(|tap| point.powi(tap));
+            powers.map(|power| power / divisor).collect()
         };
-        finite.iter().map(at).chain(taps.last().copied()).collect()
+        let mut infinity = vec![0.0; taps];
+        infinity[taps - 1] = 1.0;
+        finite.iter().map(at).chain([infinity]).collect()
     }
 }
 
@@ -154,19 +154,19 @@ impl Winograd {
         }
         let points = axes.map(Axis::points);
         let mut values = vec![vec![0.0; inputs * bias.len()]; points[0] * points[1]];
-        for (at, taps) in kernel.chunks_exact(h * w).enumerate() {
-            let rows: Vec<Vec<f64>> = taps
-                .chunks_exact(w)
-                .map(|row| {
-                    let row: Vec<_> = row.iter().map(|tap| f64::from(*tap)).collect();
-                    axes[1].kernel(&row)
-                })
-                .collect();
-            for x in 0..points[1] {
-                let column: Vec<_> = rows.iter().map(|row| row[x]).collect();
-                for (y, value) in axes[0].kernel(&column).into_iter().enumerate() {
-                    values[y * points[1] + x][at] = value as f32;
-                }
+        let [down, across] = [axes[0].factors(h), axes[1].factors(w)];
+        let pairs = down.iter().flat_map(|y| across.iter().map(move |x| (y, x)));
+        for (values, (y, x)) in values.iter_mut().zip(pairs) {
+            for (value, taps) in values.iter_mut().zip(kernel.chunks_exact(h * w)) {
+                let rows = taps.chunks_exact(w).zip(y);
+                let sums = rows.map(|(row, factor)| {
+                    let row = row.iter().zip(x);
+                    factor
+                        * row
+                            .map(|(tap, factor)| f64::from(*tap) * factor)
+                            .sum::<f64>()
+                });
+                *value = sums.sum::<f64>() as f32;
             }
         }
         let zeros = vec![0.0; bias.len()];
