@@ -569,8 +569,8 @@ pub(crate) fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("plain data becomes JSON")
 }
 
-/// How a run of numbers lies in 8 bits: value = u8 x scale + min.
-struct Affine {
+/// How a run of numbers lies in 8 bits or fewer: value = level x scale + min.
+pub(crate) struct Affine {
     /// The step from one level to the next.
     scale: f32,
     /// The value of level 0.
@@ -578,19 +578,23 @@ struct Affine {
 }
 
 impl Affine {
-    /// The finest 256 levels from the least to the greatest value. Where the values already lie on an even grid of at most
-    /// 256 levels, as weights do that were quantised before, that grid is kept, and nothing is lost.
+    /// The finest 256 levels from the least to the greatest value, or the even grid that the values already lie on.
     fn of(values: impl Iterator<Item = f32> + Clone) -> Affine {
-        let (min, max) = values
-            .clone()
-            .fold((f64::INFINITY, f64::NEG_INFINITY), |(min, max), value| {
-                (min.min(value.into()), max.max(value.into()))
-            });
+        Affine::grid(values.clone(), 255).unwrap_or_else(|| {
+            let (min, max) = range(values);
+            Affine::between(min, max, 255)
+        })
+    }
+
+    /// The even grid of levels 0 to at most `top` that the values already lie on, as weights do that were quantised before: there nothing
+    /// is lost.
+    pub(crate) fn grid(values: impl Iterator<Item = f32> + Clone, top: u8) -> Option<Affine> {
+        let (min, max) = range(values.clone());
         if min >= max {
-            return Affine {
+            return Some(Affine {
                 scale: 0.0,
                 min: min as f32,
-            };
+            });
         }
         let on_grid = |levels: &u8| {
             let places = values
@@ -600,10 +604,14 @@ impl Affine {
                 .map(|place| (place - place.round()).abs())
                 .all(|off| off < 0.01)
         };
-        let levels = (1..=255).find(on_grid).unwrap_or(255);
-        let scale = (max - min) / f64::from(levels);
+        let levels = (1..=top).find(on_grid)?;
+        Some(Affine::between(min, max, levels))
+    }
+
+    /// Levels 0 to `top` from one value to another.
+    pub(crate) fn between(min: f64, max: f64, top: u8) -> Affine {
         Affine {
-            scale: scale as f32,
+            scale: ((max - min) / f64::from(top)) as f32,
             min: min as f32,
         }
     }
@@ -616,6 +624,18 @@ impl Affine {
             ((value - self.min) / self.scale).round().clamp(0.0, 255.0) as u8
         }
     }
+
+    /// A value on the nearest of levels 0 to `top`.
+    pub(crate) fn nearest(&self, value: f32, top: u8) -> f32 {
+        f32::from(self.level(value).min(top)) * self.scale + self.min
+    }
+}
+
+/// The least and the greatest value.
+pub(crate) fn range(values: impl Iterator<Item = f32>) -> (f64, f64) {
+    values.fold((f64::INFINITY, f64::NEG_INFINITY), |(min, max), value| {
+        (min.min(value.into()), max.max(value.into()))
+    })
 }
 
 #[cfg(test)]
@@ -630,7 +650,7 @@ mod tests {
             .collect();
         let affine = Affine::of(values.iter().copied());
         for value in values {
-            let back = f32::from(affine.level(value)) * affine.scale + affine.min;
+            let back = affine.nearest(value, 255);
             assert!((back - value).abs() < 1e-6, "{value} became {back}");
         }
     }
@@ -642,7 +662,7 @@ mod tests {
             .collect();
         let affine = Affine::of(values.iter().copied());
         for value in values {
-            let back = f32::from(affine.level(value)) * affine.scale + affine.min;
+            let back = affine.nearest(value, 255);
             assert!(
                 (back - value).abs() <= affine.scale * 0.501,
                 "{value} became {back}"
@@ -653,9 +673,6 @@ mod tests {
     #[test]
     fn affine_of_one_value_is_that_value() {
         let affine = Affine::of([0.25f32; 5].into_iter());
-        assert_eq!(
-            f32::from(affine.level(0.25)) * affine.scale + affine.min,
-            0.25
-        );
+        assert_eq!(affine.nearest(0.25, 255), 0.25);
     }
 }

@@ -10,7 +10,9 @@ use inception_web::{
     weights::{
         Dtype, PADDING, RESIZE, Source, Weights, fingerprint,
         foreign::{self, File},
-        nsfwjs, rounded, write,
+        nsfwjs,
+        quantise::{LATER, quantise},
+        rounded, write,
     },
 };
 
@@ -36,6 +38,9 @@ pub struct Args {
     /// How to store the kernels: f32 is 87 MB, f16 44 MB, u8 22 MB
     #[arg(long, value_enum, default_value = "f32")]
     dtype: DtypeArg,
+    /// First put most kernels on the levels of so few bits. With u8, that is smaller as it is served, but another base, and answers otherwise
+    #[arg(long, value_name = "4..7", value_parser = clap::value_parser!(u8).range(4..=7))]
+    bits: Option<u8>,
     /// How pictures reach the net, where the source does not say: unit is 0 to 1, signed -1 to 1, imagenet less the mean by the deviation
     #[arg(long, value_enum)]
     input: Option<InputArg>,
@@ -93,6 +98,10 @@ pub fn run(args: Args) -> Outcome {
         "imagenet" => downloaded(&fetch::imagenet(), true, range)?,
         url if is_url(url) => downloaded(url, true, range)?,
         path => opened(Path::new(path), range)?,
+    };
+    let base = match args.bits {
+        Some(bits) => Base::new(quantise(base.source, bits, LATER)),
+        None => base,
     };
     super::write(&out, &base.write(args.dtype.into()))?;
     inspect(&out)

@@ -11,6 +11,7 @@ pub mod keras;
 #[cfg(feature = "cli")]
 pub mod nsfwjs;
 pub mod onnx;
+pub mod quantise;
 pub mod tfjs;
 pub mod torch;
 
