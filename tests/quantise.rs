@@ -3,7 +3,6 @@
 use std::{env, fs, path::PathBuf, process::Command, rc::Rc};
 
 use brotli::{BrotliCompress, enc::BrotliEncoderParams};
-use burn::tensor::Device;
 use inception_web::{
     base::Base,
     cifar10,
@@ -68,12 +67,11 @@ fn exact() -> Source {
 
 fn loaded(file: &[u8]) -> Base {
     let weights = Weights::open(file).expect("weights");
-    Base::load(&weights, &Device::flex()).expect("a base")
+    Base::load(&weights).expect("a base")
 }
 
 fn latents(base: &Base, picture: &Resized) -> Vec<f32> {
-    let latents = base.latents([picture]).try_into_vec_as::<f32>();
-    latents.expect("f32")
+    pollster::block_on(base.latents([picture])).expect("a CPU does not fail")
 }
 
 fn pictures() -> [Resized; 3] {
