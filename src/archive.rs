@@ -8,6 +8,11 @@ use rawzip::{CompressionMethod, ZipArchive, ZipArchiveEntryWayfinder, ZipSliceAr
 /// More entries than any file that is meant here has; a base in PyTorch's format has some 600.
 const MOST: u64 = 100_000;
 
+/// Whether so many bytes that unpack to so many are made to do harm: no numbers that are meant here shrink like that.
+pub(crate) fn swells(packed: u64, unpacked: u64) -> bool {
+    unpacked > 64 << 20 && unpacked / 64 > packed
+}
+
 /// An archive whose list of entries was read.
 pub(crate) struct Archive<'a> {
     bytes: &'a [u8],
@@ -75,6 +80,10 @@ impl<'a> Archive<'a> {
             return Err(format!(
                 "{name:?} has {size} bytes, and at most {most} are taken"
             ));
+        }
+        let packed = entry.place.compressed_size_hint();
+        if swells(packed, size) {
+            return Err(format!("{name:?} swells from {packed} bytes to {size}"));
         }
         if entry.encrypted {
             return Err(format!("{name:?} is encrypted"));

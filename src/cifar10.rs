@@ -9,6 +9,7 @@ use flate2::read::GzDecoder;
 use sha2::{Digest, Sha256};
 
 use crate::{
+    archive::swells,
     error::Error,
     pickle::{Pickle, Value},
     pictures::{PictureSet, Pictures, VALUES},
@@ -143,9 +144,9 @@ impl Files {
         if is_batch(last(file)) || is_meta(last(file)) {
             self.read_plain(file, bytes)
         } else if bytes.starts_with(&[0x1f, 0x8b]) {
-            self.unpack(file, GzDecoder::new(bytes))
+            self.unpack(file, bytes.len() as u64, GzDecoder::new(bytes))
         } else if bytes.get(257..262) == Some(b"ustar") {
-            self.unpack(file, bytes)
+            self.unpack(file, bytes.len() as u64, bytes)
         } else {
             self.read_plain(file, bytes)
         }
@@ -166,7 +167,8 @@ impl Files {
         Ok(())
     }
 
-    fn unpack(&mut self, file: &str, source: impl Read) -> Result<(), Error> {
+    /// A tarball of so many bytes, from which `source` unpacks it.
+    fn unpack(&mut self, file: &str, packed: u64, source: impl Read) -> Result<(), Error> {
         let broken = |error: std::io::Error| Error::Tarball {
             file: file.into(),
             reason: error.to_string(),
@@ -190,6 +192,10 @@ impl Files {
                 return Ok(());
             }
             any = true;
+            if swells(packed, member.size()) {
+                let reason = format!("{name} swells from {packed} bytes to {}", member.size());
+                return Err(broken(std::io::Error::other(reason)));
+            }
             let mut bytes = Vec::new();
             member.read_to_end(&mut bytes).map_err(broken)?;
             if bytes.len() as u64 != member.size() {

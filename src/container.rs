@@ -324,6 +324,10 @@ impl<'a> Container<'a> {
             }
             _ => return Err(self.dtype(name, "f32, f16 or f64", tensor.dtype())),
         };
+        self.finite(name, values)
+    }
+
+    fn finite(&self, name: &str, values: Vec<f32>) -> Result<Vec<f32>, Error> {
         match values.iter().position(|value| !value.is_finite()) {
             Some(index) => Err(Error::NotFinite {
                 what: self.what,
@@ -351,12 +355,9 @@ impl<'a> Container<'a> {
         let min = self.floats(&format!("{name}.min"), &shape[axis..=axis])?;
         let inner: usize = shape[axis + 1..].iter().product();
         let channel = |index: usize| index / inner % shape[axis];
-        Ok(tensor
-            .data()
-            .iter()
-            .enumerate()
-            .map(|(i, q)| f32::from(*q) * scale[channel(i)] + min[channel(i)])
-            .collect())
+        let levels = tensor.data().iter().enumerate();
+        let values = levels.map(|(i, q)| f32::from(*q) * scale[channel(i)] + min[channel(i)]);
+        self.finite(name, values.collect())
     }
 
     /// The numbers of a tensor of any integer type; those above i64 become its largest.

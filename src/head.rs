@@ -273,6 +273,14 @@ impl Head {
             } else {
                 container.any(&bias)?.shape().first().copied().unwrap_or(0)
             };
+            if out == 0 && k < count {
+                return Err(Error::Shape {
+                    what: WHAT,
+                    name: bias,
+                    want: vec![1],
+                    got: vec![0],
+                });
+            }
             layers.push(Dense {
                 kernel: container.floats(&format!("dense_{k}.kernel"), &[inputs, out])?,
                 bias: container.floats(&bias, &[out])?,
@@ -521,6 +529,27 @@ mod tests {
                 .to_string()
                 .starts_with("head: not a whole safetensors file ("),
             "{error}"
+        );
+    }
+
+    #[test]
+    fn a_layer_without_outputs_is_refused() {
+        let layer = |name: &str, shape: &[usize], values: &[f32]| {
+            (name.to_string(), Stored::f32(shape, values))
+        };
+        let tensors = [
+            layer("dense_1.kernel", &[LATENTS, 0], &[]),
+            layer("dense_1.bias", &[0], &[]),
+            layer("dense_2.kernel", &[0, 1], &[]),
+            layer("dense_2.bias", &[1], &[0.0]),
+        ];
+        let mut metadata: HashMap<_, _> = head().stamp.metadata().into();
+        metadata
+            .extend([("layers", "2"), ("classes", "[\"a\"]")].map(|(k, v)| (k.into(), v.into())));
+        let error = Head::open(&container::write(&tensors, metadata)).expect_err("no outputs");
+        assert_eq!(
+            error.to_string(),
+            "head: dense_1.bias has shape [0], expected [1]; make the file again"
         );
     }
 

@@ -70,6 +70,12 @@ impl InputRange {
         InputRange { low, high }
     }
 
+    /// Whether black and white become numbers.
+    pub fn is_finite(&self) -> bool {
+        let ends = self.low.iter().chain(&self.high);
+        ends.into_iter().all(|value| value.is_finite())
+    }
+
     /// Black and white, where all colours have the same.
     pub fn both(&self) -> Option<[f32; 2]> {
         let (low, high) = (self.low[0], self.high[0]);
@@ -99,6 +105,9 @@ impl Pixels {
         }
         if format == ImageFormat::Jpeg && !jpeg_ends(bytes) {
             return Err(Error::TruncatedPicture);
+        }
+        if format == ImageFormat::Jpeg {
+            jpeg_sampled(bytes)?;
         }
         let mut decoder = reader.into_decoder().map_err(damaged)?;
         let (width, height) = decoder.dimensions();
@@ -283,6 +292,41 @@ fn check_size(width: u64, height: u64) -> Result<(), Error> {
 fn jpeg_ends(bytes: &[u8]) -> bool {
     let last = |marker: u8| bytes.windows(2).rposition(|pair| pair == [0xff, marker]);
     last(0xd9) > last(0xda)
+}
+
+/// Refuses JPEGs whose colours are sampled as nobody's are, for their decoder [panics](https://github.com/etemesi254/zune-image/issues/362).
+fn jpeg_sampled(bytes: &[u8]) -> Result<(), Error> {
+    let wrong = |reason: &str| Error::DamagedPicture {
+        reason: reason.into(),
+    };
+    let cut = || wrong("its header is cut off");
+    let mut left = &bytes[2..];
+    loop {
+        // What lies between segments is passed over, as the decoder does.
+        let marker = |pair: &[u8]| pair[0] == 0xff && !matches!(pair[1], 0 | 0xff);
+        let at = left.windows(2).position(marker).ok_or_else(cut)?;
+        let (kind, rest) = (left[at + 1], &left[at + 2..]);
+        let (length, _) = rest.split_first_chunk().ok_or_else(cut)?;
+        let length = usize::from(u16::from_be_bytes(*length));
+        let segment = rest.get(2..length).ok_or_else(cut)?;
+        left = &rest[length..];
+        match kind {
+            0xc0..=0xc2 => {
+                let factors = segment.get(6..).ok_or_else(cut)?.chunks_exact(3);
+                let mut factors = factors.map(|component| [component[1] >> 4, component[1] & 15]);
+                let [across, down] = factors.next().ok_or_else(cut)?;
+                // Brightness comes first, and each of its samples belongs to one of a colour.
+                let divides = |whole: u8, part: u8| whole.checked_rem(part) == Some(0);
+                return match factors.all(|[x, y]| divides(across, x) && divides(down, y)) {
+                    true => Ok(()),
+                    false => Err(wrong("its colours are sampled finer than its brightness")),
+                };
+            }
+            // The picture's data, of which no frame has told anything.
+            0xda => return Err(cut()),
+            _ => {}
+        }
+    }
 }
 
 /// Names a format that the decoders here do not know.

@@ -12,7 +12,7 @@ use rawzip::{
 };
 use serde::Deserialize;
 
-use crate::{container::numbers, error::Error};
+use crate::{archive::swells, container::numbers, error::Error};
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 /// NumPy itself refuses headers of more than 10,000 characters.
@@ -20,6 +20,8 @@ const MAX_HEADER: usize = 10_000;
 /// More than this in one array is more than any machine of a visitor takes.
 const MAX_NUMBERS: u64 = 4 << 30;
 const MAX_TEXT: u64 = 256 << 20;
+/// The most texts, each of which takes room of its own; as many rows of latents have 4 GB.
+const MAX_TEXTS: usize = 1 << 20;
 /// The longest text; all of an array take as much room as the longest.
 const MAX_LETTERS: usize = 1 << 16;
 /// What is unpacked at once.
@@ -138,6 +140,9 @@ impl<'a> Npz<'a> {
     ) -> Result<Vec<String>, Error> {
         let array = self.array(name)?;
         let length = length.unwrap_or(array.header.shape.first().copied().unwrap_or(0));
+        if length > MAX_TEXTS {
+            return Err(array.huge());
+        }
         array.shaped(&[length])?.texts()
     }
 
@@ -201,6 +206,11 @@ impl<'a> Npz<'a> {
             .saturating_sub(length as u64);
         if got != want {
             let reason = format!("{got} bytes for {want} by its header");
+            return Err(damaged(reason));
+        }
+        let packed = entry.place.compressed_size_hint();
+        if swells(packed, got) {
+            let reason = format!("it swells from {packed} bytes to {got}");
             return Err(damaged(reason));
         }
         Ok(array)

@@ -16,6 +16,8 @@ pub(crate) type Place = usize;
 const MOST: usize = 1 << 20;
 /// The longest text that anything here is called.
 const LONGEST: usize = 1000;
+/// The most letters of a list of texts: one text may stand in it a million times.
+const LETTERS: usize = 16 << 20;
 
 /// What a pickle is made of.
 #[derive(Debug, Clone)]
@@ -105,7 +107,13 @@ impl<'a> Pickle<'a> {
     pub(crate) fn texts(&self, value: &Value<'a>) -> Option<Vec<String>> {
         match value {
             Value::List(items) | Value::Tuple(items) => {
-                items.iter().map(|item| self.text(*item)).collect()
+                let mut left = LETTERS;
+                let texts = items.iter().map(|item| {
+                    let text = self.text(*item)?;
+                    left = left.checked_sub(1 + text.len())?;
+                    Some(text)
+                });
+                texts.collect()
             }
             _ => None,
         }

@@ -284,6 +284,19 @@ fn a_number_that_is_none_is_named() {
 }
 
 #[test]
+fn floats_that_the_reader_of_hdf5_passes_over_are_refused() {
+    let mut files = unpacked("keras2.h5");
+    let bytes = &mut files[0].1;
+    // A type's message: f32 with an exponent of 8 bits, of which the first in the file is given 10.
+    let float = b"\x11\x20\x1f\0\x04\0\0\0\0\0\x20\0\x17\x08\0\x17";
+    let at = bytes
+        .windows(float.len())
+        .position(|window| window == float);
+    bytes[at.expect("a float") + 13] = 10;
+    assert_eq!(read(&files).expect_err("no numbers").to_string(), "?");
+}
+
+#[test]
 fn a_missing_part_is_asked_for() {
     let mut shards = unpacked("tfjs-uint8.tar");
     shards.retain(|(name, _)| !name.contains("shard3of"));

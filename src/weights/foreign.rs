@@ -47,6 +47,13 @@ pub fn read(files: &[File], range: Option<InputRange>) -> Result<Source, Error> 
     if let Some(range) = range {
         source.info.range = range;
     }
+    if !source.info.range.is_finite() {
+        return Err(Error::Source {
+            file: source.info.source,
+            reason: "black or white become no numbers".into(),
+            hint: "export the model again",
+        });
+    }
     Ok(source)
 }
 

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use hdf5_pure::{AttrValue, File as Hdf5, Group};
 
 use crate::{
-    archive::Archive,
+    archive::{Archive, swells},
     error::Error,
     head::Dense,
     image::InputRange,
@@ -28,8 +28,9 @@ const MAGIC: &[u8] = b"\x89HDF\r\n\x1a\n";
 const INNER: &str = "model.weights.h5";
 /// A whole model with its optimiser's state has three times the weights' 96 MB.
 const MOST: u64 = 600 << 20;
-/// Groups of a whole model: four for each of 313 layers, and an optimiser's.
-const GROUPS: usize = 20_000;
+/// Groups and variables of a whole model: four groups for each of 313 layers, 378 variables, and an optimiser's. Where one lies in many
+/// groups, it counts as often.
+const PARTS: usize = 6_000;
 /// Models lie in models, but not endlessly.
 const DEPTH: usize = 12;
 
@@ -57,11 +58,26 @@ pub(super) fn read(file: File, _files: &[File]) -> Result<Source, Error> {
             archive.read(INNER, MOST).map_err(wrong)?.into_owned()
         }
     };
+    let length = bytes.len() as u64;
     let hdf5 = Hdf5::from_bytes(bytes).map_err(|error| wrong(error.to_string()))?;
     let layers = layers(&hdf5).map_err(wrong)?;
     let (convs, classifier) = assemble(file.name, layers, |path: &String| {
-        let values = hdf5.dataset(path).and_then(|dataset| dataset.read_f64());
-        values.map_err(|error| wrong(format!("{path}: {error}")))
+        let tell = |error: hdf5_pure::Error| wrong(format!("{path}: {error}"));
+        let dataset = hdf5.dataset(path).map_err(tell)?;
+        let sides = dataset.shape().map_err(tell)?;
+        let count = sides.iter().fold(1, |a: u64, b| a.saturating_mul(*b));
+        if swells(length, count.saturating_mul(8)) {
+            return Err(wrong(format!("{path}: {sides:?} out of {length} bytes")));
+        }
+        let values = dataset.read_f64().map_err(tell)?;
+        // Of floats whose bits lie as nobody's do, the reader gives none.
+        match values.len() as u64 == count {
+            true => Ok(values),
+            false => {
+                let got = values.len();
+                Err(wrong(format!("{path}: {got} numbers for {sides:?}")))
+            }
+        }
     })?;
     Ok(Source {
         info: info(file.name, "Keras"),
@@ -99,37 +115,35 @@ fn layers(hdf5: &Hdf5) -> Result<Layers<String>, String> {
     let tell = |error: hdf5_pure::Error| error.to_string();
     // A whole model keeps its weights apart from its optimiser's.
     let root = match hdf5.group("model_weights") {
-        Ok(_) => "model_weights".to_string(),
-        Err(_) => String::new(),
+        Ok(group) => ("model_weights".to_string(), group),
+        Err(_) => (String::new(), hdf5.root()),
     };
     let mut layers = BTreeMap::new();
     let mut unnamed = false;
     let mut left = vec![(root, 0)];
-    let mut groups = 0;
-    while let Some((path, depth)) = left.pop() {
-        groups += 1;
-        if groups > GROUPS || depth > DEPTH {
+    let mut parts = 0;
+    while let Some(((path, group), depth)) = left.pop() {
+        let (groups, datasets) = (group.iter_groups(), group.iter_datasets());
+        let (groups, datasets) = (groups.map_err(tell)?, datasets.map_err(tell)?);
+        parts += groups.len() + datasets.len();
+        if parts > PARTS || depth > DEPTH {
             return Err(format!(
-                "its groups lie more than {DEPTH} deep, or are more than {GROUPS}"
+                "its groups lie more than {DEPTH} deep, or hold more than {PARTS} parts"
             ));
         }
-        let group = match path.is_empty() {
-            true => hdf5.root(),
-            false => hdf5.group(&path).map_err(tell)?,
-        };
         let inner = |name: &str| match path.is_empty() {
             true => name.to_string(),
             false => format!("{path}/{name}"),
         };
-        for name in group.groups().map_err(tell)? {
+        for (name, group) in groups {
             if !(path.is_empty() && (name == "optimizer" || name == "optimizer_weights")) {
-                left.push((inner(&name), depth + 1));
+                left.push(((inner(&name), group), depth + 1));
             }
         }
         let mut variables = Vec::new();
-        for name in group.datasets().map_err(tell)? {
+        for (name, dataset) in datasets {
             let place = inner(&name);
-            let shape = hdf5.dataset(&place).and_then(|dataset| dataset.shape());
+            let shape = dataset.shape();
             let shape = shape.map_err(|error| format!("{place}: {error}"))?;
             let sides = shape.iter().map(|side| usize::try_from(*side));
             variables.push(Variable {

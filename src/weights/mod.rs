@@ -238,6 +238,9 @@ impl Facts {
                 InputRange { low, high }
             }
         };
+        if !range.is_finite() {
+            return Err(bad("input_range", container.text("input_range")?, want));
+        }
         let average_pool = match container.text("average_pool")? {
             "exclude_padding" => AveragePool::ExcludePadding,
             "include_padding" => AveragePool::IncludePadding,
@@ -266,14 +269,19 @@ impl Facts {
             average_pool,
             known_latents: container.json("known_latents", "a list of numbers")?,
         };
-        if info.known_latents.is_empty() {
-            return Err(bad("known_latents", "[]", "at least one number"));
+        let known = &info.known_latents;
+        if known.is_empty() || !known.iter().all(|value| value.is_finite()) {
+            let got = container.text("known_latents")?;
+            return Err(bad("known_latents", got, "at least one number"));
         }
         let kernels = kernels();
         let classes: Option<Vec<String>> = match container.text("classes") {
             Ok(_) => Some(container.json("classes", "a list of names")?),
             Err(_) => None,
         };
+        if classes.as_ref().is_some_and(Vec::is_empty) {
+            return Err(bad("classes", "[]", "at least one name"));
+        }
         container.only(|name| {
             let layer = name.split('.').next().unwrap_or_default();
             kernels.iter().any(|(known, _)| known == layer)

@@ -31,6 +31,12 @@ const NODES: usize = 20_000;
 const NODE_BYTES: usize = 8 << 20;
 /// Nodes one after another, from the output to the picture.
 const DEPTH: usize = 1000;
+/// What a tensor's message has besides its numbers: its name, a note.
+const NOTES: usize = 64 << 10;
+/// The most bytes of a number in a message: a field of its own.
+const NUMBER: usize = 12;
+/// Sides of a tensor.
+const RANK: usize = 8;
 
 #[derive(Message)]
 struct Node {
@@ -78,9 +84,11 @@ struct Tensor {
     data_location: i32,
 }
 
-/// A tensor's name alone: the numbers are skipped.
+/// A tensor's name and shape alone: the numbers are skipped.
 #[derive(Message)]
 struct Named {
+    #[prost(int64, repeated, tag = "1")]
+    dims: Vec<i64>,
     #[prost(string, tag = "8")]
     name: String,
 }
@@ -160,7 +168,7 @@ pub(super) fn read(file: File, files: &[File]) -> Result<Source, Error> {
     for ((name, shape), conv) in kernels().into_iter().zip(&tracer.convs) {
         let out = &shape[..1];
         let take = |tensor: &str, want: &[usize]| {
-            let (got, values) = model.tensor(tensor).map_err(wrong)?;
+            let got = model.shape(tensor).map_err(wrong)?;
             if got != want {
                 return Err(Error::Shape {
                     what: "weights",
@@ -169,6 +177,7 @@ pub(super) fn read(file: File, files: &[File]) -> Result<Source, Error> {
                     got,
                 });
             }
+            let (_, values) = model.tensor(tensor).map_err(wrong)?;
             match values.iter().position(|value| !value.is_finite()) {
                 Some(index) => Err(Error::NotFinite {
                     what: "weights",
@@ -293,7 +302,8 @@ fn fields(mut bytes: &[u8]) -> Result<Vec<(u32, &[u8])>, String> {
 struct Model<'a> {
     nodes: Vec<Node>,
     producers: HashMap<String, usize>,
-    tensors: HashMap<String, &'a [u8]>,
+    /// Shapes, and messages still packed.
+    tensors: HashMap<String, (Vec<usize>, &'a [u8])>,
     inputs: HashSet<String>,
     outputs: Vec<String>,
     files: &'a [File<'a>],
@@ -330,9 +340,9 @@ impl<'a> Model<'a> {
                     model.nodes.push(node);
                 }
                 INITIALIZER => {
-                    model
-                        .tensors
-                        .insert(Named::decode(own).map_err(tell)?.name, own);
+                    let Named { dims, name } = Named::decode(own).map_err(tell)?;
+                    let shape = sides(&dims).map_err(|reason| format!("{name}: {reason}"))?;
+                    model.tensors.insert(name, (shape, own));
                 }
                 INPUT => {
                     model
@@ -356,7 +366,12 @@ impl<'a> Model<'a> {
     fn tensor(&self, name: &str) -> Result<(Vec<usize>, Vec<f64>), String> {
         let decoded;
         let tensor = match (self.tensors.get(name), self.producer(name)) {
-            (Some(packed), _) => {
+            (Some((shape, packed)), _) => {
+                let count = shape.iter().fold(NUMBER, |a, b| a.saturating_mul(*b));
+                if packed.len() > count.saturating_add(NOTES) {
+                    let got = packed.len();
+                    return Err(format!("{name}: {got} bytes for the shape {shape:?}"));
+                }
                 decoded = Tensor::decode(*packed).map_err(|error| format!("{name}: {error}"))?;
                 &decoded
             }
@@ -378,10 +393,7 @@ impl<'a> Model<'a> {
     }
 
     fn numbers(&self, tensor: &Tensor) -> Result<(Vec<usize>, Vec<f64>), String> {
-        let sides = tensor.dims.iter().map(|side| usize::try_from(*side));
-        let shape: Vec<usize> = sides
-            .collect::<Result<_, _>>()
-            .map_err(|_| "a negative size")?;
+        let shape = sides(&tensor.dims)?;
         let count = shape.iter().try_fold(1usize, |a, b| a.checked_mul(*b));
         let count = count.ok_or_else(|| format!("its shape is {shape:?}"))?;
         let raw = match tensor.data_location {
@@ -452,7 +464,7 @@ impl<'a> Model<'a> {
             let Some(node) = self.producer(&value) else {
                 break;
             };
-            let constant = |input: &String| self.tensor(input).is_ok();
+            let constant = |input: &String| self.shape(input).is_ok();
             let mut onward = node.input.first().cloned();
             match (node.op_type.as_str(), node.input.as_slice()) {
                 ("GlobalAveragePool" | "ReduceMean", [maps, ..]) => {
@@ -490,18 +502,19 @@ impl<'a> Model<'a> {
     }
 
     fn classifier(&self, top: &Top) -> Result<Option<Dense>, String> {
-        let (shape, kernel) = self.tensor(&top.kernel)?;
+        let shape = self.shape(&top.kernel)?;
         let classes = match (shape.as_slice(), top.transposed) {
             ([classes, LATENTS], true) | ([LATENTS, classes], false) => *classes,
             _ => return Ok(None),
         };
         let bias = match &top.bias {
-            Some(bias) => self.tensor(bias)?.1,
-            None => vec![0.0; classes],
+            Some(bias) if self.shape(bias)? != [classes] => return Ok(None),
+            _ if classes == 0 => return Ok(None),
+            Some(bias) => Some(self.tensor(bias)?.1),
+            None => None,
         };
-        if bias.len() != classes || classes == 0 {
-            return Ok(None);
-        }
+        let (_, kernel) = self.tensor(&top.kernel)?;
+        let bias = bias.unwrap_or_else(|| vec![0.0; classes]);
         let place = |i: usize| match top.transposed {
             true => i % classes * LATENTS + i / classes,
             false => i,
@@ -769,7 +782,7 @@ impl Tracer<'_> {
         };
         // A constant may come first in what is done with two.
         let (value, constant) = match rest.first() {
-            Some(second) if self.model.tensor(first).is_ok() => (second, Some(first)),
+            Some(second) if self.model.shape(first).is_ok() => (second, Some(first)),
             second => (first, second),
         };
         let swapped = value != first;
@@ -778,7 +791,13 @@ impl Tracer<'_> {
         };
         let number = match (node.op_type.as_str(), constant) {
             ("Transpose" | "Unsqueeze" | "Reshape", _) | (_, None) => Vec::new(),
-            (_, Some(constant)) => self.model.tensor(constant)?.1,
+            (_, Some(constant)) => {
+                let shape = self.model.shape(constant)?;
+                match shape.iter().fold(1usize, |a, b| a.saturating_mul(*b)) {
+                    0..=3 => self.model.tensor(constant)?.1,
+                    _ => return Err(strange()),
+                }
+            }
         };
         if node.op_type == "Gather" {
             let place = number.first().copied().unwrap_or(-1.0);
@@ -832,21 +851,32 @@ impl Tracer<'_> {
 }
 
 impl Model<'_> {
-    /// A tensor's shape, without its numbers where that is possible.
+    /// A tensor's shape, without its numbers.
     fn shape(&self, name: &str) -> Result<Vec<usize>, String> {
-        #[derive(Message)]
-        struct Shape {
-            #[prost(int64, repeated, tag = "1")]
-            dims: Vec<i64>,
-        }
-        match self.tensors.get(name) {
-            Some(packed) => {
-                let shape = Shape::decode(*packed).map_err(|error| format!("{name}: {error}"))?;
-                let sides = shape.dims.iter().map(|side| usize::try_from(*side));
-                let sides: Result<Vec<_>, _> = sides.collect();
-                sides.map_err(|_| format!("{name} has a negative size"))
+        match (self.tensors.get(name), self.producer(name)) {
+            (Some((shape, _)), _) => Ok(shape.clone()),
+            (None, Some(node)) if node.op_type == "Constant" => {
+                let value = node.attribute("value").and_then(|value| value.t.as_ref());
+                let value = value.ok_or_else(|| format!("{name} is a constant without a value"))?;
+                sides(&value.dims)
             }
-            None => self.tensor(name).map(|(shape, _)| shape),
+            (None, Some(node)) if node.op_type == "Identity" => {
+                let inner = node.input.first().and_then(|inner| self.tensors.get(inner));
+                let (shape, _) = inner.ok_or_else(|| format!("{name} is no constant"))?;
+                Ok(shape.clone())
+            }
+            _ => Err(format!("the tensor {name} is missing")),
         }
     }
+}
+
+/// A tensor's sides, of which a kernel has four.
+fn sides(dims: &[i64]) -> Result<Vec<usize>, String> {
+    if dims.len() > RANK {
+        return Err(format!("it has {} sides", dims.len()));
+    }
+    let sides = dims.iter().map(|side| usize::try_from(*side));
+    sides
+        .collect::<Result<_, _>>()
+        .map_err(|_| "a negative size".into())
 }

@@ -3,7 +3,10 @@
 //! Numbers are f32, f16, or u8 and u16 with a scale and a minimum for each tensor. Layers are named as Keras names them. See
 //! [TF.js's weights manifest](https://github.com/tensorflow/tfjs/blob/master/tfjs-core/src/io/types.ts).
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashSet},
+};
 
 use half::f16;
 use serde::Deserialize;
@@ -81,8 +84,12 @@ pub(super) fn read(file: File, files: &[File]) -> Result<Source, Error> {
             hint: "convert the Keras model with --output_format tfjs_layers_model",
         });
     }
+    let mut taken = HashSet::new();
     let (convs, classifier) = convs(file.name, &model.groups, |path| {
         let name = path.rsplit('/').next().unwrap_or(path);
+        if !taken.insert(name.to_string()) {
+            return Err(source(name, "this shard is listed twice"));
+        }
         let shard = files.iter().find(|file| file.name == name);
         let shard = shard.ok_or_else(|| source(name, "this shard is missing"))?;
         Ok(Cow::Borrowed(shard.bytes))

@@ -20,7 +20,7 @@ use crate::{
     head::Dense,
     image::InputRange,
     inception::{AveragePool, LATENTS, kernels},
-    pickle::{Pickle, Value},
+    pickle::{Pickle, Place, Value},
     weights::{
         Classifier, Info, Source,
         foreign::{File, Layer, Norm},
@@ -33,8 +33,14 @@ const HINT: &str = "download it again, or save the model's state_dict() anew";
 const FIRST: &str = "Conv2d_1a_3x3.conv.weight";
 /// How a file of `torch.save` began before it was a zip: a pickle of one large number.
 const LEGACY: &[u8] = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.";
-/// The largest storage here has 8 MB, as f64.
-const MOST: u64 = 1 << 28;
+/// All storages together; a checkpoint with its optimiser's state has three times the weights' 109 MB.
+const MOST: u64 = 600 << 20;
+/// A pickle of a state_dict has some 100 kB.
+const PICKLE: u64 = 16 << 20;
+/// Sides of a tensor; a kernel has four.
+const RANK: usize = 8;
+/// The most numbers of a tensor that are fewer in its storage, as one number for all outputs is.
+const SHARED: usize = 2048;
 
 /// The file with tensors of torchvision's names, or any of `torch.save`.
 pub(super) fn find<'a>(files: &[File<'a>]) -> Option<File<'a>> {
@@ -100,7 +106,7 @@ pub(super) fn read(file: File, files: &[File]) -> Result<Source, Error> {
         convs.push(layer.fold(&format!("{conv} ({name})"))?);
     }
     let classifier = match tensors.get("fc.bias").map(|bias| bias.shape.clone()) {
-        Some(shape) if shape.len() == 1 => {
+        Some(shape) if shape.len() == 1 && shape[0] > 0 => {
             let classes = shape[0];
             let mut take = |name: &str, want: &[usize]| {
                 let missing = || Error::MissingTensor {
@@ -214,7 +220,7 @@ struct Tensor<'a> {
     shape: Vec<usize>,
     /// In steps of whole numbers; `None` is row-major.
     strides: Option<Vec<usize>>,
-    bytes: Cow<'a, [u8]>,
+    bytes: &'a [u8],
 }
 
 impl Tensor<'_> {
@@ -228,7 +234,7 @@ impl Tensor<'_> {
                 got: self.shape.clone(),
             });
         }
-        let bytes = &self.bytes;
+        let bytes = self.bytes;
         let values: Vec<f64> = match self.dtype {
             "f16" => numbers(bytes, |b| f16::from_le_bytes(b).to_f64()).collect(),
             "bf16" => numbers(bytes, |b| bf16::from_le_bytes(b).to_f64()).collect(),
@@ -285,7 +291,7 @@ fn safetensors<'a>(file: &File<'a>) -> Result<Tensors<'a>, Error> {
             dtype,
             shape: view.shape().into(),
             strides: None,
-            bytes: Cow::Borrowed(view.data()),
+            bytes: view.data(),
         };
         (name.strip_prefix("module.").unwrap_or(name).into(), tensor)
     });
@@ -311,16 +317,8 @@ fn known<'a>(file: &File, tensors: Tensors<'a>) -> Result<Tensors<'a>, Error> {
 /// A file of `torch.save`: a pickle, and the storages that it speaks of.
 struct Saved<'a> {
     pickle: Cow<'a, [u8]>,
-    storages: Storages<'a>,
-}
-
-enum Storages<'a> {
-    Zip {
-        archive: Archive<'a>,
-        folder: String,
-    },
-    /// After the pickle: a list of names, then for each a count and the numbers.
-    Behind(HashMap<String, &'a [u8]>),
+    /// Each is read once, however many tensors lie in it.
+    storages: HashMap<String, Cow<'a, [u8]>>,
 }
 
 impl<'a> Saved<'a> {
@@ -344,12 +342,18 @@ impl<'a> Saved<'a> {
                     return Err(wrong("its numbers are big endian".into()));
                 }
             }
-            return Ok(Saved {
-                pickle: archive.read(&name, MOST).map_err(wrong)?,
-                storages: Storages::Zip { archive, folder },
-            });
+            let pickle = archive.read(&name, PICKLE).map_err(wrong)?;
+            let sizes = storage_sizes(&Pickle::read(&pickle).map_err(wrong)?);
+            let (mut storages, mut left) = (HashMap::new(), MOST);
+            for key in sizes.into_keys() {
+                let data = archive.read(&format!("{folder}data/{key}"), left);
+                let data = data.map_err(wrong)?;
+                left -= data.len() as u64;
+                storages.insert(key, data);
+            }
+            return Ok(Saved { pickle, storages });
         };
-        // The protocol, what the machine was like, the state_dict, the storages' names.
+        // The protocol, what the machine was like, the state_dict, the storages' names; then for each a count and the numbers.
         let (_, rest) = Pickle::read_first(rest).map_err(wrong)?;
         let (_, pickle) = Pickle::read_first(rest).map_err(wrong)?;
         let (state, rest) = Pickle::read_first(pickle).map_err(wrong)?;
@@ -367,12 +371,12 @@ impl<'a> Saved<'a> {
                 .and_then(|count| count.checked_mul(size))
                 .ok_or_else(short)?;
             let (data, after) = after.split_at_checked(length).ok_or_else(short)?;
-            storages.insert(name, data);
+            storages.insert(name, Cow::Borrowed(data));
             rest = after;
         }
         Ok(Saved {
             pickle: Cow::Borrowed(pickle),
-            storages: Storages::Behind(storages),
+            storages,
         })
     }
 
@@ -401,26 +405,25 @@ impl<'a> Saved<'a> {
     }
 
     fn tensor(&self, pickle: &Pickle, value: &Value) -> Result<Tensor<'_>, String> {
-        let arguments = |value: &Value, want: (&str, &str)| match value {
-            Value::Call {
-                callee, arguments, ..
-            } if *callee == want => pickle.items(*arguments).map(<[_]>::to_vec),
-            _ => None,
-        };
-        let parameter = arguments(value, ("torch._utils", "_rebuild_parameter"));
+        let parameter = arguments(pickle, value, "_rebuild_parameter");
         let inner = parameter.and_then(|arguments| arguments.first().copied());
         let value = inner.map_or(value, |place| pickle.get(place));
-        let Some(arguments) = arguments(value, ("torch._utils", "_rebuild_tensor_v2")) else {
+        let Some(arguments) = arguments(pickle, value, "_rebuild_tensor_v2") else {
             return Err(asks(value));
         };
-        let [named, offset, shape, strides, ..] = arguments.as_slice() else {
+        let [named, offset, shape, strides, ..] = arguments else {
             return Err("a tensor of too few parts".into());
         };
         let integers = |place: usize| -> Result<Vec<usize>, String> {
-            let items = pickle.integers(pickle.get(place));
-            let items = items.ok_or("a shape that is no list of numbers")?;
-            let items: Result<_, _> = items.into_iter().map(usize::try_from).collect();
-            items.map_err(|_| "a negative size".into())
+            let items = pickle.items(place).filter(|items| items.len() <= RANK);
+            let items = items.ok_or("a shape that is no list of a few numbers")?;
+            let sides = items.iter().map(|item| match pickle.get(*item) {
+                Value::Integer(side) => {
+                    usize::try_from(*side).map_err(|_| "a negative size".to_string())
+                }
+                _ => Err("a shape that is no list of a few numbers".into()),
+            });
+            sides.collect()
         };
         let (shape, strides) = (integers(*shape)?, integers(*strides)?);
         let Value::Integer(offset) = pickle.get(*offset) else {
@@ -443,7 +446,7 @@ impl<'a> Saved<'a> {
             .iter()
             .try_fold(1usize, |count, side| count.checked_mul(*side));
         let (start, length) = match (reach, count) {
-            (Some(reach), Some(count)) if count <= reach.saturating_add(1).saturating_mul(64) => {
+            (Some(reach), Some(count)) if count <= reach.saturating_add(1).max(SHARED) => {
                 let start = offset
                     .checked_mul(size)
                     .ok_or("an offset beyond all memory")?;
@@ -455,23 +458,20 @@ impl<'a> Saved<'a> {
             (None, Some(0)) => (0, 0),
             _ => return Err(format!("the shape {shape:?} in steps of {strides:?}")),
         };
-        let storage = self.storage(&key)?;
-        let end = start
+        let storage = self.storages.get(&key);
+        let storage = storage.ok_or_else(|| format!("the file has no storage {key:?}"))?;
+        let own = start
             .checked_add(length)
-            .filter(|end| *end <= storage.len());
-        let end = end.ok_or_else(|| {
+            .and_then(|end| storage.get(start..end));
+        let bytes = own.ok_or_else(|| {
             let got = storage.len();
             format!("the shape {shape:?} of {dtype} needs more than its storage's {got} bytes")
         })?;
-        let bytes = match storage {
-            Cow::Borrowed(bytes) => Cow::Borrowed(&bytes[start..end]),
-            Cow::Owned(bytes) => Cow::Owned(bytes[start..end].to_vec()),
-        };
         let mut rows = Vec::new();
-        let mut step = 1;
+        let mut step = 1usize;
         for side in shape.iter().rev() {
             rows.insert(0, step);
-            step *= side;
+            step = step.saturating_mul(*side);
         }
         let by_rows = shape
             .iter()
@@ -484,16 +484,15 @@ impl<'a> Saved<'a> {
             bytes,
         })
     }
+}
 
-    fn storage(&self, key: &str) -> Result<Cow<'_, [u8]>, String> {
-        match &self.storages {
-            Storages::Zip { archive, folder } => archive.read(&format!("{folder}data/{key}"), MOST),
-            Storages::Behind(storages) => {
-                let data = storages.get(key);
-                data.map(|data| Cow::Borrowed(*data))
-                    .ok_or_else(|| format!("the file has no storage {key:?}"))
-            }
-        }
+/// The arguments of a call of torch's own.
+fn arguments<'a>(pickle: &'a Pickle, value: &Value, name: &str) -> Option<&'a [Place]> {
+    match value {
+        Value::Call {
+            callee, arguments, ..
+        } if *callee == ("torch._utils", name) => pickle.items(*arguments),
+        _ => None,
     }
 }
 
@@ -526,7 +525,7 @@ fn storage_type(kind: &str) -> (&'static str, usize) {
 }
 
 /// Bytes a number of every storage that a pickle names.
-fn storage_sizes(pickle: &Pickle) -> HashMap<String, usize> {
+fn storage_sizes(pickle: &Pickle) -> BTreeMap<String, usize> {
     let named = pickle
         .values()
         .filter_map(|value| storage_name(pickle, value));
