@@ -1,0 +1,27 @@
+//! Heads: what opens also answers, and is written in all its forms.
+#![no_main]
+
+use inception_web::head::Head;
+use inception_web_fuzz::{refused, safetensors};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| {
+    read(input);
+    if let Some(file) = safetensors(input, 1 << 20) {
+        read(&file);
+    }
+});
+
+fn read(bytes: &[u8]) {
+    let head = match Head::open(bytes) {
+        Ok(head) => head,
+        Err(error) => return refused(&error, "head", ""),
+    };
+    let latents = [0.5; 2048];
+    assert_eq!(head.predict(&latents, 5).len(), head.classes.len().min(5));
+    head.relevance(&latents, 0);
+    head.write_npz();
+    head.write_onnx();
+    let again = Head::read(&head.write(), &head.stamp).expect("what was written opens");
+    assert_eq!(again, head);
+}
