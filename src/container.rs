@@ -18,8 +18,12 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::error::Error;
 
-/// How long a header may be where the file is at hand: those of tables name each picture.
-const LONGEST_HEADER: u64 = 100_000_000;
+/// How long a header may be where the file is at hand: those of tables name each picture, here half a million.
+pub(crate) const LONGEST_HEADER: u64 = 16 << 20;
+/// A base has some 600 tensors, each with a brace in the header; names may have braces too.
+const MOST_BRACES: usize = 100_000;
+/// Why a header is not read.
+pub(crate) const TOO_MANY: &str = "header lists too many tensors";
 
 /// A file's metadata and tensors; while it arrives, those that are here.
 pub(crate) struct Container<'a> {
@@ -165,6 +169,9 @@ impl<'a> Arrival<'a> {
             return Ok(None);
         }
         let header = mem::take(&mut self.part);
+        if lists_too_many(&header) {
+            return Err(self.broken(TOO_MANY));
+        }
         let header: Metadata = serde_json::from_slice(&header[8..]).map_err(|error| {
             match error.is_data() {
                 // JSON, but of no such tensors.
@@ -404,6 +411,11 @@ impl<'a> Container<'a> {
             got: format!("{got:?}"),
         }
     }
+}
+
+/// Whether a header would take long to read.
+pub(crate) fn lists_too_many(header: &[u8]) -> bool {
+    header.iter().filter(|byte| **byte == b'{').count() > MOST_BRACES
 }
 
 /// Whole numbers of N bytes, one after another.

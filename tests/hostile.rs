@@ -148,7 +148,7 @@ fn state(tensors: usize) -> Vec<u8> {
 fn safetensors_that_lie_about_their_ranges_are_refused_by_every_reader() {
     let _alone = ALONE.lock();
     let one = |begin: u64, end: u64, shape: &[u64]| json!({"dtype": "F32", "shape": shape, "data_offsets": [begin, end]});
-    let long = [&u64::MAX.to_le_bytes()[..], b"{}"].concat();
+    let long = [&u64::from(u32::MAX).to_le_bytes()[..], b"{}"].concat();
     let beyond = [&1000u64.to_le_bytes()[..], b"{}"].concat();
     let cases = [
         ("header without end", long, "header too large"),
@@ -217,6 +217,30 @@ fn safetensors_that_lie_about_their_ranges_are_refused_by_every_reader() {
                 "{name}: {said}"
             );
         }
+    }
+}
+
+#[test]
+fn a_header_that_takes_long_to_read_is_not_read() {
+    let _alone = ALONE.lock();
+    for (count, reason) in [
+        (1_000_000, "header too large"),
+        (200_000, "header lists too many tensors"),
+    ] {
+        let tensors = (0..count)
+            .map(|k| format!(r#""t{k}":{{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}"#));
+        let header = format!("{{{}}}", tensors.collect::<Vec<_>>().join(","));
+        let bytes = [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat();
+        let length = bytes.len();
+        let want = format!(
+            "weights: not a whole safetensors file ({reason}, {length} bytes); download or convert it again"
+        );
+        assert_eq!(base("many.safetensors", &bytes), want);
+        let said = refused("many", length, || Latents::read(&bytes, None));
+        assert_eq!(said, want.replace("weights", "latents"));
+        // All of its own tensors are known beforehand.
+        let said = refused("many", length, || Weights::open(&bytes).map(|_| ()));
+        assert_eq!(said, want.replace(reason, "header too large"));
     }
 }
 
@@ -318,7 +342,10 @@ fn texts_take_room_that_their_letters_do_not() {
         ),
     ]);
     let said = refused("classes", bytes.len(), || Latents::read(&bytes, None));
-    assert_eq!(said, "?");
+    assert_eq!(
+        said,
+        "latents: the array \"classes\" of |S1 in the shape [60000000] is too large to be opened here; save it in parts"
+    );
 }
 
 /// A JPEG of three colours, whose second has these sampling factors, up to its data.

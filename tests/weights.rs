@@ -284,16 +284,26 @@ fn a_number_that_is_none_is_named() {
 }
 
 #[test]
-fn floats_that_the_reader_of_hdf5_passes_over_are_refused() {
-    let mut files = unpacked("keras2.h5");
-    let bytes = &mut files[0].1;
-    // A type's message: f32 with an exponent of 8 bits, of which the first in the file is given 10.
+fn floats_that_nobody_has_are_refused() {
+    // A type's message: f32 with an exponent of 8 bits, of which the first in the file gets 10; or 65,540 bytes instead of 4.
     let float = b"\x11\x20\x1f\0\x04\0\0\0\0\0\x20\0\x17\x08\0\x17";
-    let at = bytes
-        .windows(float.len())
-        .position(|window| window == float);
-    bytes[at.expect("a float") + 13] = 10;
-    assert_eq!(read(&files).expect_err("no numbers").to_string(), "?");
+    for (place, value, reason) in [
+        (13, 10, "0 numbers for [192]"),
+        (6, 1, "[192] of 65540 bytes each"),
+    ] {
+        let mut files = unpacked("keras2.h5");
+        let bytes = &mut files[0].1;
+        let at = bytes
+            .windows(float.len())
+            .position(|window| window == float);
+        bytes[at.expect("a float") + place] = value;
+        assert_eq!(
+            read(&files).expect_err(reason).to_string(),
+            format!(
+                "weights: keras2.h5 is not what was expected (batch_normalization_49/batch_normalization_49/beta:0: {reason}); download it again, or save the model anew"
+            )
+        );
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use hdf5_pure::{AttrValue, File as Hdf5, Group};
+use hdf5_pure::{AttrValue, Dataset, File as Hdf5, Group};
 
 use crate::{
     archive::{Archive, swells},
@@ -31,6 +31,8 @@ const MOST: u64 = 600 << 20;
 /// Groups and variables of a whole model: four groups for each of 313 layers, 378 variables, and an optimiser's. Where one lies in many
 /// groups, it counts as often.
 const PARTS: usize = 6_000;
+/// Numbers that a chunk may have whatever its variable has.
+const ROOM: u64 = 1 << 16;
 /// Models lie in models, but not endlessly.
 const DEPTH: usize = 12;
 
@@ -62,22 +64,9 @@ pub(super) fn read(file: File, _files: &[File]) -> Result<Source, Error> {
     let hdf5 = Hdf5::from_bytes(bytes).map_err(|error| wrong(error.to_string()))?;
     let layers = layers(&hdf5).map_err(wrong)?;
     let (convs, classifier) = assemble(file.name, layers, |path: &String| {
-        let tell = |error: hdf5_pure::Error| wrong(format!("{path}: {error}"));
-        let dataset = hdf5.dataset(path).map_err(tell)?;
-        let sides = dataset.shape().map_err(tell)?;
-        let count = sides.iter().fold(1, |a: u64, b| a.saturating_mul(*b));
-        if swells(length, count.saturating_mul(8)) {
-            return Err(wrong(format!("{path}: {sides:?} out of {length} bytes")));
-        }
-        let values = dataset.read_f64().map_err(tell)?;
-        // Of floats whose bits lie as nobody's do, the reader gives none.
-        match values.len() as u64 == count {
-            true => Ok(values),
-            false => {
-                let got = values.len();
-                Err(wrong(format!("{path}: {got} numbers for {sides:?}")))
-            }
-        }
+        let dataset = hdf5.dataset(path).map_err(|error| error.to_string());
+        let values = dataset.and_then(|dataset| numbers(&dataset, length));
+        values.map_err(|reason| wrong(format!("{path}: {reason}")))
     })?;
     Ok(Source {
         info: info(file.name, "Keras"),
@@ -172,6 +161,31 @@ fn layers(hdf5: &Hdf5) -> Result<Layers<String>, String> {
         rename(&mut layers);
     }
     Ok(layers)
+}
+
+/// The numbers of a variable in a file of so many bytes. Its reader makes room for what a file claims before it looks whether that is there.
+fn numbers(dataset: &Dataset, length: u64) -> Result<Vec<f64>, String> {
+    let tell = |error: hdf5_pure::Error| error.to_string();
+    let product = |sides: &[u64]| sides.iter().fold(1, |a: u64, b| a.saturating_mul(*b));
+    let sides = dataset.shape().map_err(tell)?;
+    let (count, size) = (product(&sides), dataset.element_size().map_err(tell)?);
+    if size > 8 || swells(length, count.saturating_mul(8)) {
+        return Err(format!("{sides:?} of {size} bytes each"));
+    }
+    if dataset.is_chunked() {
+        let chunk = dataset.chunk_shape().map_err(tell)?.unwrap_or_default();
+        let stored = dataset.chunks().map_err(tell)?;
+        let most = stored.iter().map(|chunk| chunk.storage_size).max();
+        if chunk.is_empty() || product(&chunk) > ROOM + 4 * count || most > Some(length) {
+            return Err(format!("{sides:?} in chunks of {chunk:?}"));
+        }
+    }
+    let values = dataset.read_f64().map_err(tell)?;
+    // Of floats whose bits lie as nobody's do, the reader gives none.
+    match values.len() as u64 == count {
+        true => Ok(values),
+        false => Err(format!("{} numbers for {sides:?}", values.len())),
+    }
 }
 
 /// The layer's name as Keras 3 notes it beside its variables.
@@ -357,5 +371,24 @@ fn source(file: &str, reason: String) -> Error {
         file: file.into(),
         reason,
         hint: HINT,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hdf5_pure::FileBuilder;
+
+    use super::*;
+
+    #[test]
+    fn a_chunk_larger_than_its_file_is_refused() {
+        let mut file = FileBuilder::new();
+        let dataset = file.create_dataset("a").with_f32_data(&[1.0; 1000]);
+        dataset.with_shape(&[1000]).with_chunks(&[500]);
+        let file = Hdf5::from_bytes(file.finish().expect("memory")).expect("a file");
+        let dataset = file.dataset("a").expect("a dataset");
+        assert_eq!(numbers(&dataset, 10_000), Ok(vec![1.0; 1000]));
+        let refused = Err("[1000] in chunks of [500]".into());
+        assert_eq!(numbers(&dataset, 1999), refused);
     }
 }

@@ -10,12 +10,12 @@ use std::{
 };
 
 use half::{bf16, f16};
-use safetensors::SafeTensors;
+use safetensors::{SafeTensorError, SafeTensors};
 use serde_json::Value as Json;
 
 use crate::{
     archive::Archive,
-    container::numbers,
+    container::{LONGEST_HEADER, TOO_MANY, lists_too_many, numbers},
     error::Error,
     head::Dense,
     image::InputRange,
@@ -273,11 +273,21 @@ impl Tensor<'_> {
 type Tensors<'a> = BTreeMap<String, Tensor<'a>>;
 
 fn safetensors<'a>(file: &File<'a>) -> Result<Tensors<'a>, Error> {
-    let opened = SafeTensors::deserialize(file.bytes).map_err(|error| Error::Container {
+    let broken = |reason: String| Error::Container {
         what: "weights",
-        reason: error.to_string(),
+        reason,
         bytes: file.bytes.len(),
-    })?;
+    };
+    let (length, header) = file.bytes.split_at(8);
+    let length = u64::from_le_bytes(*length.first_chunk().expect("8 bytes"));
+    if length > LONGEST_HEADER {
+        return Err(broken(SafeTensorError::HeaderTooLarge.to_string()));
+    }
+    if lists_too_many(&header[..header.len().min(length as usize)]) {
+        return Err(broken(TOO_MANY.into()));
+    }
+    let opened = SafeTensors::deserialize(file.bytes);
+    let opened = opened.map_err(|error| broken(error.to_string()))?;
     let tensors = opened.iter().map(|(name, view)| {
         let dtype = match view.dtype() {
             safetensors::Dtype::F16 => "f16",

@@ -1,7 +1,10 @@
 //! Weights files of ours: opened, and every convolution and the classifier read out of them.
 #![no_main]
 
-use inception_web::{error::Error, weights::Weights};
+use inception_web::{
+    error::Error,
+    weights::{Arriving, Weights},
+};
 use inception_web_fuzz::{refused, safetensors};
 use libfuzzer_sys::fuzz_target;
 
@@ -23,7 +26,27 @@ fuzz_target!(|input: &[u8]| {
 });
 
 fn read(bytes: &[u8]) -> Result<(), Error> {
-    let read = Weights::open(bytes).and_then(|weights| {
+    let whole = opened(Weights::open(bytes));
+    // The same in pieces, whose number the first byte of the file tells.
+    let count = bytes.first().map_or(1, |first| 2 + usize::from(*first));
+    let size = 1 + bytes.len() / count;
+    let mut arriving = Arriving::new();
+    let mut pieces = bytes.chunks(size);
+    let taken = pieces.try_for_each(|piece| {
+        arriving.take(piece.to_vec().into())?;
+        while arriving.next_conv()?.is_some() {}
+        Ok(())
+    });
+    let pieces = taken.and_then(|()| arriving.finish()?.head());
+    assert_eq!(pieces.is_ok(), whole.is_ok());
+    if let Err(error) = pieces {
+        refused(&error, "weights", "");
+    }
+    whole
+}
+
+fn opened(weights: Result<Weights, Error>) -> Result<(), Error> {
+    let read = weights.and_then(|weights| {
         weights.convs().try_for_each(|conv| conv.map(|_| ()))?;
         if let Some(head) = weights.head()? {
             assert!(!head.predict(&[0.5; 2048], 1).is_empty());
