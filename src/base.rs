@@ -1,10 +1,10 @@
 //! A loaded base: the net on a device together with what its weights file says, pictures -> latents.
 
-#[cfg(feature = "webgpu")]
-use burn::tensor::{Device, Tensor, TensorData};
+#[cfg(all(feature = "webgpu", target_arch = "wasm32"))]
+use std::rc::Rc;
 
-#[cfg(feature = "webgpu")]
-use crate::inception::{INPUT, Inception};
+#[cfg(all(feature = "webgpu", target_arch = "wasm32"))]
+use crate::gpu::Gpu;
 use crate::{
     cpu::Cpu,
     error::Error,
@@ -32,33 +32,39 @@ pub struct Base {
 pub enum Processor {
     /// This one.
     Cpu,
-    /// A device of burn's, not an autodiff one: the base is frozen.
-    #[cfg(feature = "webgpu")]
-    Device(Device),
+    /// A GPU, which holds one base at a time: the one that is put there last.
+    #[cfg(all(feature = "webgpu", target_arch = "wasm32"))]
+    Gpu(Rc<Gpu>),
 }
 
 /// The net where it computes.
 enum Net {
     Cpu(Cpu),
-    #[cfg(feature = "webgpu")]
-    Device(Inception, Device),
+    #[cfg(all(feature = "webgpu", target_arch = "wasm32"))]
+    Gpu(Rc<Gpu>),
 }
 
 impl Net {
     /// Without weights yet.
-    fn new(processor: &Processor, average_pool: AveragePool) -> Net {
+    fn new(processor: &Processor, average_pool: AveragePool) -> Result<Net, Error> {
         match processor {
-            Processor::Cpu => Net::Cpu(Cpu::inception(average_pool)),
-            #[cfg(feature = "webgpu")]
-            Processor::Device(device) => Net::Device(Inception::new(average_pool), device.clone()),
+            Processor::Cpu => Ok(Net::Cpu(Cpu::inception(average_pool))),
+            #[cfg(all(feature = "webgpu", target_arch = "wasm32"))]
+            Processor::Gpu(gpu) => {
+                gpu.begin(average_pool)?;
+                Ok(Net::Gpu(gpu.clone()))
+            }
         }
     }
 
-    fn put(&mut self, conv: usize, folded: Folded) {
+    fn put(&mut self, conv: usize, folded: &Folded) -> Result<(), Error> {
         match self {
-            Net::Cpu(cpu) => cpu.put(conv, &folded),
-            #[cfg(feature = "webgpu")]
-            Net::Device(net, device) => net.put(conv, folded, device),
+            Net::Cpu(cpu) => {
+                cpu.put(conv, folded);
+                Ok(())
+            }
+            #[cfg(all(feature = "webgpu", target_arch = "wasm32"))]
+            Net::Gpu(gpu) => gpu.put(conv, folded),
         }
     }
 }
@@ -69,9 +75,9 @@ impl Base {
     /// # Errors
     /// As [`Weights::convs`].
     pub fn load(weights: &Weights) -> Result<Base, Error> {
-        let mut net = Net::new(&Processor::Cpu, weights.info.average_pool);
+        let mut net = Net::new(&Processor::Cpu, weights.info.average_pool)?;
         for (conv, folded) in weights.convs().enumerate() {
-            net.put(conv, folded?);
+            net.put(conv, &folded?)?;
         }
         Ok(Base::of(weights, net))
     }
@@ -95,11 +101,16 @@ impl Base {
         &self,
         pictures: impl IntoIterator<Item = &'a Resized>,
     ) -> Result<Vec<f32>, Error> {
-        let mut latents = Vec::new();
-        for picture in pictures {
-            latents.extend(means(&self.maps(picture).await?));
+        let inputs = pictures
+            .into_iter()
+            .map(|picture| picture.input(self.info.range));
+        match &self.net {
+            Net::Cpu(cpu) => Ok(inputs
+                .flat_map(|input| means(&cpu.forward(&input)))
+                .collect()),
+            #[cfg(all(feature = "webgpu", target_arch = "wasm32"))]
+            Net::Gpu(gpu) => gpu.latents(&inputs.flatten().collect::<Vec<_>>()).await,
         }
-        Ok(latents)
     }
 
     /// The maps that the latents of one picture are the means of.
@@ -113,20 +124,8 @@ impl Base {
         let input = picture.input(self.info.range);
         match &self.net {
             Net::Cpu(cpu) => Ok(cpu.forward(&input)),
-            #[cfg(feature = "webgpu")]
-            Net::Device(net, device) => {
-                let input = TensorData::new(input, [1, INPUT, INPUT, 3]);
-                let input = Tensor::<4>::from_data(input, device).permute([0, 3, 1, 2]);
-                let maps = net
-                    .maps(input)
-                    .permute([0, 2, 3, 1])
-                    .into_data_async()
-                    .await;
-                let failed = |error: String| Error::Device { reason: error };
-                let maps = maps.map_err(|error| failed(format!("{error:?}")))?;
-                maps.try_into_vec()
-                    .map_err(|error| failed(format!("{error:?}")))
-            }
+            #[cfg(all(feature = "webgpu", target_arch = "wasm32"))]
+            Net::Gpu(gpu) => gpu.maps(&input).await,
         }
     }
 
@@ -177,16 +176,18 @@ impl Loading {
     /// Takes the next bytes of a weights file; says how many convolutions are on the processor.
     ///
     /// # Errors
-    /// As [`Weights::open`] and [`Weights::convs`], for what can be wrong so far.
+    /// As [`Weights::open`] and [`Weights::convs`], for what can be wrong so far, and what a GPU refuses.
     pub fn take(&mut self, bytes: Vec<u8>) -> Result<usize, Error> {
         self.arriving.take(bytes.into())?;
         let Some(info) = self.arriving.info() else {
             return Ok(0);
         };
-        let new = || Net::new(&self.processor, info.average_pool);
-        let net = self.net.get_or_insert_with(new);
+        let net = match &mut self.net {
+            Some(net) => net,
+            none => none.insert(Net::new(&self.processor, info.average_pool)?),
+        };
         while let Some((conv, folded)) = self.arriving.next_conv()? {
-            net.put(conv, folded);
+            net.put(conv, &folded)?;
             self.placed += 1;
         }
         Ok(self.placed)

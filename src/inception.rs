@@ -5,12 +5,6 @@
 //! Szegedy et al., [Rethinking the Inception Architecture](https://arxiv.org/abs/1512.00567). BatchNorm is already folded into
 //! kernels and biases: every convolution here is convolution + bias + ReLU. This file knows nothing of files, pictures or devices.
 
-#[cfg(feature = "webgpu")]
-use burn::tensor::{
-    Device, Tensor, TensorData, activation::relu, module, ops::AvgPoolOptions, ops::ConvOptions,
-    ops::MaxPoolOptions,
-};
-
 /// The numbers in one picture's latents.
 pub const LATENTS: usize = 2048;
 /// Height and width of the input, in pixels.
@@ -350,94 +344,6 @@ pub struct Folded {
     pub kernel: Vec<f32>,
     /// `[out]`.
     pub bias: Vec<f32>,
-}
-
-/// The net with weights on a device of burn's.
-#[cfg(feature = "webgpu")]
-pub struct Inception {
-    /// In the order of [`kernels`], each once it has come.
-    convs: Vec<Option<(Tensor<4>, Tensor<1>)>>,
-    average_pool: AveragePool,
-}
-
-#[cfg(feature = "webgpu")]
-impl Inception {
-    /// Without weights yet.
-    pub fn new(average_pool: AveragePool) -> Inception {
-        Inception {
-            convs: vec![None; kernels().len()],
-            average_pool,
-        }
-    }
-
-    /// Puts a convolution's weights on `device`, which must be the same for all; `conv` is its number in the order of [`kernels`].
-    ///
-    /// # Panics
-    /// If there is no such one, or they have other lengths than it has: checking files is the work of `weights`.
-    pub fn put(&mut self, conv: usize, Folded { kernel, bias }: Folded, device: &Device) {
-        let (_, shape) = kernels()[conv];
-        let bias = TensorData::new(bias, [shape[0]]);
-        let kernel = TensorData::new(kernel, shape);
-        self.convs[conv] = Some((
-            Tensor::from_data(kernel, device),
-            Tensor::from_data(bias, device),
-        ));
-    }
-
-    /// The last block's maps, whose means the latents are.
-    ///
-    /// # Shapes
-    /// [N, 3, 299, 299], scaled to the weights' input range -> [N, 2048, 8, 8].
-    pub fn maps(&self, images: Tensor<4>) -> Tensor<4> {
-        self.run(
-            &Column::inception_v3(),
-            images,
-            &mut self.convs.iter().flatten(),
-        )
-    }
-
-    fn run<'a>(
-        &self,
-        column: &Column,
-        x: Tensor<4>,
-        convs: &mut impl Iterator<Item = &'a (Tensor<4>, Tensor<1>)>,
-    ) -> Tensor<4> {
-        column.0.iter().fold(x, |x, layer| match layer {
-            Layer::Conv {
-                kernel,
-                stride,
-                same,
-                ..
-            } => {
-                let (weight, bias) = convs.next().expect("weights for each convolution");
-                let padding = kernel.map(|k| if *same { k / 2 } else { 0 });
-                let options = ConvOptions::new([*stride; 2], padding, [1, 1], 1);
-                relu(module::conv2d(
-                    x,
-                    weight.clone(),
-                    Some(bias.clone()),
-                    options,
-                ))
-            }
-            Layer::MaxPool => {
-                module::max_pool2d(x, MaxPoolOptions::new([3, 3]).with_stride([2, 2]))
-            }
-            Layer::AvgPool => {
-                let options = AvgPoolOptions::new([3, 3])
-                    .with_stride([1, 1])
-                    .with_padding([1, 1]);
-                let include = self.average_pool == AveragePool::IncludePadding;
-                module::avg_pool2d(x, options.with_count_include_pad(include))
-            }
-            Layer::Mixed { columns, .. } => {
-                let ends = columns
-                    .iter()
-                    .map(|column| self.run(column, x.clone(), convs))
-                    .collect();
-                Tensor::cat(ends, 1)
-            }
-        })
-    }
 }
 
 #[cfg(test)]

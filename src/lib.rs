@@ -19,9 +19,14 @@ pub mod components;
 mod container;
 mod cpu;
 mod dense;
+// Only the web has a GPU; elsewhere its work is counted, not done.
+#[cfg_attr(not(all(feature = "webgpu", target_arch = "wasm32")), allow(dead_code))]
+mod dispatch;
 pub mod error;
 pub mod evaluate;
 pub mod explain;
+#[cfg(all(feature = "webgpu", target_arch = "wasm32"))]
+mod gpu;
 pub mod head;
 pub mod image;
 pub mod inception;
@@ -32,6 +37,7 @@ mod onnx;
 mod pickle;
 pub mod pictures;
 mod plan;
+pub mod roofline;
 mod stage;
 pub mod train;
 #[cfg(target_arch = "wasm32")]

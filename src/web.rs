@@ -1,8 +1,8 @@
-//! The only file that knows wasm-bindgen: it converts and forwards, nothing more. `www/worker.js` is its only caller.
+//! The only file that exports to JavaScript: it converts and forwards, nothing more. `www/worker.js` is its only caller.
 
 use std::{cell::RefCell, rc::Rc};
 
-use js_sys::{Float32Array, Object, Promise, Reflect, Uint8Array, Uint32Array};
+use js_sys::{Float32Array, Function, Object, Promise, Reflect, Uint8Array, Uint32Array};
 use serde::Serialize;
 use serde_wasm_bindgen::Serializer;
 use sha2::{Digest, Sha256};
@@ -127,12 +127,16 @@ pub struct Processor(base::Processor);
 
 #[wasm_bindgen]
 impl Processor {
-    /// Starts `webgpu`, which can be done once, or `cpu`.
+    /// Starts `webgpu` or `cpu`; `tell(done, total)` hears how many kernels are compiled.
     #[wasm_bindgen(unchecked_return_type = "Promise<Processor>")]
-    pub fn start(name: String) -> Promise {
+    pub fn start(
+        name: String,
+        #[wasm_bindgen(unchecked_optional_param_type = "(done: number, total: number) => void")]
+        tell: Option<Function>,
+    ) -> Promise {
         future_to_promise(async move {
             Ok(Processor(match name.as_str() {
-                "webgpu" => webgpu().await.map_err(js)?,
+                "webgpu" => webgpu(tell).await.map_err(js)?,
                 _ => base::Processor::Cpu,
             })
             .into())
@@ -1115,19 +1119,18 @@ fn unknown_form(got: &str, want: &'static str) -> JsValue {
 }
 
 #[cfg(feature = "webgpu")]
-async fn webgpu() -> Result<base::Processor, Error> {
-    let refused = |error| Error::Device {
-        reason: format!("WebGPU could not be started ({error})"),
-    };
-    let device = burn::tensor::Device::wgpu_options()
-        .init_async()
-        .await
-        .map_err(refused)?;
-    Ok(base::Processor::Device(device))
+async fn webgpu(tell: Option<Function>) -> Result<base::Processor, Error> {
+    let gpu = crate::gpu::Gpu::new(|done, total| {
+        // Who only listens cannot stop it.
+        let _ = tell
+            .as_ref()
+            .map(|tell| tell.call2(&JsValue::NULL, &done.into(), &total.into()));
+    });
+    Ok(base::Processor::Gpu(Rc::new(gpu.await?)))
 }
 
 #[cfg(not(feature = "webgpu"))]
-async fn webgpu() -> Result<base::Processor, Error> {
+async fn webgpu(_: Option<Function>) -> Result<base::Processor, Error> {
     Err(Error::Device {
         reason: "this build has no WebGPU, pkg/webgpu has".into(),
     })

@@ -9,10 +9,10 @@ export type Picture = Blob | ImageBitmap | ImageData;
 export interface Prediction { label: string; probability: number }
 
 /**
- * What went on loading: bytes for `runtime` and `weights` (0 where unknown), steps for the others. While weights come, `layers` says how
+ * What went on loading: bytes for `runtime` and `weights` (0 where unknown), steps for the others, of which only a GPU has `kernels`. While weights come, `layers` says how
  * many of the network's 94 layers are ready already.
  */
-export interface LoadProgress { stage: "runtime" | "weights" | "prepare" | "check"; done: number; total: number; layers?: number }
+export interface LoadProgress { stage: "runtime" | "kernels" | "weights" | "prepare" | "check"; done: number; total: number; layers?: number }
 
 /** Pictures done of pictures given. */
 export interface BatchProgress { done: number; total: number }

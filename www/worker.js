@@ -110,12 +110,13 @@ async function load({ device: wished, weights, head }, tell) {
   /** @type {Processor | undefined} */ let processor;
   const open = async () => {
     try {
-      processor ??= await runtime.Processor.start(device);
+      processor ??= await runtime.Processor.start(device, (done, total) => tell({ stage: "kernels", done, total }));
       return await openBase(runtime, processor, source, tell);
     } catch (error) {
       const { kind, reason } = /** @type {{ kind?: string, reason?: string }} */ (error);
       if (device !== "webgpu" || kind !== "device") throw error;
       [device, name, notice] = ["cpu", CPU, `The graphics card was left for the CPU: ${reason}.`];
+      processor?.free(); // and the card's memory with it
       processor = await runtime.Processor.start(device);
       return openBase(runtime, processor, source, tell);
     }
@@ -203,11 +204,9 @@ async function chooseDevice(wished) {
     ? "This browser offers no WebGPU"
     : !adapter
       ? "No graphics card answered"
-      : !adapter.features.has("timestamp-query")
-        ? "The graphics card's WebGPU lacks timestamp queries, which the network's runtime needs"
-        : wished === "auto" && (adapter.info?.isFallbackAdapter ?? adapter.isFallbackAdapter)
-          ? "WebGPU here is emulated in software, which is slower than the CPU itself"
-          : null;
+      : wished === "auto" && (adapter.info?.isFallbackAdapter ?? adapter.isFallbackAdapter)
+        ? "WebGPU here is emulated in software, which is slower than the CPU itself"
+        : null;
   if (obstacle) return cpu(`${obstacle}, so the CPU does the work.`);
   const { vendor = "", architecture = "", description = "" } = adapter.info ?? {};
   const card = description || [vendor, architecture].filter(Boolean).join(" ");

@@ -7,6 +7,7 @@ use inception_web::{
     compare::Way,
     image::InputRange,
     inception::table,
+    roofline,
     weights::{
         Dtype, PADDING, RESIZE, Source, Weights, fingerprint,
         foreign::{self, File},
@@ -322,9 +323,84 @@ pub struct SummaryArgs {
     /// How many classes the trained networks tell apart
     #[arg(long, value_name = "N", default_value_t = 10)]
     classes: usize,
+    /// What each dispatch of Inception's forward on a GPU computes and moves, and the time that this predicts on published GPUs
+    #[arg(long)]
+    gpu: bool,
+    /// Pictures in that forward
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "gpu")]
+    batch: usize,
+}
+
+/// Prints the forward on a GPU, dispatch by dispatch.
+fn roofline(pictures: usize) {
+    let rows = roofline::rows(pictures);
+    let mega = |bytes: usize| bytes as f64 / 1e6;
+    println!(
+        "{:<40} {:>14} {:>7} {:>8} {:>8} {:>8} {:>8} {:>8} {:>10}",
+        "Dispatch",
+        "Output",
+        "Tile",
+        "MMAC",
+        "MB read",
+        "written",
+        "least",
+        "FLOP/B",
+        "invocations"
+    );
+    for row in &rows {
+        let tile = row.tile.map_or(String::new(), |[pixels, channels, split]| {
+            let shared = if split > 1 {
+                format!("/{split}")
+            } else {
+                String::new()
+            };
+            format!("{pixels}x{channels}{shared}")
+        });
+        println!(
+            "{:<40} {:>14} {tile:>7} {:>8.1} {:>8.2} {:>8.2} {:>8.2} {:>8.1} {:>10}",
+            row.name,
+            row.output.map(|size| size.to_string()).join("x"),
+            row.macs as f64 / 1e6,
+            mega(row.read),
+            mega(row.written),
+            mega(row.least),
+            row.intensity(),
+            row.invocations,
+        );
+    }
+    let sum = |of: fn(&roofline::Row) -> usize| rows.iter().map(of).sum::<usize>();
+    println!(
+        "{} dispatches, {} picture(s): {:.2} GMAC ({:.2} with the tiles' edges), {:.0} MB read, {:.0} MB written, {:.0} MB at least",
+        rows.len(),
+        pictures,
+        sum(|row| row.macs) as f64 / 1e9,
+        sum(|row| row.done) as f64 / 1e9,
+        mega(sum(|row| row.read)),
+        mega(sum(|row| row.written)),
+        mega(sum(|row| row.least)),
+    );
+    for card in &roofline::CARDS {
+        let milliseconds = |of: fn(&roofline::Row, &roofline::Card) -> f64| {
+            rows.iter().map(|row| of(row, card)).sum::<f64>() * 1e3
+        };
+        println!(
+            "{} ({:.2} TFLOPS, {:.0} GB/s; {}): {:.1} ms by the roofline, {:.1} ms by these kernels if caches keep what workgroups share, {:.1} ms if they keep nothing",
+            card.name,
+            card.flops / 1e12,
+            card.bandwidth / 1e9,
+            card.source,
+            milliseconds(roofline::Row::roofline),
+            milliseconds(roofline::Row::quickest),
+            milliseconds(roofline::Row::slowest),
+        );
+    }
 }
 
 pub fn summary(args: &SummaryArgs) -> Outcome {
+    if args.gpu {
+        roofline(args.batch.max(1));
+        return Ok(());
+    }
     let way = Way::ALL.into_iter().find(|way| way.id() == args.network);
     let (title, rows) = match way {
         None => ("\"inception_v3\" without its top".into(), table()),

@@ -16,11 +16,20 @@ test("latents on WebGPU are Keras's", async ({ page }) => {
 });
 
 test("the page answers on WebGPU when it is asked to", async ({ page }) => {
+  await lying(page, REFUSING);
   await page.goto("?device=webgpu");
   await expect(page.getByRole("status")).toHaveText(/^Ready · WebGPU/, { timeout: 200_000 });
   await page.getByRole("button", { name: "Cat", exact: true }).click();
   const card = page.getByRole("list", { name: "Results" }).getByRole("listitem");
   await expect(card).toContainText(/cat\.jpg[\s\S]*\d+\.\d %/, { timeout: 200_000 });
+});
+
+test("a batch that takes several submissions is what its pictures are alone", async ({ page }) => {
+  await page.goto(`${F32}style.css`);
+  const order = [0, 1, 2, 0, 1].map((number) => names[number]);
+  const { latents, device } = await latentsInPage(page, { device: "webgpu" }, order.map(picture));
+  expect(device).toBe("webgpu");
+  for (const [row, name] of order.entries()) expect(compare(latents[row], golden(`${name}.latents`)).furthest).toBeLessThanOrEqual(1e-5);
 });
 
 test("a software adapter is left for the CPU unless it is asked for", async ({ page }) => {
@@ -29,18 +38,74 @@ test("a software adapter is left for the CPU unless it is asked for", async ({ p
   await expect(page.getByText("WebGPU here is emulated in software, which is slower than the CPU itself, so the CPU does the work.")).toBeVisible();
 });
 
-test("a graphics card that computes wrongly is left for the CPU", async ({ page }) => {
-  const lie = `const make = GPUDevice.prototype.createShaderModule;
-    GPUDevice.prototype.createShaderModule = function (shader) {
-      return make.call(this, { ...shader, code: shader.code.replaceAll("max(", "min(") });
-    };`;
+/** Runs a script in the worker before its own. @param {import("@playwright/test").Page} page @param {string} script */
+async function lying(page, script) {
   await page.route("**/worker.js", async (route) => {
     const response = await route.fetch();
-    await route.fulfill({ response, body: `${lie}\n${await response.text()}` });
+    await route.fulfill({ response, body: `${script}\n${await response.text()}` });
   });
-  await page.goto("?device=webgpu");
-  await expect(page.getByRole("status")).toHaveText(/^Ready · CPU/, { timeout: 200_000 });
-  await expect(page.getByText(/^The graphics card was left for the CPU: it computes wrong latents \(off by .* of the largest/)).toBeVisible();
-  await page.getByRole("button", { name: "Cat", exact: true }).click();
-  await expect(page.getByRole("list", { name: "Results" }).getByRole("listitem")).toContainText(/cat\.jpg[\s\S]*\d+\.\d %/);
+}
+
+/** Hides the features of the adapter, which nothing may need. */
+const REFUSING = "Object.defineProperty(GPUAdapter.prototype, 'features', { get: () => new Set() });";
+
+const LIES = [
+  {
+    card: "computes wrongly",
+    notice: /^The graphics card was left for the CPU: it computes wrong latents \(off by .* of the largest/,
+    script: `const make = GPUDevice.prototype.createShaderModule;
+      GPUDevice.prototype.createShaderModule = function (shader) {
+        return make.call(this, { ...shader, code: shader.code.replaceAll("max(", "min(") });
+      };`,
+  },
+  {
+    card: "refuses a kernel",
+    notice: /^The graphics card was left for the CPU: the graphics card refused a kernel \(/,
+    script: `const make = GPUDevice.prototype.createShaderModule;
+      GPUDevice.prototype.createShaderModule = function (shader) {
+        return make.call(this, { ...shader, code: shader.code.replaceAll("fn main", "fn mine") });
+      };`,
+  },
+  {
+    card: "has too little memory",
+    notice: /^The graphics card was left for the CPU: the graphics card failed \(/,
+    script: `const make = GPUDevice.prototype.createBuffer;
+      GPUDevice.prototype.createBuffer = function (buffer) {
+        return make.call(this, { ...buffer, size: buffer.size > 2 ** 26 ? 2 ** 40 : buffer.size });
+      };`,
+  },
+  {
+    card: "refuses to be used",
+    notice: /^The graphics card was left for the CPU: the graphics card refused to be used \(no\)/,
+    script: `GPUAdapter.prototype.requestDevice = () => Promise.reject(new Error("no"));`,
+  },
+];
+
+for (const { card, notice, script } of LIES) {
+  test(`a graphics card that ${card} is left for the CPU`, async ({ page }) => {
+    await lying(page, script);
+    await page.goto("?device=webgpu");
+    await expect(page.getByRole("status")).toHaveText(/^Ready · CPU/, { timeout: 200_000 });
+    await expect(page.getByText(notice)).toBeVisible();
+    await page.getByRole("button", { name: "Cat", exact: true }).click();
+    await expect(page.getByRole("list", { name: "Results" }).getByRole("listitem")).toContainText(/cat\.jpg[\s\S]*\d+\.\d %/);
+  });
+}
+
+test("a graphics card that is lost in the middle of a picture leaves it to the CPU", async ({ page }) => {
+  // The first submission is the self-check.
+  await lying(page, `let card, submissions = 0;
+    const ask = GPUAdapter.prototype.requestDevice, submit = GPUQueue.prototype.submit;
+    GPUAdapter.prototype.requestDevice = async function (...args) {
+      return (card = await ask.apply(this, args));
+    };
+    GPUQueue.prototype.submit = function (commands) {
+      submit.call(this, commands);
+      if (++submissions === 2) card.destroy();
+    };`);
+  await page.goto(`${F32}style.css`);
+  const { latents, device, notice } = await latentsInPage(page, { device: "webgpu" }, [picture(names[0])]);
+  expect(notice).toBe("The engine stopped, and was started again on the CPU.");
+  expect(device).toBe("cpu");
+  expect(compare(latents[0], golden(`${names[0]}.latents`)).furthest).toBeLessThanOrEqual(1e-5);
 });

@@ -160,6 +160,7 @@ function loadingText({ stage, done, total }) {
   const steps = total > 1 ? `: step ${Math.min(done + 1, total)} of ${total}` : "";
   switch (stage) {
     case "runtime": return `Downloading the program${bytes}`;
+    case "kernels": return `Preparing the graphics card${steps}`;
     case "weights": return `Downloading the network${bytes}`;
     case "prepare": return `Preparing the network${steps}`;
     case "check": return `Checking the network${steps}`;

@@ -1,0 +1,27 @@
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3u) {
+  let area = layer.out_height * layer.out_width;
+  let pixel = id.x / layer.channels;
+  let channel = id.x % layer.channels;
+  if (pixel >= area * pictures.x) { return; }
+  let place = pixel % area;
+  let centre = vec2u(place / layer.out_width, place % layer.out_width);
+  let first = pixel / area * layer.height;
+  var sum = vec4f();
+  var count = 0u;
+  for (var y = 0u; y < layer.kernel_height; y++) {
+    for (var x = 0u; x < layer.kernel_width; x++) {
+      // What lies before the border wraps round, and is as little inside as what lies behind.
+      let v = centre.x + y - layer.top;
+      let h = centre.y + x - layer.left;
+      if (v < layer.height && h < layer.width) {
+        sum += maps[layer.source + ((first + v) * layer.width + h) * layer.channels + channel];
+        count++;
+      }
+    }
+  }
+  let part = layer.parts[0];
+  let bias = weights[part.weights + channel / 4u * part.block + channel % 4u] * part.bias;
+  let mean = sum / f32(select(layer.divisor, count, layer.divisor == 0u)) + bias;
+  maps[part.out + pixel * part.stride + channel] = max(mean, vec4f(part.floor));
+}

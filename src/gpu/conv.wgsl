@@ -1,0 +1,67 @@
+// One line for each pixel of a tile where it has #p, for each four of its channels where it has #g. Lines after [split] are for tiles that
+// several invocations share, those after [whole] for the others.
+
+[split] // Their sums, to be added up.
+[split] var<workgroup> sums: array<vec4f, #SUMS>;
+
+@compute @workgroup_size(#COLUMNS, #SPLIT, #ROWS)
+fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) id: vec3u, @builtin(local_invocation_index) local: u32) {
+  let group = workgroup.x * #COLUMNSu + id.x;
+  let first = (workgroup.y * #ROWSu + id.z) * #PIXELSu;
+  let area = layer.out_height * layer.out_width;
+  let count = area * pictures.x;
+  let live = first < count && group < layer.groups;
+[whole]   if (!live) { return; }
+
+  var part = layer.parts[0];
+  var before = 0u;
+  for (var i = 1u; i < 4u; i++) {
+    if (group >= part.end && group < layer.groups) {
+      before = part.end;
+      part = layer.parts[i];
+    }
+  }
+  let inner = group - before;
+  let block = part.weights + inner / #PERu * part.block + inner % #PERu * #GROUPSu;
+  let share = part.bias * f32(id.y == 0u);
+
+  // The corner of each pixel's window; what does not exist computes what the last one does.
+  let at_#p = min(first + #pu, count - 1u);
+  let top_#p = at_#p % area / layer.out_width * layer.stride - layer.top;
+  let left_#p = at_#p % area % layer.out_width * layer.stride - layer.left;
+  let picture_#p = at_#p / area * layer.height;
+
+  var sum_#p_#g = weights[block + #gu] * share;
+  var k = block + 4u + id.y * 16u;
+[split]   if (live) {
+  for (var y = 0u; y < layer.kernel_height; y++) {
+    for (var x = 0u; x < layer.kernel_width; x++) {
+      // Beyond the border, top and left wrap round to large numbers: there the zeros are read that the buffer begins with.
+      let in_#p = top_#p + y < layer.height && left_#p + x < layer.width;
+      let from_#p = select(0u, layer.source + ((picture_#p + top_#p + y) * layer.width + left_#p + x) * layer.channels, in_#p);
+      for (var c = id.y; c < layer.channels; c += #SPLITu) {
+        let pixel_#p = maps[from_#p + c];
+        let x_#g = weights[k + #gu];
+        let y_#g = weights[k + 4u + #gu];
+        let z_#g = weights[k + 8u + #gu];
+        let w_#g = weights[k + 12u + #gu];
+        // One expression, which becomes four multiply-adds.
+        sum_#p_#g = pixel_#p.w * w_#g + (pixel_#p.z * z_#g + (pixel_#p.y * y_#g + (pixel_#p.x * x_#g + sum_#p_#g)));
+        k += #SPLITu * 16u;
+      }
+    }
+  }
+[split]   }
+
+[whole]   if (first + #pu < count) { maps[part.out + (first + #pu) * part.stride + inner * #GROUPSu + #gu] = max(sum_#p_#g, vec4f(part.floor)); }
+[split]   sums[(#pu * #GROUPSu + #gu) * #THREADSu + local] = sum_#p_#g;
+[split]   workgroupBarrier();
+[split]   if (!live) { return; }
+[split]   // Each of those that shared the tile finishes some of it.
+[split]   for (var q = id.y; q < #PIXELSu * #GROUPSu; q += #SPLITu) {
+[split]     var sum = vec4f();
+[split]     for (var s = 0u; s < #SPLITu; s++) { sum += sums[q * #THREADSu + local - id.y * #COLUMNSu + s * #COLUMNSu]; }
+[split]     let pixel = first + q / #GROUPSu;
+[split]     if (pixel < count) { maps[part.out + pixel * part.stride + inner * #GROUPSu + q % #GROUPSu] = max(sum, vec4f(part.floor)); }
+[split]   }
+}

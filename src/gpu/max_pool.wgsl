@@ -1,0 +1,18 @@
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3u) {
+  let area = layer.out_height * layer.out_width;
+  let pixel = id.x / layer.channels;
+  let channel = id.x % layer.channels;
+  if (pixel >= area * pictures.x) { return; }
+  let place = pixel % area;
+  let corner = vec2u(place / layer.out_width, place % layer.out_width) * layer.stride;
+  let first = pixel / area * layer.height;
+  var most = vec4f(-3.4e38);
+  for (var y = 0u; y < layer.kernel_height; y++) {
+    for (var x = 0u; x < layer.kernel_width; x++) {
+      let at = (first + corner.x + y) * layer.width + corner.y + x;
+      most = max(most, maps[layer.source + at * layer.channels + channel]);
+    }
+  }
+  maps[layer.parts[0].out + pixel * layer.parts[0].stride + channel] = most;
+}
