@@ -112,11 +112,11 @@ impl<'a> Arrival<'a> {
     ///
     /// # Errors
     /// No header, a header that is too long, tensors that overlap, leave gaps or have not their shapes' lengths, more bytes than theirs.
-    pub(crate) fn take(&mut self, bytes: &Cow<'a, [u8]>) -> Result<(), Error> {
+    pub(crate) fn take(&mut self, bytes: Cow<'a, [u8]>) -> Result<(), Error> {
         self.taken += bytes.len();
         let mut at = 0;
         if self.container.is_none() {
-            match self.header(bytes)? {
+            match self.header(&bytes)? {
                 Some(begin) => at = begin,
                 None => return Ok(()),
             }
@@ -128,7 +128,7 @@ impl<'a> Arrival<'a> {
             let missing = to - from - self.part.len();
             let piece = at..bytes.len().min(at + missing);
             at = piece.end;
-            tensor.bytes = Some(match bytes {
+            tensor.bytes = Some(match &bytes {
                 _ if piece.len() < missing => {
                     self.part.extend_from_slice(&bytes[piece]);
                     return Ok(());
@@ -262,7 +262,7 @@ impl<'a> Container<'a> {
         bytes: &'a [u8],
     ) -> Result<Container<'a>, Error> {
         let mut arrival = Arrival::new(what, command, LONGEST_HEADER);
-        arrival.take(&Cow::Borrowed(bytes))?;
+        arrival.take(Cow::Borrowed(bytes))?;
         arrival.finish()
     }
 

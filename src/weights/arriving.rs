@@ -72,7 +72,7 @@ impl<'a> Arriving<'a> {
     /// # Errors
     /// As [`Weights::open`], for what can be wrong so far.
     pub fn take(&mut self, bytes: Cow<'a, [u8]>) -> Result<(), Error> {
-        self.arrival.take(&bytes)?;
+        self.arrival.take(bytes)?;
         let Some(container) = self.arrival.container() else {
             return Ok(());
         };
