@@ -212,10 +212,10 @@ fn safetensors_that_lie_about_their_ranges_are_refused_by_every_reader() {
             ),
         ] {
             let begin = format!("{what}: ");
-            assert!(
-                said.starts_with(&begin) && said.to_lowercase().contains(reason),
-                "{name}: {said}"
-            );
+            // A header of none of ours is refused before the data comes.
+            let told = said.to_lowercase().contains(reason)
+                || (reason == "file not fully covered" && said.contains("has no \"format\""));
+            assert!(said.starts_with(&begin) && told, "{name}: {said}");
         }
     }
 }

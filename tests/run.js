@@ -53,7 +53,9 @@ step("formatting", ["cargo", "fmt", "--check"]);
 step("the page's files", ["cargo", "run", "--release", "--locked", "--", "build", "--weights", "npm", "--out", site]);
 step("lints", ["cargo", "clippy", "--release", "--locked", "--all-targets", "--", "-D", "warnings"]);
 const wasm = ["--target", "wasm32-unknown-unknown", "--no-default-features"];
-step("lints of the web build", ["cargo", "clippy", "--release", "--locked", "--lib", ...wasm, "--", "-D", "warnings"]);
+for (const features of ["", "webgpu", "convert,train"]) {
+  step("lints of the web builds", ["cargo", "clippy", "--release", "--locked", "--lib", ...wasm, "--features", features, "--", "-D", "warnings"]);
+}
 step("documentation", ["cargo", "doc", "--release", "--locked", "--no-deps"], { RUSTDOCFLAGS: "-D warnings" });
 step("Rust tests", ["cargo", "test", "--release", "--locked"]);
 step("files opened in Python", ["node", "tests/exports.js"]);

@@ -123,8 +123,8 @@ async function start() {
   await opened;
   await attempt(teach.ready);
   await attempt(compare.ready);
-  const { device } = /** @type {Engine} */ (/** @type {unknown} */ (engine));
-  await attempt(() => keepPage({ device, toast }));
+  const { build } = /** @type {Engine} */ (/** @type {unknown} */ (engine));
+  await attempt(() => keepPage({ build, toast }));
   byId("details", HTMLDetailsElement).addEventListener("toggle", () => void attempt(() => showStorage(kept)));
 }
 

@@ -221,6 +221,8 @@ export interface Dataset {
 export interface Engine {
   /** The device that does the work. */
   readonly device: "webgpu" | "cpu";
+  /** The folder of `pkg/` with the program in use. */
+  readonly build: "webgpu" | "relaxed" | "cpu";
   /** The same, for people. */
   readonly deviceName: string;
   /** One sentence if the wished-for device could not be used or something else is worth knowing; else null. */
@@ -229,7 +231,8 @@ export interface Engine {
   readonly fingerprint: string;
   /** The head's class names; none where a base of your own brings none and nothing has been taught yet. */
   readonly classes: string[];
-  readonly base: { name: string; source: string; licence: string; note: string; dtype: string; bytes: number; cached: boolean };
+  /** `deviation`: how far the self-check after loading found the device from the latents that the weights file knows, as a share of the largest. */
+  readonly base: { name: string; source: string; licence: string; note: string; dtype: string; bytes: number; cached: boolean; deviation: number };
   /** `accuracy` and `interval` are 0 to 1, on `testPictures` pictures held out of training; null where nobody measured. */
   readonly head: {
     name: string; classes: string[]; pictures: number; accuracy: number | null; interval: [number, number] | null; testPictures: number | null;

@@ -5,11 +5,13 @@
  * A worker that dies is started again, on the CPU, and the picture in flight is tried once more.
  */
 
+import { Crew } from "./crew.js";
 import { EngineWays } from "./ways.js";
 import { Dataset } from "./dataset.js";
 
 /** @import { Answer, BatchProgress, ClassifyOptions, Embedded, Engine, EngineOptions, ErrorKind, Evaluation, KeptBase, LoadProgress, Picture, Prediction, TrainReport } from "./engine.js" */
-/** @import { Scored } from "./pkg/cpu/inception_web.js" */
+/** @import { Mate } from "./crew.js" */
+/** @import { Scored } from "./pkg/tools/inception_web.js" */
 /** @import { Loaded, Methods, Outcome, Reply } from "./messages.js" */
 
 /** Methods that need the dataset in the worker. */
@@ -54,6 +56,7 @@ class WorkerEngine {
   #nextId = 0;
   #disposed = false;
   #wish;
+  #crew;
   /** The head in use where it is not the one that was loaded first, for a worker that has to start again. @type {Uint8Array | null} */ #headFile = null;
   /** Pictures held out when the head in use was trained. @type {Set<number> | null} */ #validation = null;
   /** What of the dataset the worker has. @type {ReturnType<Dataset["rows"]> | null} */ #sent = null;
@@ -61,6 +64,7 @@ class WorkerEngine {
   /** @param {{ weights?: string | KeptBase, head?: string }} wish */
   constructor(wish) {
     this.#wish = wish;
+    this.#crew = new Crew(wish);
     this.dataset = new Dataset((pictures, options) => this.embed(pictures, options));
     this.ways = new EngineWays({
       ask: (method, args, progress) => this.#ask(method, args, progress),
@@ -99,6 +103,9 @@ class WorkerEngine {
   }
   get device() {
     return this.#facts.device;
+  }
+  get build() {
+    return this.#facts.build;
   }
   get deviceName() {
     return this.#facts.deviceName;
@@ -139,19 +146,19 @@ class WorkerEngine {
   /** @type {Engine["embed"]} */
   async embed(pictures, { thumbnails = 0, signal, onProgress, onPicture } = {}) {
     /** @type {(Embedded | null)[]} */
-    const all = [];
+    const all = new Array(pictures.length);
     await this.#run(pictures, { topK: 0, thumbnails, signal, onProgress }, (index, outcome) => {
       if ("error" in outcome) {
         const error = new EngineError(outcome.error.kind, outcome.error.message);
         if (!onPicture) throw error;
         onPicture(index, error);
-        all.push(null);
+        all[index] = null;
         return;
       }
       const { latents, width, height, thumbnail = null } = outcome;
       const embedded = { latents, width, height, thumbnail };
       onPicture?.(index, embedded);
-      all.push(embedded);
+      all[index] = embedded;
     });
     return all;
   }
@@ -159,16 +166,16 @@ class WorkerEngine {
   /** @param {Picture[]} pictures @param {ClassifyOptions} [options] @returns {Promise<any>} */
   async classify(pictures, { topK = 5, thumbnails = false, signal, onProgress, onPicture } = {}) {
     /** @type {(Prediction[] | null)[]} */
-    const answers = [];
+    const answers = new Array(pictures.length);
     await this.#run(pictures, { topK, thumbnails: thumbnails ? INPUT : 0, signal, onProgress }, (index, outcome) => {
       if ("error" in outcome) {
         const error = new EngineError(outcome.error.kind, outcome.error.message);
         if (!onPicture) throw error;
         onPicture(index, error);
-        answers.push(null);
+        answers[index] = null;
       } else {
         onPicture?.(index, outcome);
-        answers.push(outcome.predictions);
+        answers[index] = outcome.predictions;
       }
     });
     return answers;
@@ -270,26 +277,73 @@ class WorkerEngine {
 
   dispose() {
     this.#disposed = true;
+    this.#crew.dispose();
     this.#stop(new EngineError("disposed", "the engine was disposed of"));
   }
 
   /**
-   * Sends pictures a few at a time, so that cancelling is quick and memory bounded.
+   * Sends pictures a few at a time, so that cancelling is quick and memory bounded; many, on the CPU, to more than one worker. Outcomes
+   * are told in order.
    * @param {Picture[]} pictures
    * @param {{ topK: number, thumbnails: number } & Pick<ClassifyOptions, "signal" | "onProgress">} options
    * @param {(index: number, outcome: Outcome) => void} tell
    */
   async #run(pictures, { topK, thumbnails, signal, onProgress }, tell) {
     const total = pictures.length;
-    for (let done = 0; done < total; ) {
-      if (signal?.aborted) throw new EngineError("cancelled", `cancelled after ${done} of ${total} pictures`);
-      const batch = pictures.slice(done, done + this.#facts.batch);
-      for (const outcome of await this.#ask("answer", { pictures: batch, topK, thumbnails })) {
-        tell(done, outcome);
-        done += 1;
-        onProgress?.({ done, total });
+    /** Those that nobody has taken. */
+    const left = [...pictures.keys()];
+    /** Outcomes that wait for those of pictures before them. @type {Map<number, Outcome>} */
+    const ready = new Map();
+    let done = 0;
+    /** @param {number} count @param {(pictures: Picture[]) => Promise<Outcome[]>} answer */
+    const work = async (count, answer) => {
+      while (left.length && !signal?.aborted) {
+        const taken = left.splice(0, count);
+        const outcomes = await answer(taken.map((index) => pictures[index])).catch((error) => {
+          left.unshift(...taken);
+          throw error;
+        });
+        taken.forEach((index, at) => ready.set(index, outcomes[at]));
+        for (let next; (next = ready.get(done)); onProgress?.({ done, total })) {
+          ready.delete(done);
+          tell(done, next);
+          done += 1;
+        }
       }
+    };
+    const own = () => work(this.#facts.batch, (pictures) => this.#ask("answer", { pictures, topK, thumbnails }));
+    /** @type {unknown[]} */
+    const wrong = [];
+    const helped = (/** @type {Mate} */ mate) =>
+      work(1, async (pictures) => {
+        if (topK) await this.#sendHead(mate);
+        return mate.call("answer", { pictures, topK, thumbnails });
+      }).catch((error) => {
+        wrong.push(error);
+        if (error instanceof EngineError) left.length = 0; // a picture that ends the whole work
+        throw error;
+      });
+    const end = this.#facts.device === "cpu" ? this.#crew.help(total, helped) : async () => {};
+    try {
+      await own();
+    } catch (error) {
+      left.length = 0;
+      throw error;
+    } finally {
+      await end();
     }
+    const told = wrong.find((error) => error instanceof EngineError);
+    if (told) throw told;
+    await own(); // what a worker that was let go had taken
+    if (signal?.aborted && done < total) throw new EngineError("cancelled", `cancelled after ${done} of ${total} pictures`);
+  }
+
+  /** Lets another worker answer with the head in use. @param {Mate} mate */
+  async #sendHead(mate) {
+    const { head } = this.#facts;
+    if (mate.head === head || !head.classes.length) return;
+    await mate.call("openHead", { bytes: await this.#ask("writeHead", { form: "safetensors" }) });
+    mate.head = head;
   }
 
   /** Gives the worker the dataset as it is now. */

@@ -1,5 +1,5 @@
 /** What `engine.js` and `worker.js` say to each other. */
-import type { HeadInfo, Prediction, Scored, Table, TrainedInfo } from "./pkg/cpu/inception_web.js";
+import type { HeadInfo, Prediction, Scored, Table, TrainedInfo } from "./pkg/tools/inception_web.js";
 import type { ComparePlan, CompareOptions, CompareProgress, Comparison, CurveOptions, CurveProgress, LearningCurve, PictureSet, SetFile, Way, WayResult } from "./comparison.js";
 import type { BatchProgress, EpochReport, ErrorKind, KeptBase, LoadProgress, Picture, TrainOptions, TrainReport } from "./engine.js";
 
@@ -37,11 +37,13 @@ export interface LoadArgs { device: "auto" | "webgpu" | "cpu"; weights?: string 
 
 export interface Loaded {
   device: "webgpu" | "cpu";
+  /** The folder of `pkg/` with the program in use. */
+  build: "webgpu" | "relaxed" | "cpu";
   deviceName: string;
   notice: string | null;
   /** Pictures that one message should carry. */
   batch: number;
-  base: { name: string; source: string; licence: string; note: string; dtype: string; fingerprint: string; bytes: number; cached: boolean };
+  base: { name: string; source: string; licence: string; note: string; dtype: string; fingerprint: string; bytes: number; cached: boolean; deviation: number };
   head: HeadInfo;
   defaults: Required<TrainOptions>;
 }
@@ -52,7 +54,7 @@ export interface AnswerArgs { pictures: Picture[]; topK: number; thumbnails: num
 /** A labelled table: [N x 2048] latents, and for each row an index into the classes, and a name. */
 export interface TableArgs { latents: Float32Array; labels: Uint32Array; classes: string[]; names: string[] }
 
-export type Trained = TrainedInfo & Pick<TrainReport, "epochs" | "end" | "seconds">;
+export type Trained = Omit<TrainedInfo, "head"> & { head: HeadInfo } & Pick<TrainReport, "epochs" | "end" | "seconds">;
 
 export type Outcome =
   | { latents: Float32Array; predictions: Prediction[]; milliseconds: number; width: number; height: number; thumbnail?: Blob }

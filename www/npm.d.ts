@@ -14,3 +14,7 @@ declare module "*/npm/zip.js" {
 declare module "*/npm/umap.js" {
   export { UMAP } from "umap-js";
 }
+
+declare module "*/npm/wasm-feature-detect.js" {
+  export { relaxedSimd } from "wasm-feature-detect";
+}

@@ -12,9 +12,9 @@ const PAGE = "inception-web page ";
 
 /**
  * Keeps the page for the next visit, and says when a new version is there. Where the browser has no service workers, nothing happens.
- * @param {{ device: "cpu" | "webgpu", toast: Toast }} page
+ * @param {{ build: string, toast: Toast }} page
  */
-export async function keepPage({ device, toast }) {
+export async function keepPage({ build, toast }) {
   const workers = navigator.serviceWorker;
   if (!workers) return;
   const first = !workers.controller;
@@ -26,7 +26,7 @@ export async function keepPage({ device, toast }) {
   const fresh = await fetch("pkg/site.json?fresh", { cache: "no-store" }).catch(() => null);
   if (!fresh?.ok) return; // without a network, or without a server
   const { version } = await fresh.json();
-  const registration = await workers.register(`sw.js?v=${version}&runtime=${device}`).catch((cause) => {
+  const registration = await workers.register(`sw.js?v=${version}&build=${build}`).catch((cause) => {
     console.warn(cause);
     return null;
   });

@@ -1,7 +1,7 @@
 // @ts-check
 /**
  * Keeps one version of the page, whole, so that it works without a network. Its own address names the version and the program in use:
- * `sw.js?v=VERSION&runtime=cpu`. A version is kept only if every file of it came as `pkg/site.json` lists it; until then, and where that
+ * `sw.js?v=VERSION&build=cpu`. A version is kept only if every file of it came as `pkg/site.json` lists it; until then, and where that
  * fails, the version before goes on. A new one waits until the page asks for it or all tabs are closed.
  *
  * Bases are not kept here: worker.js keeps them by their fingerprints.
@@ -22,9 +22,11 @@
 const worker = /** @type {any} */ (self);
 const query = new URL(location.href).searchParams;
 const VERSION = query.get("v");
-const RUNTIME = query.get("runtime");
+const BUILD = query.get("build");
 const PREFIX = "inception-web page ";
-const CACHE = `${PREFIX}${VERSION} ${RUNTIME}`;
+const CACHE = `${PREFIX}${VERSION} ${BUILD}`;
+/** Of the programs, the one in use, and what people may ask for later. */
+const PROGRAMS = [`pkg/${BUILD}/`, "pkg/tools/"];
 const SCOPE = new URL("./", location.href);
 const MANIFEST = new URL("pkg/site.json", SCOPE).href;
 
@@ -44,7 +46,7 @@ async function install() {
   const text = await response.text();
   const { version, files } = JSON.parse(text);
   if (version !== VERSION) throw new Error(`the page is at version ${version} by now, not ${VERSION}`);
-  const wanted = /** @type {[string, number, string][]} */ (files).filter(([name]) => !name.startsWith("pkg/") || name.startsWith(`pkg/${RUNTIME}/`));
+  const wanted = /** @type {[string, number, string][]} */ (files).filter(([name]) => !name.startsWith("pkg/") || PROGRAMS.some((program) => name.startsWith(program)));
   const cache = await caches.open(CACHE);
   const older = (await caches.keys()).filter((name) => name.startsWith(PREFIX) && name !== CACHE);
   try {

@@ -1,18 +1,19 @@
 // @ts-check
 /** The worker's part of comparison.d.ts: sets of small pictures, what Inception has read of them, comparisons step by step. */
 
-/** @import { Session, SetFiles, Told } from "./pkg/cpu/inception_web.js" */
+/** @import { SetFiles, Told } from "./pkg/tools/inception_web.js" */
 /** @import { CompareOptions, ComparePlan, CompareProgress, Comparison, CurveOptions, CurveProgress, LearningCurve, PictureSet, SetFile, Way, WayResult } from "./comparison.js" */
 /** @import { BatchProgress, ErrorKind } from "./engine.js" */
 
 /**
  * @typedef {{
- *   runtime: typeof import("./pkg/cpu/inception_web.js"), session: Session, batch: number,
+ *   tools: typeof import("./pkg/tools/inception_web.js"), base: { name: string, fingerprint: string }, batch: number,
+ *   latents(pictures: Uint8Array[]): Promise<Float32Array>,
  *   begin(): void, breath(free?: () => void): Promise<void>,
  *   fromBrowser(bytes: Uint8Array<ArrayBuffer>): Promise<{ width: number, height: number, rgba: Uint8Array }>,
  *   failure(kind: ErrorKind, message: string): Error,
  *   kept(): Promise<Uint8Array | null>, keep(latents: Uint8Array<ArrayBuffer>): Promise<void>,
- * }} Lent  What the worker lends: work that can be cancelled, decoding by the browser, and where latents are kept for the next visit.
+ * }} Lent  What the worker lends: the base, work that can be cancelled, decoding by the browser, and where latents are kept for the next visit.
  */
 
 const LATENTS = 2048;
@@ -26,8 +27,8 @@ const TIMED = 2;
 const KEEP_EVERY = 60_000;
 
 /** @param {Lent} lent */
-export async function createWays({ runtime, session, batch, begin, breath, fromBrowser, failure, kept, keep }) {
-  const ways = new runtime.Ways(session);
+export async function createWays({ tools, base, batch, latents, begin, breath, fromBrowser, failure, kept, keep }) {
+  const ways = new tools.Ways(base.name, base.fingerprint);
   /** @type {PictureSet | null} */ let set = null;
   /** Milliseconds that Inception took for a picture, lately. @type {number | null} */ let pace = null;
   const before = await kept();
@@ -42,7 +43,7 @@ export async function createWays({ runtime, session, batch, begin, breath, fromB
   /** @param {SetFile[]} files @param {(progress: BatchProgress) => void} tell @returns {Promise<PictureSet>} */
   async function open(files, tell) {
     begin();
-    const gathered = new runtime.SetFiles();
+    const gathered = new tools.SetFiles();
     /** @type {{ name: string, message: string, kind: ErrorKind }[]} */
     const refused = [];
     // Class names first: they say which labels there may be.
@@ -185,8 +186,8 @@ export async function createWays({ runtime, session, batch, begin, breath, fromB
       if (missing.length) report();
       while (done < missing.length) {
         const part = missing.subarray(done, done + batch);
-        const latents = await session.latents(Array.from(part, (row) => ways.picture(row)));
-        part.forEach((row, at) => ways.learn(row, latents.subarray(at * LATENTS, (at + 1) * LATENTS)));
+        const numbers = await latents(Array.from(part, picture));
+        part.forEach((row, at) => ways.learn(row, numbers.subarray(at * LATENTS, (at + 1) * LATENTS)));
         done += part.length;
         unkept += part.length;
         pace = (performance.now() - start) / done;
@@ -203,10 +204,15 @@ export async function createWays({ runtime, session, batch, begin, breath, fromB
     const seconds = (performance.now() - start) / 1000;
     const timed = Array.from(rows.subarray(0, TIMED));
     const alone = performance.now();
-    for (const row of timed) await session.latents([ways.picture(row)]);
+    for (const row of timed) await latents([picture(row)]);
     const milliseconds = (performance.now() - alone) / timed.length;
     pace ??= milliseconds;
     return { read: done, kept: rows.length - done, seconds, milliseconds };
+  }
+
+  /** @param {number} row */
+  function picture(row) {
+    return bytesOf(ways.picture(row));
   }
 
   function ready() {
@@ -222,6 +228,11 @@ export async function createWays({ runtime, session, batch, begin, breath, fromB
 /** What is left out takes its default there. @param {object} options */
 function complete(options) {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined && value !== null));
+}
+
+/** @param {Uint8ClampedArray} rgba */
+function bytesOf({ buffer, byteOffset, byteLength }) {
+  return new Uint8Array(buffer, byteOffset, byteLength);
 }
 
 /** Pixels that own their buffer. @param {Uint8ClampedArray | Uint8Array} rgba @returns {Uint8ClampedArray<ArrayBuffer>} */

@@ -5,21 +5,27 @@
  * Weights are fetched beside the program (worker-weights.js), and are put into the net's layers as they come.
  */
 
+import { relaxedSimd } from "./npm/wasm-feature-detect.js";
 import { Failure } from "./failure.js";
 import { createWays } from "./worker-ways.js";
 import { cacheKey, findWeights, forget, get, keep, openCache } from "./worker-weights.js";
 
 /** @import { Arriving, Processor, Session, Picture as Decoded } from "./pkg/cpu/inception_web.js" */
+/** @import { Learner } from "./pkg/tools/inception_web.js" */
 /** @import { AnswerArgs, LoadArgs, Loaded, Methods, Outcome, Request, Trained, Wish } from "./messages.js" */
 /** @import { EpochReport, ErrorKind, KeptBase, LoadProgress, Picture } from "./engine.js" */
-/** @typedef {typeof import("./pkg/cpu/inception_web.js")} Runtime */
+/** @typedef {typeof import("./pkg/cpu/inception_web.js")} Runtime  What answers need. */
+/** @typedef {typeof import("./pkg/tools/inception_web.js")} Tools  The same, and what trains, evaluates, compares and converts. */
+/** @typedef {{ cpu: Runtime, relaxed: Runtime, webgpu: Runtime, tools: Tools }} Builds */
 /** @import { Chunk, WeightsEntry } from "./worker-weights.js" */
-/** @typedef {{ weights: WeightsEntry, head: string | null, runtimes: Record<"cpu" | "webgpu", { bytes: number, version: string }> }} Site */
+/** @typedef {{ weights: WeightsEntry, head: string | null, runtimes: Record<keyof Builds, { bytes: number, version: string }>, training: Loaded["defaults"] }} Site */
 /** @typedef {(progress: LoadProgress) => void} Tell */
 
 const MANIFEST = new URL("./pkg/site.json", import.meta.url);
 const INPUT = 299;
 const LATENTS = 2048;
+/** Height and width of a set's pictures. */
+const SIDE = 32;
 /** Bytes of a file at hand that are taken at a time. */
 const CHUNK = 1 << 20;
 /** Milliseconds of work on weights that are there, between which messages come through. */
@@ -27,6 +33,7 @@ const STRETCH = 50;
 /** Pictures in one forward: a GPU likes several, the CPU gains nothing from it. */
 const BATCH = { webgpu: 4, cpu: 1 };
 
+/** @type {Site} */ let site;
 /** @type {Runtime} */ let runtime;
 /** @type {Session} */ let session;
 /** Pictures in one forward on the device in use. */ let batch = 1;
@@ -47,18 +54,18 @@ const methods = {
   openHead: ({ bytes }) => (bytes ? session.openHead(bytes) : standardHead()),
   writeHead: ({ form }) => copied(session.writeHead(form)),
   setUnsureBelow: ({ share }) => (session.setUnsureBelow(share), null),
-  setTable: ({ latents, labels, classes, names }) => (session.setTable(latents, labels, classes, names), null),
-  readLatents: ({ files }) => Promise.all(files.map(async (file) => session.readLatents(new Uint8Array(await file.arrayBuffer())))),
-  writeLatents: ({ form }) => copied(session.writeLatents(form)),
-  evaluate: ({ rows }) => session.evaluate(rows),
-  nearest: ({ latents, count }) => session.nearest(latents, count),
+  setTable: ({ latents, labels, classes, names }) => learning().then(({ learner }) => (learner.setTable(latents, labels, classes, names), null)),
+  readLatents: ({ files }) => Promise.all(files.map(readLatents)),
+  writeLatents: ({ form }) => learning().then(({ learner }) => copied(learner.writeLatents(form))),
+  evaluate: ({ rows }) => learning().then(({ learner }) => learner.evaluate(session.writeHead("safetensors"), rows)),
+  nearest: ({ latents, count }) => learning().then(({ learner }) => learner.nearest(latents, count)),
   openSet: ({ files }, tell) => threeWays().then((ways) => ways.open(files, tell)),
   plan: ({ options }) => threeWays().then((ways) => ways.plan(options)),
   compare: ({ options }, tell) => threeWays().then((ways) => ways.compare(options, tell)),
   learningCurve: ({ options }, tell) => threeWays().then((ways) => ways.learningCurve(options, tell)),
   setPictures: ({ from, rows }) => threeWays().then((ways) => ways.pictures(from, rows)),
   layers: ({ way }) => threeWays().then((ways) => ways.layers(way)),
-  components: ({ count }) => new Float32Array(session.components(count)),
+  components: ({ count }) => learning().then(({ learner }) => new Float32Array(learner.components(count))),
   steer(args) {
     wish.now = args.wish;
     wish.wake();
@@ -97,11 +104,11 @@ function explain(error) {
 
 /** @param {LoadArgs} args @param {Tell} tell @returns {Promise<Loaded>} */
 async function load({ device: wished, weights, head }, tell) {
-  const site = /** @type {Site} */ (await (await get(MANIFEST)).json());
+  site = await manifest();
   const choice = await chooseDevice(wished);
   const place = head ?? site.head;
   const find = () => findWeights(weights, site.weights, MANIFEST);
-  const [program, found, headFile] = await Promise.all([loadRuntime(choice.device, site, tell), find(), place ? get(new URL(place, MANIFEST)) : null]);
+  const [program, found, headFile] = await Promise.all([loadRuntime(choice.build, tell), find(), place ? get(new URL(place, MANIFEST)) : null]);
   runtime = program;
   shippedHead = headFile && new Uint8Array(await headFile.arrayBuffer());
 
@@ -144,13 +151,12 @@ async function load({ device: wished, weights, head }, tell) {
   headMustFit = Boolean(head) || !weights;
   const headInfo = standardHead();
   batch = BATCH[device];
-  const defaults = runtime.trainingDefaults();
-  return { device, deviceName: name, notice, batch, base: { ...base, bytes, cached }, head: headInfo, defaults };
+  return { device, build: choice.build, deviceName: name, notice, batch, base: { ...base, bytes, cached }, head: headInfo, defaults: site.training };
 }
 
 /**
  * Layers are put on the processor as their bytes come; that all of them were right is known at the end, and nothing is used before.
- * @param {Runtime} program @param {Processor} processor
+ * @param {Pick<Runtime, "Arriving">} program @param {Processor} processor
  * @param {{ chunks(): AsyncIterable<Chunk>, entry: Pick<WeightsEntry, "bytes" | "sha256"> | null }} source @param {Tell} tell
  */
 async function openBase(program, processor, { chunks, entry }, tell) {
@@ -191,12 +197,13 @@ function standardHead() {
 const CPU = "CPU (wasm SIMD)";
 
 /**
- * `auto` takes WebGPU only where a real GPU answers; asking for it by name takes a software adapter too.
+ * The CPU's build `relaxed` is for browsers that multiply and add in one instruction. `auto` takes WebGPU only where a real GPU answers; asking for it by name takes a software adapter too.
  * @param {LoadArgs["device"]} wished
- * @returns {Promise<{ device: "webgpu" | "cpu", name: string, notice: string | null }>}
+ * @returns {Promise<{ device: "webgpu" | "cpu", build: "webgpu" | "relaxed" | "cpu", name: string, notice: string | null }>}
  */
 async function chooseDevice(wished) {
-  const cpu = (/** @type {string | null} */ notice) => ({ device: /** @type {const} */ ("cpu"), name: CPU, notice });
+  const fused = await relaxedSimd();
+  const cpu = (/** @type {string | null} */ notice) => ({ device: /** @type {const} */ ("cpu"), build: fused ? /** @type {const} */ ("relaxed") : /** @type {const} */ ("cpu"), name: CPU, notice });
   if (wished === "cpu") return cpu(null);
   const gpu = /** @type {any} */ (navigator).gpu;
   const adapter = await gpu?.requestAdapter({ powerPreference: "high-performance" }).catch(() => null);
@@ -210,16 +217,21 @@ async function chooseDevice(wished) {
   if (obstacle) return cpu(`${obstacle}, so the CPU does the work.`);
   const { vendor = "", architecture = "", description = "" } = adapter.info ?? {};
   const card = description || [vendor, architecture].filter(Boolean).join(" ");
-  return { device: "webgpu", name: card ? `WebGPU (${card})` : "WebGPU", notice: null };
+  return { device: "webgpu", build: "webgpu", name: card ? `WebGPU (${card})` : "WebGPU", notice: null };
 }
 
-/** @param {"webgpu" | "cpu"} device @param {Site} site @param {Tell} tell @returns {Promise<Runtime>} */
-async function loadRuntime(device, site, tell) {
-  const { bytes, version } = site.runtimes[device];
-  const glue = await import(`./pkg/${device}/inception_web.js`).catch((error) => {
+/** @returns {Promise<Site>} */
+async function manifest() {
+  return (await get(MANIFEST)).json();
+}
+
+/** @template {keyof Builds} B @param {B} build @param {Tell} [tell] @returns {Promise<Builds[B]>} */
+async function loadRuntime(build, tell = () => {}) {
+  const { bytes, version } = site.runtimes[build];
+  const glue = await import(`./pkg/${build}/inception_web.js`).catch((error) => {
     throw new Failure("network", `the program could not be fetched (${error.message}); check the connection and reload the page`);
   });
-  const response = await get(new URL(`./pkg/${device}/inception_web_bg.wasm?v=${version}`, import.meta.url));
+  const response = await get(new URL(`./pkg/${build}/inception_web_bg.wasm?v=${version}`, import.meta.url));
   const counted = counting(response, (done) => tell({ stage: "runtime", done, total: bytes }));
   const wasm = new Response(counted, { headers: { "content-type": "application/wasm" } });
   await glue.default({ module_or_path: wasm });
@@ -231,8 +243,8 @@ async function loadRuntime(device, site, tell) {
  * @param {Methods["convert"]["args"]} args @param {Tell} tell @returns {Promise<KeptBase>}
  */
 async function convert({ files, name, sha256: want }, tell) {
-  const site = /** @type {Site} */ (await (await get(MANIFEST)).json());
-  const glue = await loadRuntime("cpu", site, tell);
+  site = await manifest();
+  const glue = await loadRuntime("tools", tell);
   const foreign = new glue.Foreign();
   for (const [index, file] of files.entries()) {
     tell({ stage: "prepare", done: index, total: files.length + 1 });
@@ -243,7 +255,7 @@ async function convert({ files, name, sha256: want }, tell) {
   }
   tell({ stage: "prepare", done: files.length, total: files.length + 1 });
   const labels = await (await get(new URL("./npm/imagenet.json", import.meta.url))).json();
-  const bytes = copied(await foreign.convert(labels));
+  const bytes = copied(foreign.convert(labels));
   tell({ stage: "check", done: 0, total: 1 });
   const chunks = async function* () {
     for (let at = 0; at < bytes.length; at += CHUNK) yield bytes.subarray(at, at + CHUNK);
@@ -316,11 +328,29 @@ async function answer({ pictures, topK, thumbnails }) {
   return outcomes;
 }
 
+/** @type {Promise<{ tools: Tools, learner: Learner }> | null} */
+let learns = null;
+
+/** What learns from latents of this base, fetched when somebody asks for it; after a failure, anew. */
+function learning() {
+  const { name, fingerprint } = session.base();
+  learns ??= loadRuntime("tools").then((tools) => ({ tools, learner: new tools.Learner(name, fingerprint) }));
+  learns.catch(() => (learns = null));
+  return learns;
+}
+
+/** @param {Blob} file */
+async function readLatents(file) {
+  const { learner } = await learning();
+  return learner.readLatents(new Uint8Array(await file.arrayBuffer()));
+}
+
 /** @param {Methods["train"]["args"]} args @param {(report: EpochReport) => void} tell @returns {Promise<Trained>} */
 async function train({ settings }, tell) {
   begin();
+  const { learner } = await learning();
   const start = performance.now();
-  const training = session.train(settings);
+  const training = learner.train(settings);
   /** @type {EpochReport[]} */
   const epochs = [];
   while (!training.done && wish.now !== "stop") {
@@ -330,13 +360,15 @@ async function train({ settings }, tell) {
     await breath(() => training.free());
   }
   const end = wish.now === "stop" ? "stopped" : epochs.length < epochs[0].epochs ? "early" : "finished";
-  return { ...session.adopt(training), epochs, end, seconds: (performance.now() - start) / 1000 };
+  const { head, ...trained } = learner.adopt(training);
+  return { ...trained, head: session.openHead(head), epochs, end, seconds: (performance.now() - start) / 1000 };
 }
 
 /** @param {Methods["crossValidate"]["args"]} args @param {(progress: { done: number, total: number }) => void} tell */
 async function crossValidate({ settings, folds: parts }, tell) {
   begin();
-  const folds = session.crossValidate(settings, parts);
+  const { learner } = await learning();
+  const folds = learner.crossValidate(settings, parts);
   while (!folds.done) {
     folds.step();
     const [done, total] = folds.progress;
@@ -349,13 +381,15 @@ async function crossValidate({ settings, folds: parts }, tell) {
 /** Made when somebody asks for it: it has latents to fetch out of the cache. @type {ReturnType<typeof createWays> | undefined} */
 let ways;
 
-function threeWays() {
-  const { fingerprint } = session.base();
+async function threeWays() {
+  const { name, fingerprint } = session.base();
+  const { tools } = await learning();
   const file = new URL(`./latents/${fingerprint}`, import.meta.url);
   ways ??= createWays({
-    runtime,
-    session,
+    tools,
+    base: { name, fingerprint },
     batch,
+    latents: (pictures) => session.latents(pictures.map((rgba) => runtime.Picture.fromRgba(SIDE, SIDE, rgba))),
     begin,
     breath,
     failure: (kind, message) => new Failure(kind, message),

@@ -10,6 +10,7 @@ use std::{
 use brotli::{BrotliCompress, enc::BrotliEncoderParams};
 use inception_web::{
     head::Head,
+    train::Settings,
     weights::{Dtype, Weights, hex},
 };
 use serde_json::{Value, json};
@@ -19,10 +20,16 @@ use wasm_bindgen_cli_support::Bindgen;
 use super::{Outcome, at, entries, fetch, file_name, read, weights, write};
 
 const TARGET: &str = "wasm32-unknown-unknown";
-/// A folder of `pkg/`, and the features of its build: the page loads the one that its device needs.
-const RUNTIMES: [(&str, &str); 2] = [("cpu", ""), ("webgpu", "webgpu")];
+/// A folder of `pkg/`, and the features of its build: the page loads the one that its device needs, and `tools` when somebody trains,
+/// evaluates, compares or converts.
+const RUNTIMES: [(&str, &str); 4] = [
+    ("cpu", ""),
+    ("relaxed", "relaxed-simd"),
+    ("webgpu", "webgpu"),
+    ("tools", "convert,train"),
+];
 /// A file of an npm package, its name beside the page, and what it exports if it is UMD, which a module cannot import as it is.
-const LIBRARIES: [(&str, &str, Option<&str>); 5] = [
+const LIBRARIES: [(&str, &str, Option<&str>); 6] = [
     ("idb/build/index.js", "idb.js", None),
     ("uplot/dist/uPlot.esm.js", "uplot.js", None),
     ("uplot/dist/uPlot.min.css", "uplot.css", None),
@@ -32,6 +39,11 @@ const LIBRARIES: [(&str, &str, Option<&str>); 5] = [
         None,
     ),
     ("umap-js/lib/umap-js.min.js", "umap.js", Some("UMAP")),
+    (
+        "wasm-feature-detect/dist/esm/index.js",
+        "wasm-feature-detect.js",
+        None,
+    ),
 ];
 /// The ten-class head, from `pkg/`; it belongs to the npm base alone.
 const HEAD: &str = "../ten-classes/head.safetensors";
@@ -121,6 +133,7 @@ pub fn prepare(root: &Path, weights: &str, profile: &str) -> Outcome<Site> {
         },
         "head": head_fits.then_some(HEAD),
         "runtimes": runtimes,
+        "training": Settings::default(),
     });
     Ok(Site { manifest, base })
 }
@@ -129,12 +142,9 @@ pub fn prepare(root: &Path, weights: &str, profile: &str) -> Outcome<Site> {
 /// needs to keep the page whole. The base is not among them, for it is kept by its fingerprint.
 pub fn listed(root: &Path, manifest: &Value) -> Outcome<Value> {
     let mut files = BTreeMap::new();
-    for (folder, place) in [
-        ("www", ""),
-        ("pkg/npm", "npm/"),
-        ("pkg/cpu", "pkg/cpu/"),
-        ("pkg/webgpu", "pkg/webgpu/"),
-    ] {
+    let builds = RUNTIMES.map(|(name, _)| (format!("pkg/{name}"), format!("pkg/{name}/")));
+    let folders = [("www".into(), "".into()), ("pkg/npm".into(), "npm/".into())];
+    for (folder, place) in folders.into_iter().chain(builds) {
         let folder = root.join(folder);
         let mut left = vec![folder.clone()];
         while let Some(inner) = left.pop() {
@@ -365,8 +375,20 @@ fn runtime(root: &Path, name: &str, features: &str, profile: &str) -> Outcome<Pa
     let home = |variable: &str| env::var(variable).unwrap_or_default();
     let cargo_home = env::var("CARGO_HOME").unwrap_or_else(|_| format!("{}/.cargo", home("HOME")));
     // Vector instructions, and no paths of the building machine in panic messages.
+    let relaxed = features == "relaxed-simd";
+    let vectors = if relaxed {
+        "+simd128,+relaxed-simd"
+    } else {
+        "+simd128"
+    };
+    // Builds with other flags would make each other's parts anew.
+    let place = if relaxed {
+        target.join("relaxed")
+    } else {
+        target
+    };
     let flags = [
-        "-Ctarget-feature=+simd128".to_string(),
+        format!("-Ctarget-feature={vectors}"),
         format!("--remap-path-prefix={cargo_home}=cargo"),
         format!("--remap-path-prefix={}=.", root.display()),
     ];
@@ -381,11 +403,13 @@ fn runtime(root: &Path, name: &str, features: &str, profile: &str) -> Outcome<Pa
             "--no-default-features",
         ])
         .args(["--features", features, "--profile", profile])
+        .arg("--target-dir")
+        .arg(&place)
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
         .current_dir(root);
     succeed(&mut command, "install Rust by rustup (https://rustup.rs)")?;
 
-    let built = target.join(TARGET).join(profile).join("inception_web.wasm");
+    let built = place.join(TARGET).join(profile).join("inception_web.wasm");
     Bindgen::new()
         .input_path(&built)
         .out_name("inception_web")

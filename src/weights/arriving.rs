@@ -357,7 +357,8 @@ mod tests {
 
     #[test]
     fn a_wrong_header_is_refused_before_the_numbers_come() {
-        let cases: [(fn(&mut Header), &str); 5] = [
+        type Change = fn(&mut Header);
+        let cases: [(Change, &str); 5] = [
             (
                 |header| drop(header.remove("conv2d_7.bias")),
                 "weights: not a whole safetensors file (invalid offset for tensor `conv2d_7.kernel.min`",

@@ -6,13 +6,18 @@
 //! Other formats are read by the files beside this one, each to a [`Source`]; `arriving.rs` reads a file of ours while it comes.
 
 mod arriving;
+#[cfg(feature = "convert")]
 pub mod foreign;
+#[cfg(feature = "convert")]
 pub mod keras;
 #[cfg(feature = "cli")]
 pub mod nsfwjs;
+#[cfg(feature = "convert")]
 pub mod onnx;
 pub mod quantise;
+#[cfg(feature = "convert")]
 pub mod tfjs;
+#[cfg(feature = "convert")]
 pub mod torch;
 
 use std::{borrow::Cow, collections::HashMap};
@@ -73,6 +78,7 @@ impl Classifier {
     ///
     /// # Errors
     /// A number that is not finite, more classes than anybody has.
+    #[cfg(feature = "convert")]
     pub(crate) fn new(layer: Dense) -> Result<Classifier, Error> {
         for (part, values) in [(KERNEL, &layer.kernel), (BIAS, &layer.bias)] {
             if let Some(index) = values.iter().position(|value| !value.is_finite()) {

