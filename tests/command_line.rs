@@ -249,6 +249,64 @@ fn an_interrupted_extraction_goes_on_where_it_was() {
 }
 
 #[test]
+fn shards_hold_every_picture_once_and_are_trained_on_together() {
+    let folder = folder("shards");
+    let pictures = folder.join("pictures");
+    for (sample, class) in [
+        ("cat", "animals"),
+        ("horse", "animals"),
+        ("rocket", "machines"),
+    ] {
+        put(sample, &pictures, class);
+    }
+    let whole = folder.join("whole.safetensors");
+    works(&["extract", text(&pictures), "--out", text(&whole)]);
+    let parts = ["1/2", "2/2"].map(|shard| {
+        let out = folder.join(format!("{}.safetensors", &shard[..1]));
+        works(&[
+            "extract",
+            text(&pictures),
+            "--shard",
+            shard,
+            "--out",
+            text(&out),
+        ]);
+        out
+    });
+
+    let [first, second] = parts.each_ref().map(|part| table(part));
+    assert_eq!(first.names, ["animals/cat.jpg", "machines/rocket.jpg"]);
+    assert_eq!(second.names, ["animals/horse.jpg"]);
+    // A part knows all classes, so that labels mean the same in each.
+    assert_eq!(first.classes, second.classes);
+    let whole = table(&whole);
+    assert_eq!(
+        [first.row(0), second.row(0), first.row(1)].concat(),
+        whole.values
+    );
+    let head = folder.join("head.safetensors");
+    let [first, second] = parts.each_ref().map(|part| text(part));
+    let trained = works(&[
+        "train",
+        first,
+        second,
+        "--out",
+        text(&head),
+        "--validation",
+        "0",
+    ]);
+    assert!(trained.contains("3 pictures"), "{trained}");
+
+    for (shard, message) in [
+        ("3/2", "expected I/N, such as 2/8, with I from 1 to N"),
+        ("9/9", "shard 9/9 has no pictures; use fewer shards"),
+    ] {
+        let said = fails(&["extract", text(&pictures), "--shard", shard]);
+        assert!(said.contains(message), "{said}");
+    }
+}
+
+#[test]
 fn cifar_records_are_read_and_checked() {
     let folder = folder("cifar");
     let record =

@@ -4,6 +4,7 @@ use std::{
     collections::HashSet,
     fs,
     path::{Path, PathBuf},
+    str::FromStr,
     time::{Duration, Instant},
 };
 
@@ -35,15 +36,39 @@ pub struct Args {
     /// A folder with a folder per class, a flat folder, pictures, or CIFAR-10's files, their folder or tarball
     #[arg(required = true)]
     input: Vec<PathBuf>,
-    /// The latents file to write
-    #[arg(long, value_name = "FILE", default_value = "latents.safetensors")]
-    out: PathBuf,
+    /// The latents file to write [default: latents.safetensors, or, of a shard, latents-I-of-N.safetensors]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Only every N-th picture, from the I-th on, so that N machines each do a part; `train` and the page read the files together
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
     /// How to store the latents: f32 is 8 kB a picture, f16 4 kB, u8 2 kB
     #[arg(long, value_enum, default_value = "f32")]
     dtype: DtypeArg,
     /// The base, as `serve` takes it
     #[arg(long, value_name = super::weights::PLACES, default_value = "npm")]
     weights: String,
+}
+
+/// A part of the pictures, which has some of each class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Shard {
+    /// From 1.
+    number: usize,
+    count: usize,
+}
+
+impl FromStr for Shard {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Shard, String> {
+        let parts = text.split_once('/');
+        let numbers = parts.and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
+        match numbers {
+            Some((number, count)) if (1..=count).contains(&number) => Ok(Shard { number, count }),
+            _ => Err("expected I/N, such as 2/8, with I from 1 to N".into()),
+        }
+    }
 }
 
 /// A picture to do.
@@ -61,12 +86,26 @@ enum Source {
 
 pub fn run(args: Args) -> Outcome {
     let (base, _) = load_base(&args.weights)?;
-    let (classes, items) = list(&args.input)?;
+    let (classes, mut items) = list(&args.input)?;
+    let mut out = PathBuf::from("latents.safetensors");
+    if let Some(Shard { number, count }) = args.shard {
+        let mut place = 0..;
+        items.retain(|_| {
+            place
+                .next()
+                .is_some_and(|place: usize| place % count == number - 1)
+        });
+        if items.is_empty() {
+            return Err(format!("shard {number}/{count} has no pictures; use fewer shards").into());
+        }
+        out = format!("latents-{number}-of-{count}.safetensors").into();
+    }
+    let out = args.out.unwrap_or(out);
     let stamp = Stamp {
         base: base.info.name.clone(),
         fingerprint: base.fingerprint.clone(),
     };
-    let partial = PathBuf::from(format!("{}.partial", args.out.display()));
+    let partial = PathBuf::from(format!("{}.partial", out.display()));
     let mut table =
         resume(&partial, &stamp, &classes)?.unwrap_or_else(|| Latents::new(stamp, classes));
 
@@ -84,7 +123,8 @@ pub fn run(args: Args) -> Outcome {
     }
     let bar = progress(todo.len());
     let mut broken = Vec::new();
-    let mut saved = Instant::now();
+    let start = Instant::now();
+    let mut saved = start;
     for chunk in todo.chunks(CHUNK) {
         let computed: Vec<_> = chunk
             .par_iter()
@@ -106,21 +146,24 @@ pub fn run(args: Args) -> Outcome {
         }
     }
     bar.finish_and_clear();
+    let seconds = start.elapsed().as_secs_f64();
     for line in &broken {
         eprintln!("left out: {line}");
     }
     if table.is_empty() {
         return Err("no picture could be read, so nothing was written".into());
     }
-    write(&args.out, &table.write(args.dtype.into()))?;
+    write(&out, &table.write(args.dtype.into()))?;
     if partial.exists() {
         fs::remove_file(&partial)?;
     }
     println!(
-        "{}: latents of {} pictures in {} classes{}",
-        args.out.display(),
+        "{}: latents of {} pictures in {} classes, {:.1} pictures/s on {} cores{}",
+        out.display(),
         table.len(),
         table.classes.len(),
+        todo.len() as f64 / seconds.max(f64::MIN_POSITIVE),
+        rayon::current_num_threads(),
         if broken.is_empty() {
             String::new()
         } else {
