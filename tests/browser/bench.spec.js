@@ -1,0 +1,124 @@
+// @ts-check
+/** The page that measures: on the CPU, with few runs; what it tells, what it sends, and what it does when somebody has enough. */
+import AxeBuilder from "@axe-core/playwright";
+import { expect, test } from "@playwright/test";
+
+/** @typedef {import("@playwright/test").Page} Page */
+
+const MEASURED = { timeout: 120_000 };
+
+test.setTimeout(240_000);
+
+/** @param {Page} page */
+const status = (page) => page.getByRole("status");
+/** @param {Page} page */
+const measure = (page) => page.getByRole("button", { name: "Measure", exact: true });
+
+/** @param {Page} page */
+async function open(page) {
+  await page.goto("bench.html");
+  await expect(measure(page)).toBeEnabled();
+  await page.getByRole("combobox", { name: "Runs" }).selectOption("3");
+}
+
+test("the CPU is measured from the keyboard, a line to share is copied, and nothing is sent", async ({ page, context, baseURL }) => {
+  await context.grantPermissions(["clipboard-read", "clipboard-write"]);
+  /** @type {string[]} */
+  const sent = [];
+  page.on("request", (request) => {
+    const own = request.url().startsWith(baseURL ?? "") || request.url().startsWith("blob:");
+    if (!own || request.method() !== "GET") sent.push(`${request.method()} ${request.url()}`);
+  });
+  await open(page);
+  await measure(page).focus();
+  await page.keyboard.press("Enter");
+  await expect(page.getByText(/^CPU: pictures one at a time, [12] of 3 runs$/)).toBeVisible(MEASURED);
+  await expect(status(page)).toHaveText("Done.", MEASURED);
+  await expect(page.getByRole("heading", { name: "Result" })).toBeFocused();
+
+  const rows = page.getByRole("table", { name: "How long the network takes" }).getByRole("row");
+  await expect(rows).toHaveText([
+    "CPU (wasm SIMD)",
+    /^A picture, one at a time[\d,.]+ ms[\d,.]+ to [\d,.]+ ms$/,
+    /^A picture, eight at a time[\d,.]+ ms[\d,.]+ to [\d,.]+ ms$/,
+    /^First answer[\d.]+ (s|min \d+ s)with the download$/,
+    /^Self-check, off by at most\de-\dof the largest latent$/,
+  ]);
+  const { version, weights } = await (await page.request.get("pkg/site.json")).json();
+  const line = await page.getByLabel("A line to share").inputValue();
+  const parts = line.split(" | ");
+  expect(parts).toHaveLength(4);
+  expect(parts[0]).toBe(`inception-web ${version}, base ${weights.fingerprint.slice(0, 12)} u8`);
+  expect(parts[1]).toMatch(
+    /^CPU \(wasm SIMD\): [\d,.]+ ms an image at batch 1 \([\d,.]+ to [\d,.]+ ms\), [\d,.]+ ms an image at batch 8 \([\d,.]+ to [\d,.]+ ms\), first answer [\d,.]+ ms, self-check off by \de-\d$/,
+  );
+  expect(parts[2]).toMatch(/^Chrome \d+, \w+, \d+ threads$/);
+  expect(parts[3]).toMatch(/^\d{4}-\d\d-\d\d$/);
+
+  await page.getByRole("button", { name: "Copy the line" }).click();
+  await expect(status(page)).toHaveText("Copied.");
+  expect(await page.evaluate(() => navigator.clipboard.readText())).toBe(line);
+  expect(sent).toEqual([]);
+
+  // The weights are kept now, and the line says so.
+  await measure(page).click();
+  await expect(status(page)).toHaveText("Done.", MEASURED);
+  await expect(page.getByLabel("A line to share")).toHaveValue(/ms \(weights kept\), self-check/);
+});
+
+test("a measurement is cancelled at once, and the next one begins anew", async ({ page }) => {
+  await open(page);
+  await measure(page).click();
+  await expect(page.getByText(/^CPU: pictures one at a time/)).toBeVisible(MEASURED);
+  await page.getByRole("button", { name: "Cancel" }).click();
+  await expect(status(page)).toHaveText("Cancelled.", { timeout: 1000 });
+  await expect(measure(page)).toBeFocused();
+  await expect(page.getByRole("heading", { name: "Result" })).toBeHidden();
+  // While the program still loads, by the key.
+  await page.keyboard.press("Enter");
+  await expect(page.getByRole("button", { name: "Cancel" })).toBeFocused();
+  await page.keyboard.press("Escape");
+  await expect(status(page)).toHaveText("Cancelled.", { timeout: 1000 });
+  await expect.poll(() => page.workers().length).toBe(0);
+});
+
+test("a browser without a graphics card says so, and offers the CPU alone", async ({ page }) => {
+  await page.goto("bench.html");
+  await expect(page.getByText(/^(This browser offers no WebGPU|No graphics card answered), so only the CPU can be measured\.$/)).toBeVisible();
+  await expect(page.getByLabel("Graphics card (WebGPU)")).toBeDisabled();
+  await page.getByLabel("CPU", { exact: true }).uncheck();
+  await expect(measure(page)).toBeDisabled();
+});
+
+test("a device that the engine leaves is told, and gives no line", async ({ page }) => {
+  await page.addInitScript(() => Object.defineProperty(navigator, "gpu", { value: { requestAdapter: async () => ({ info: {} }) } }));
+  await page.goto("bench.html");
+  await page.getByLabel("CPU", { exact: true }).uncheck();
+  await measure(page).click();
+  await expect(page.getByText(/^WebGPU was not measured\. (This browser offers no WebGPU|No graphics card answered), so the CPU does the work\.$/)).toBeVisible(MEASURED);
+  await expect(page.getByLabel("A line to share")).toBeHidden();
+});
+
+test("the page's details lead to the measurement", async ({ page }) => {
+  await page.goto("?device=cpu");
+  await expect(status(page)).toHaveText(/^Ready/, MEASURED);
+  await page.getByText("Details", { exact: true }).click();
+  await page.getByRole("link", { name: "Measure how fast the network is on this device" }).click();
+  await expect(page.getByRole("heading", { name: "How fast is it here?" })).toBeVisible();
+});
+
+for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
+  test(`an accessibility checker finds nothing wrong with a measurement, nor is it wider than a phone, ${colorScheme}`, async ({ page }) => {
+    await page.emulateMedia({ colorScheme });
+    await page.setViewportSize({ width: 360, height: 740 });
+    await open(page);
+    const before = await new AxeBuilder({ page }).analyze();
+    expect(before.violations.map(({ id, nodes }) => `${id}: ${nodes[0].html}`)).toEqual([]);
+    await measure(page).click();
+    await expect(status(page)).toHaveText("Done.", MEASURED);
+    const { violations, passes } = await new AxeBuilder({ page }).analyze();
+    expect(passes.length).toBeGreaterThan(15);
+    expect(violations.map(({ id, nodes }) => `${id}: ${nodes[0].html}`)).toEqual([]);
+    expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(360);
+  });
+}
