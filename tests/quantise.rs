@@ -134,7 +134,7 @@ fn fewer_bits_make_another_base_in_the_same_form() {
 }
 
 #[test]
-#[ignore = "takes half an hour, and CIFAR10=FOLDER with test_batch.bin in it"]
+#[ignore = "takes minutes, and CIFAR10=FOLDER with test_batch.bin in it"]
 fn only_8_bits_answer_as_the_exact_numbers_do() {
     let folder = env::var("CIFAR10").expect("CIFAR10=FOLDER with test_batch.bin in it");
     let bytes = fs::read(PathBuf::from(folder).join("test_batch.bin")).expect("test_batch.bin");
