@@ -124,8 +124,11 @@ async function start() {
   await attempt(teach.ready);
   await attempt(compare.ready);
   const { build } = /** @type {Engine} */ (/** @type {unknown} */ (engine));
+  const details = byId("details", HTMLDetailsElement);
+  const show = () => attempt(() => showStorage(kept));
+  details.addEventListener("toggle", () => void show());
+  if (details.open) await show(); // somebody was quicker
   await attempt(() => keepPage({ build, toast }));
-  byId("details", HTMLDetailsElement).addEventListener("toggle", () => void attempt(() => showStorage(kept)));
 }
 
 /** @returns {"auto" | "webgpu" | "cpu"} */
