@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The convolutions after the stem and `mixed0` to `mixed2`. Those have 4 % of the numbers, and all others build on what they see: on 16 levels
-/// the stem alone costs more than all the rest.
+/// the stem alone costs more than all of these.
 pub const LATER: Range<usize> = 26..94;
 
 /// Shares of an output channel's range that the levels may cover: a finer step can be worth more than the outermost numbers.
