@@ -38,10 +38,14 @@ export async function createEngine({ device = "auto", weights, head, onProgress 
   const wish = { weights: typeof weights === "object" ? weights : absolute(weights), head: absolute(head) };
   const engine = new WorkerEngine(wish);
   try {
-    await engine.start(device, onProgress);
+    await engine.start(device, onProgress).catch((error) => {
+      if (device === "cpu" || !(error instanceof EngineError && error.kind === "crash")) throw error;
+      return engine.startOver(onProgress);
+    });
   } catch (error) {
-    if (device === "cpu" || !(error instanceof EngineError && error.kind === "crash")) throw error;
-    await engine.startOver(onProgress);
+    // Its worker may still be fetching.
+    engine.dispose();
+    throw error;
   }
   return engine;
 }

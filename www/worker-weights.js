@@ -49,7 +49,8 @@ function fromCache(entry, first) {
 }
 
 /**
- * What comes is read as fast as it comes, also while nobody takes it, and stays until it is known whether it is worth keeping.
+ * What comes is read as fast as it comes, also while nobody takes it, and stays until it is known whether it is worth keeping: a processor
+ * that fails with some of it leaves it to another.
  * @param {WeightsEntry | null} entry @param {Response} response @returns {Source}
  */
 function fromNetwork(entry, response) {
@@ -60,7 +61,7 @@ function fromNetwork(entry, response) {
   let ended = false;
   let wake = () => {};
   const reader = response.body?.getReader();
-  const reading = (async () => {
+  void (async () => {
     try {
       if (reader) {
         for await (const chunk of chunksOf(reader)) {
@@ -79,15 +80,9 @@ function fromNetwork(entry, response) {
     cached: false,
     came,
     async *chunks() {
-      try {
-        for (let at = 0; at < came.length || !ended; ) {
-          if (at < came.length) yield came[at++];
-          else await /** @type {Promise<void>} */ (new Promise((resume) => (wake = resume)));
-        }
-      } finally {
-        // Who stops early wants no more of it.
-        if (!ended) await reader?.cancel();
-        await reading;
+      for (let at = 0; at < came.length || !ended; ) {
+        if (at < came.length) yield came[at++];
+        else await /** @type {Promise<void>} */ (new Promise((resume) => (wake = resume)));
       }
       if (broken) throw broken;
     },

@@ -260,6 +260,8 @@ for (const { fact, weights, sendBase, says } of failures) {
       return createEngine({ device: "cpu", weights: weights && new URL(weights, location.href).href }).then(() => "it started", ({ message }) => message);
     }, weights);
     expect(await message).toMatch(says);
+    // Nothing goes on behind an engine that is not there.
+    await expect.poll(() => page.workers().length).toBe(0);
     server.closeAllConnections();
     server.close();
   });
