@@ -92,6 +92,22 @@ for (const { card, notice, script } of LIES) {
   });
 }
 
+test("a graphics card that fails while weights come leaves all of them to the CPU", async ({ page }) => {
+  await lying(page, `let writes = 0;
+    const write = GPUQueue.prototype.writeBuffer;
+    GPUQueue.prototype.writeBuffer = function (...args) {
+      if (++writes === 20) throw new Error("full");
+      return write.apply(this, args);
+    };`);
+  await page.goto(`${F32}style.css`);
+  // Of these nothing is known before they come, so that what is wrong with them ends it.
+  const weights = "/pkg/base.safetensors";
+  const { latents, device, notice } = await latentsInPage(page, { device: "webgpu", weights }, [picture(names[0])]);
+  expect(notice).toMatch(/^The graphics card was left for the CPU: the graphics card failed \(.*full/);
+  expect(device).toBe("cpu");
+  expect(compare(latents[0], golden(`${names[0]}.latents`)).furthest).toBeLessThanOrEqual(1e-5);
+});
+
 test("a graphics card that is lost in the middle of a picture leaves it to the CPU", async ({ page }) => {
   // The first submission is the self-check.
   await lying(page, `let card, submissions = 0;
