@@ -25,8 +25,8 @@ const VERSION = query.get("v");
 const BUILD = query.get("build");
 const PREFIX = "inception-web page ";
 const CACHE = `${PREFIX}${VERSION} ${BUILD}`;
-/** Of the programs, the one in use, and what people may ask for later. */
-const PROGRAMS = [`pkg/${BUILD}/`, "pkg/tools/"];
+/** Of the programs, the one in use, and what people may ask for later; where a graphics card may fail, also those of the CPU. */
+const PROGRAMS = BUILD === "webgpu" ? ["pkg/"] : [`pkg/${BUILD}/`, "pkg/tools/"];
 const SCOPE = new URL("./", location.href);
 const MANIFEST = new URL("pkg/site.json", SCOPE).href;
 

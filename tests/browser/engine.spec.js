@@ -204,6 +204,55 @@ function startTelling(page) {
   });
 }
 
+test("many pictures are shared among workers and answered in order, also where one of these dies", async ({ page }) => {
+  await page.goto(EMPTY);
+  const told = await page.evaluate(async () => {
+    Object.defineProperty(navigator, "hardwareConcurrency", { get: () => 2 });
+    /** How many pictures each worker was asked about, the engine's own first. @type {number[]} */
+    const asked = [];
+    let dies = false;
+    self.Worker = class extends Worker {
+      number = asked.push(0) - 1;
+      /** @param {any} message @param {any} [more] */
+      postMessage(message, more) {
+        if (message.method === "answer") asked[this.number] += 1;
+        if (dies && this.number > 0 && asked[this.number] === 2) {
+          this.terminate();
+          this.dispatchEvent(new ErrorEvent("error", { message: "killed" }));
+        } else super.postMessage(message, more);
+      }
+    };
+    const { createEngine } = await import("/engine.js");
+    const engine = await createEngine({ device: "cpu" });
+    const [cat, rocket] = await Promise.all(["cat", "rocket"].map(async (name) => (await fetch(`/samples/${name}.jpg`)).blob()));
+    const names = async () => {
+      const count = 40;
+      const order = [];
+      const answers = await engine.classify(Array.from({ length: count }, (_, n) => (n % 3 ? cat : rocket)), { onPicture: (index) => order.push(index) });
+      return { order, answers: answers.map((answer) => answer && answer[0]) };
+    };
+    const alone = await Promise.all([rocket, cat].map(async (picture) => (await engine.classify([picture]))[0][0]));
+    const whole = await names();
+    const shared = [...asked];
+    asked.fill(0);
+    dies = true;
+    const broken = await names();
+    engine.dispose();
+    return { alone, whole, shared, broken, asked };
+  });
+  const [rocket, cat] = told.alone;
+  const want = { order: Array.from({ length: 40 }, (_, n) => n), answers: Array.from({ length: 40 }, (_, n) => (n % 3 ? cat : rocket)) };
+  expect(told.whole).toEqual(want);
+  expect(told.broken).toEqual(want);
+  // 40 and the two alone; the second worker takes its part once it has started.
+  expect(told.shared).toHaveLength(2);
+  expect(told.shared[0] + told.shared[1]).toBe(42);
+  expect(told.shared[1]).toBeGreaterThan(4);
+  // The picture that the second one had taken is done by the first.
+  expect(told.asked[1]).toBe(2);
+  expect(told.asked[0]).toBe(39);
+});
+
 test("layers are ready before the last bytes of the weights are sent", async ({ page }) => {
   let release = () => {};
   const released = new Promise((resolve) => (release = resolve));

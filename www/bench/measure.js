@@ -117,6 +117,11 @@ export function middleHalf({ low, high }) {
   return `${milliseconds(low).slice(0, -3)} to ${milliseconds(high)}`;
 }
 
+/** @param {number} part of 1, @returns {string} its order of magnitude */
+export function share(part) {
+  return part === 0 ? "0" : part.toExponential(0);
+}
+
 /**
  * One line of text with all that was measured, and on what.
  * @param {(Measured | Failed)[]} results @param {{ version: string, browser: string, system: string, cores: number, date: string }} where
@@ -127,7 +132,7 @@ export function line(results, { version, browser, system, cores, date }) {
   const [{ fingerprint, dtype }] = measured;
   const devices = measured.map(({ name, first, kept, deviation, timed }) => {
     const speeds = timed.flatMap(({ batch, times }) => (times ? [`${milliseconds(times.median)} an image at batch ${batch} (${middleHalf(times)})`] : []));
-    return `${name}: ${speeds.join(", ")}, first answer ${milliseconds(first)}${kept ? " (weights kept)" : ""}, self-check off by ${deviation.toExponential(0)}`;
+    return `${name}: ${speeds.join(", ")}, first answer ${milliseconds(first)}${kept ? " (weights kept)" : ""}, self-check off by ${share(deviation)}`;
   });
   return [`inception-web ${version}, base ${fingerprint.slice(0, 12)} ${dtype}`, ...devices, `${browser}, ${system}, ${cores} threads`, date].join(" | ");
 }

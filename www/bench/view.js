@@ -2,7 +2,7 @@
 /** The only one here that touches the document. */
 import { byId, make } from "../dom.js";
 import { duration, megabytes } from "../words.js";
-import { BATCHES, middleHalf, milliseconds, TITLES } from "./measure.js";
+import { BATCHES, middleHalf, milliseconds, share, TITLES } from "./measure.js";
 
 /** @import { Device, Failed, Measured, Progress } from "./measure.js" */
 /** @typedef {{ start: (devices: Device[], runs: number) => void, cancel: () => void, copy: (line: string) => Promise<void> }} Handlers */
@@ -131,6 +131,6 @@ function tableParts(measured) {
     make("thead", "", make("tr", "", make("td", ""), ...heads)),
     make("tbody", "", ...rows,
       row("First answer", ({ first, kept }) => [duration(first / 1000), make("small", "", kept ? "weights were kept from before" : "with the download")]),
-      row("Self-check, off by at most", ({ deviation }) => [deviation.toExponential(0), make("small", "", "of the largest latent")])),
+      row("Self-check, off by at most", ({ deviation }) => [share(deviation), make("small", "", "of the largest latent")])),
   ];
 }
