@@ -331,40 +331,52 @@ impl<'a> Container<'a> {
             }
             _ => return Err(self.dtype(name, "f32, f16 or f64", tensor.dtype())),
         };
-        self.finite(name, values)
+        self.finite(name, values.iter().copied())?;
+        Ok(values)
     }
 
-    fn finite(&self, name: &str, values: Vec<f32>) -> Result<Vec<f32>, Error> {
-        match values.iter().position(|value| !value.is_finite()) {
+    fn finite(&self, name: &str, mut values: impl Iterator<Item = f32>) -> Result<(), Error> {
+        match values.position(|value| !value.is_finite()) {
             Some(index) => Err(Error::NotFinite {
                 what: self.what,
                 name: name.into(),
                 index,
             }),
-            None => Ok(values),
+            None => Ok(()),
         }
     }
 
-    /// The numbers of a tensor of floats, or of a u8 one with `NAME.scale` and `NAME.min`: value = u8 x scale + min.
+    /// The numbers of a tensor of floats, or of a u8 one with `NAME.scale` and `NAME.min`.
     ///
     /// Scale and minimum stand for one index of `axis`: for the output channel of a kernel, for the column of a table.
+    pub(crate) fn affine(
+        &self,
+        name: &str,
+        shape: &[usize],
+        axis: usize,
+    ) -> Result<Numbers, Error> {
+        let tensor = self.tensor(name, shape)?;
+        if tensor.dtype() != safetensors::Dtype::U8 {
+            return Ok(Numbers::Floats(self.floats(name, shape)?));
+        }
+        let levels = Levels {
+            levels: tensor.data().to_vec(),
+            scale: self.floats(&format!("{name}.scale"), &shape[axis..=axis])?,
+            min: self.floats(&format!("{name}.min"), &shape[axis..=axis])?,
+            inner: shape[axis + 1..].iter().product(),
+        };
+        self.finite(name, levels.values())?;
+        Ok(Numbers::Levels(levels))
+    }
+
+    /// The same as floats.
     pub(crate) fn affine_floats(
         &self,
         name: &str,
         shape: &[usize],
         axis: usize,
     ) -> Result<Vec<f32>, Error> {
-        let tensor = self.tensor(name, shape)?;
-        if tensor.dtype() != safetensors::Dtype::U8 {
-            return self.floats(name, shape);
-        }
-        let scale = self.floats(&format!("{name}.scale"), &shape[axis..=axis])?;
-        let min = self.floats(&format!("{name}.min"), &shape[axis..=axis])?;
-        let inner: usize = shape[axis + 1..].iter().product();
-        let channel = |index: usize| index / inner % shape[axis];
-        let levels = tensor.data().iter().enumerate();
-        let values = levels.map(|(i, q)| f32::from(*q) * scale[channel(i)] + min[channel(i)]);
-        self.finite(name, values.collect())
+        Ok(self.affine(name, shape, axis)?.floats().into_owned())
     }
 
     /// The numbers of a tensor of any integer type; those above i64 become its largest.
@@ -641,6 +653,61 @@ impl Affine {
     /// A value on the nearest of levels 0 to `top`.
     pub(crate) fn nearest(&self, value: f32, top: u8) -> f32 {
         f32::from(self.level(value).min(top)) * self.scale + self.min
+    }
+}
+
+/// Numbers as a file holds them: whoever computes may want the smaller form.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Numbers {
+    /// As they are.
+    Floats(Vec<f32>),
+    /// Each in one byte.
+    Levels(Levels),
+}
+
+impl Numbers {
+    /// As they are, whatever the form.
+    pub fn floats(&self) -> Cow<'_, [f32]> {
+        match self {
+            Numbers::Floats(values) => values.into(),
+            Numbers::Levels(levels) => levels.values().collect(),
+        }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Numbers::Floats(values) => values.len(),
+            Numbers::Levels(levels) => levels.levels.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Numbers on 256 levels for each index of one axis: value = level x scale + min.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Levels {
+    /// One for each number.
+    pub levels: Vec<u8>,
+    /// The step from one level to the next, for each index.
+    pub scale: Vec<f32>,
+    /// The value of level 0, for each index.
+    pub min: Vec<f32>,
+    /// Neighbours that share an index.
+    pub(crate) inner: usize,
+}
+
+impl Levels {
+    fn values(&self) -> impl Iterator<Item = f32> {
+        let rows = self.levels.chunks(self.inner);
+        let affine = self.scale.iter().zip(&self.min).cycle();
+        rows.zip(affine).flat_map(|(row, (scale, min))| {
+            row.iter().map(move |level| f32::from(*level) * scale + min)
+        })
     }
 }
 

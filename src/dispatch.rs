@@ -347,7 +347,8 @@ pub(crate) fn pack(folded: &Folded, [out, inputs, h, w]: [usize; 4]) -> Vec<f32>
     let padded = inputs.next_multiple_of(VECTOR);
     let mut packed = vec![0.0; out * (1 + h * w * padded)];
     let blocks = packed.chunks_exact_mut(BLOCK * (1 + h * w * padded));
-    let kernels = folded.kernel.chunks_exact(BLOCK * inputs * h * w);
+    let kernel = folded.kernel.floats();
+    let kernels = kernel.chunks_exact(BLOCK * inputs * h * w);
     for ((block, bias), kernel) in blocks.zip(folded.bias.chunks_exact(BLOCK)).zip(kernels) {
         let (first, rest) = block.split_at_mut(BLOCK);
         first.copy_from_slice(bias);
@@ -489,7 +490,10 @@ fn conv(tile: Tile) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inception::{INPUT, graph};
+    use crate::{
+        container::Numbers,
+        inception::{INPUT, graph},
+    };
 
     fn program(machine: Machine) -> Program {
         let (steps, ends) = graph();
@@ -539,6 +543,7 @@ mod tests {
                 kernel.extend((0..w).map(|x| number(o, i, x)));
             }
         }
+        let kernel = Numbers::Floats(kernel);
         let bias = (0..out).map(|o| -(o as f32)).collect();
         let packed = pack(&Folded { kernel, bias }, [out, inputs, h, w]);
         let block = 16 * (1 + 2 * 4);

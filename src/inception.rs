@@ -5,6 +5,8 @@
 //! Szegedy et al., [Rethinking the Inception Architecture](https://arxiv.org/abs/1512.00567). BatchNorm is already folded into
 //! kernels and biases: every convolution here is convolution + bias + ReLU. This file knows nothing of files, pictures or devices.
 
+use crate::container::Numbers;
+
 /// The numbers in one picture's latents.
 pub const LATENTS: usize = 2048;
 /// Height and width of the input, in pixels.
@@ -340,8 +342,8 @@ pub enum AveragePool {
 /// A convolution with its BatchNorm folded in.
 #[derive(Debug, Clone)]
 pub struct Folded {
-    /// [out, in, height, width], row-major.
-    pub kernel: Vec<f32>,
+    /// [out, in, height, width], row-major; levels are those of the outputs.
+    pub kernel: Numbers,
     /// `[out]`.
     pub bias: Vec<f32>,
 }
@@ -422,9 +424,11 @@ mod tests {
         let fan_in = inputs * rows * columns;
         let gain = (6.0 / fan_in as f64).sqrt();
         Folded {
-            kernel: (0..out * fan_in)
-                .map(|i| (hashed(10_000_000 * k + i) * gain) as f32)
-                .collect(),
+            kernel: Numbers::Floats(
+                (0..out * fan_in)
+                    .map(|i| (hashed(10_000_000 * k + i) * gain) as f32)
+                    .collect(),
+            ),
             bias: (0..out)
                 .map(|o| (0.1 * hashed(10_000_000 * k + 9_000_000 + o)) as f32)
                 .collect(),

@@ -17,8 +17,8 @@ use crate::{
     plan::{Map, Part, Place, Plan, Work},
 };
 
-/// Numbers that are packed before they are multiplied: about what the second cache holds beside the panels.
-const BLOCK: usize = 64 << 10;
+/// Numbers that are packed before they are multiplied: about what the second cache holds. Fewer would have panels decoded more often.
+const BLOCK: usize = 128 << 10;
 /// Maps with fewer pixels have so few tiles that reading more numbers of a kernel costs more than is saved.
 const LEAST_PIXELS: usize = 128;
 
@@ -73,13 +73,13 @@ impl Cpu {
         let direct = |bias: &[f32]| {
             let taps = size[0] * size[1];
             let channels = kernel.len() / (taps * bias.len());
-            Panels::new(channels * taps, bias, |input, output| {
+            Panels::new(channels * taps, bias, kernel, |input, output| {
                 let (tap, channel) = (input / channels, input % channels);
-                kernel[(output * channels + channel) * taps + tap]
+                (output * channels + channel) * taps + tap
             })
         };
         let large = to.pixels() >= LEAST_PIXELS && stride == 1 && size != [1, 1];
-        let winograd = large.then(|| Winograd::new(kernel, bias, size));
+        let winograd = large.then(|| Winograd::new(&kernel.floats(), bias, size));
         self.kernels[conv] = Some(match winograd.flatten() {
             _ if part.bare => Kernel::Bare(direct(&vec![0.0; bias.len()]), bias.clone()),
             Some(winograd) => Kernel::Winograd(winograd),
@@ -215,7 +215,7 @@ fn tiled(
     patches.columns = to.width.div_ceil(width);
     patches.count = to.height.div_ceil(height) * patches.columns;
     let columns = patches.columns;
-    let block = (2 * BLOCK / patches.numbers()).next_multiple_of(4 * ROWS);
+    let block = (BLOCK / patches.numbers()).next_multiple_of(4 * ROWS);
     for first in (0..patches.count).step_by(block) {
         let tiles = block.min(patches.count - first);
         patches.pack(first, tiles, fours);

@@ -1,11 +1,13 @@
 //! The product that the base spends its time on: rows of inputs times a kernel, four rows at a time.
 //!
 //! Rows are packed in fours, so that a tile of four rows by two vectors of outputs stays in registers and reads memory in order; the
-//! kernel lies in panels of two vectors. The vectors are as wide as the machine has them, found out at run time where a build cannot
+//! kernel lies in panels of two vectors, and what its file has in bytes stays in bytes until it is multiplied. The vectors are as wide as the machine has them, found out at run time where a build cannot
 //! know ([pulp](https://docs.rs/pulp)): AVX2 with FMA on x86-64, NEON on ARM, 128 bits in WebAssembly, fused there in the build with
 //! relaxed SIMD.
 
 use pulp::{Arch, Simd, WithSimd};
+
+use crate::container::Numbers;
 
 /// Rows that are computed side by side.
 pub(crate) const ROWS: usize = 4;
@@ -18,37 +20,49 @@ pub(crate) struct Panels {
     inputs: usize,
     outputs: usize,
     width: usize,
-    numbers: Vec<f32>,
+    numbers: Packed,
     bias: Vec<f32>,
 }
 
+enum Packed {
+    Floats(Vec<f32>),
+    /// value = level x scale + min; these for each output.
+    Levels {
+        levels: Vec<u8>,
+        scale: Vec<f32>,
+        min: Vec<f32>,
+    },
+}
+
 impl Panels {
-    /// `number` gives the kernel's number for an input and an output.
+    /// `place` says where in the kernel the number for an input and an output is; levels are those of the outputs.
     pub(crate) fn new(
         inputs: usize,
         bias: &[f32],
-        mut number: impl FnMut(usize, usize) -> f32,
+        kernel: &Numbers,
+        place: impl Fn(usize, usize) -> usize,
     ) -> Panels {
         let (width, outputs) = (2 * lanes(), bias.len());
-        let padded = outputs.next_multiple_of(width);
-        let mut numbers = Vec::with_capacity(inputs * padded);
-        for first in (0..outputs).step_by(width) {
-            for input in 0..inputs {
-                let output = |lane| first + lane;
-                numbers.extend((0..width).map(|lane| match output(lane) < outputs {
-                    true => number(input, output(lane)),
-                    false => 0.0,
-                }));
-            }
-        }
-        let mut bias = bias.to_vec();
-        bias.resize(padded, 0.0);
+        let size = [inputs, outputs, width];
+        let padded = |values: &[f32]| {
+            let mut values = values.to_vec();
+            values.resize(outputs.next_multiple_of(width), 0.0);
+            values
+        };
+        let numbers = match kernel {
+            Numbers::Floats(values) => Packed::Floats(pack(values, size, place)),
+            Numbers::Levels(kernel) => Packed::Levels {
+                levels: pack(&kernel.levels, size, place),
+                scale: padded(&kernel.scale),
+                min: padded(&kernel.min),
+            },
+        };
         Panels {
             inputs,
             outputs,
             width,
             numbers,
-            bias,
+            bias: padded(bias),
         }
     }
 
@@ -77,6 +91,23 @@ impl Panels {
             sink,
         });
     }
+}
+
+fn pack<T: Copy + Default>(
+    values: &[T],
+    [inputs, outputs, width]: [usize; 3],
+    place: impl Fn(usize, usize) -> usize,
+) -> Vec<T> {
+    let mut packed = Vec::with_capacity(inputs * outputs.next_multiple_of(width));
+    for first in (0..outputs).step_by(width) {
+        for input in 0..inputs {
+            let there =
+                (first..outputs.min(first + width)).map(|output| values[place(input, output)]);
+            packed.extend(there);
+            packed.resize(packed.len().next_multiple_of(width), T::default());
+        }
+    }
+    packed
 }
 
 /// Rows [pitch] of a map, and the channel at which outputs begin in each.
@@ -132,8 +163,19 @@ impl WithSimd for Multiply<'_, '_> {
             channel,
         } = *self.sink;
         let floor = simd.splat_f32s(self.floor);
-        let panels = pairs::<S>(numbers).chunks_exact(inputs);
-        for ((panel, bias), first) in panels.zip(pairs::<S>(bias)).zip((0..).step_by(width)) {
+        let mut floats = Vec::new();
+        for (panel, bias) in pairs::<S>(bias).iter().enumerate() {
+            let first = panel * width;
+            let numbers = match numbers {
+                Packed::Floats(numbers) => &numbers[first * inputs..],
+                Packed::Levels { levels, scale, min } => {
+                    floats.resize(inputs * width, 0.0);
+                    let affine = [scale, min].map(|values| &values[first..first + width]);
+                    decode(&levels[first * inputs..], affine, &mut floats);
+                    &floats
+                }
+            };
+            let panel = &pairs::<S>(numbers)[..inputs];
             let whole = first + width <= outputs;
             let tiles = self.fours.chunks(self.pitch);
             for (row, fours) in (0..self.rows).step_by(ROWS).zip(tiles) {
@@ -173,6 +215,20 @@ fn tile<S: Simd>(simd: S, fours: &[Four], panel: &[[S::f32s; 2]]) -> [[S::f32s; 
     sums
 }
 
+/// A panel's numbers out of their levels, to the bit as [`Numbers::floats`] has them.
+#[inline(always)]
+fn decode(levels: &[u8], affine: [&[f32]; 2], floats: &mut [f32]) {
+    // Repeated, these lie beside the levels as far as a loop over neighbours goes: only such a loop is compiled to vectors that are read whole.
+    let [scale, min] = affine.map(|values| values.repeat(16));
+    let long = scale.len();
+    for (floats, levels) in floats.chunks_mut(long).zip(levels.chunks(long)) {
+        let affine = scale.iter().zip(&min);
+        for ((value, level), (scale, min)) in floats.iter_mut().zip(levels).zip(affine) {
+            *value = f32::from(*level) * scale + min;
+        }
+    }
+}
+
 #[inline(always)]
 fn pairs<S: Simd>(numbers: &[f32]) -> &[[S::f32s; 2]] {
     S::as_simd_f32s(numbers).0.as_chunks().0
@@ -181,6 +237,40 @@ fn pairs<S: Simd>(numbers: &[f32]) -> &[[S::f32s; 2]] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::container::Levels;
+
+    #[test]
+    fn levels_are_multiplied_as_the_numbers_that_they_stand_for() {
+        const INPUTS: usize = 7;
+        const ROWS_HERE: usize = 6;
+        for outputs in [1usize, 16, 19] {
+            let step = |o: usize| 0.013 * (o as f32 + 1.0).sqrt();
+            let kernel = Numbers::Levels(Levels {
+                levels: (0..INPUTS * outputs).map(|at| (at * 37) as u8).collect(),
+                scale: (0..outputs).map(step).collect(),
+                min: (0..outputs).map(|o| -100.0 * step(o)).collect(),
+                inner: INPUTS,
+            });
+            let floats = Numbers::Floats(kernel.floats().into_owned());
+            let fours: Vec<Four> = (0..2 * INPUTS)
+                .map(|k| [0.3, -1.7, 2.9, 0.7].map(|x| x * (k as f32 - 5.0)))
+                .collect();
+            let products = [kernel, floats].map(|kernel| {
+                let bias = vec![0.5; outputs];
+                let panels = Panels::new(INPUTS, &bias, &kernel, |i, o| o * INPUTS + i);
+                let mut map = vec![0.0; ROWS_HERE * outputs];
+                let mut sink = Sink {
+                    map: &mut map,
+                    pitch: outputs,
+                    channel: 0,
+                };
+                panels.multiply(&fours, INPUTS, ROWS_HERE, f32::NEG_INFINITY, &mut sink);
+                map
+            });
+            assert!(products[0].iter().any(|value| *value != 0.5));
+            assert_eq!(products[0], products[1], "{outputs} outputs");
+        }
+    }
 
     #[test]
     fn rows_and_outputs_that_fill_no_tile_are_right() {
@@ -189,7 +279,9 @@ mod tests {
             let kernel = |input, output| (input * 7 + output * 3) as f32 - 20.0;
             let row = |row, input| (row * 2 + input) as f32 - 4.0;
             let bias: Vec<_> = (0..outputs).map(|output| output as f32).collect();
-            let panels = Panels::new(INPUTS, &bias, kernel);
+            let numbers = (0..INPUTS * outputs).map(|at| kernel(at / outputs, at % outputs));
+            let numbers = Numbers::Floats(numbers.collect());
+            let panels = Panels::new(INPUTS, &bias, &numbers, |i, o| i * outputs + o);
             let (pitch, channel) = (outputs + 4, 3);
             let fours = (0..rows.div_ceil(ROWS) * INPUTS).map(|k| {
                 let first = k / INPUTS * ROWS;

@@ -7,6 +7,7 @@
 use pulp::{Simd, WithSimd};
 
 use super::product::{Four, Panels, ROWS, Sink, arch, lanes};
+use crate::container::Numbers;
 
 /// How one axis of a convolution is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,9 +171,11 @@ impl Winograd {
             }
         }
         let zeros = vec![0.0; bias.len()];
-        let panels = values
-            .iter()
-            .map(|values| Panels::new(inputs, &zeros, |i, o| values[o * inputs + i]));
+        let panels = values.into_iter().map(|values| {
+            Panels::new(inputs, &zeros, &Numbers::Floats(values), |i, o| {
+                o * inputs + i
+            })
+        });
         Some(Winograd {
             axes,
             panels: panels.collect(),

@@ -183,7 +183,7 @@ mod tests {
         head::Dense,
         image::InputRange,
         inception::{AveragePool, LATENTS},
-        weights::{Classifier, Dtype, Source, write},
+        weights::{Classifier, Dtype, Numbers, Source, write},
     };
 
     /// A base of random numbers with three classes, as u8.
@@ -199,7 +199,7 @@ mod tests {
                 (0..count).map(next).collect()
             };
             let convs = kernels().into_iter().map(|(_, shape)| Folded {
-                kernel: numbers(shape.iter().product()),
+                kernel: Numbers::Floats(numbers(shape.iter().product())),
                 bias: numbers(shape[0]),
             });
             let convs = convs.collect();

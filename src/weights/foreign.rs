@@ -4,6 +4,7 @@
 //! nothing is left over. What no file says (how pictures reach the net) a person may say.
 
 use crate::{
+    container::Numbers,
     error::Error,
     image::InputRange,
     inception::Folded,
@@ -99,11 +100,9 @@ impl Layer {
         }
         let inner = self.kernel.len() / outs;
         let scaled = self.kernel.iter().enumerate();
-        let folded = Folded {
-            kernel: scaled.map(|(i, k)| (k * gain[i / inner]) as f32).collect(),
-            bias: bias.into_iter().map(|b| b as f32).collect(),
-        };
-        for (part, values) in [("kernel", &folded.kernel), ("bias", &folded.bias)] {
+        let kernel: Vec<_> = scaled.map(|(i, k)| (k * gain[i / inner]) as f32).collect();
+        let bias: Vec<_> = bias.into_iter().map(|b| b as f32).collect();
+        for (part, values) in [("kernel", &kernel), ("bias", &bias)] {
             if let Some(index) = values.iter().position(|value| !value.is_finite()) {
                 return Err(Error::NotFinite {
                     what: "weights",
@@ -112,7 +111,10 @@ impl Layer {
                 });
             }
         }
-        Ok(folded)
+        Ok(Folded {
+            kernel: Numbers::Floats(kernel),
+            bias,
+        })
     }
 }
 

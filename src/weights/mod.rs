@@ -33,7 +33,7 @@ use crate::{
     latents::Stamp,
 };
 
-pub use crate::container::Dtype;
+pub use crate::container::{Dtype, Levels, Numbers};
 pub use arriving::Arriving;
 
 const WHAT: &str = "weights";
@@ -150,7 +150,7 @@ pub fn fingerprint(info: &Info, convs: &[Folded]) -> String {
         conventions(info)
     ));
     for conv in convs {
-        for value in conv.kernel.iter().chain(&conv.bias) {
+        for value in conv.kernel.floats().iter().chain(&conv.bias) {
             hash.update(value.to_le_bytes());
         }
     }
@@ -167,7 +167,8 @@ pub fn write(source: &Source, fingerprint: &str, dtype: Dtype) -> Vec<u8> {
     for ((name, shape), conv) in kernels().iter().zip(&source.convs) {
         assert_eq!(conv.kernel.len(), shape.iter().product::<usize>(), "{name}");
         let kernel = format!("{name}.kernel");
-        tensors.extend(container::floats(&kernel, shape, &conv.kernel, 0, dtype));
+        let values = conv.kernel.floats();
+        tensors.extend(container::floats(&kernel, shape, &values, 0, dtype));
         tensors.push((format!("{name}.bias"), Stored::f32(&shape[..1], &conv.bias)));
     }
     if let Some(Classifier { layer, classes }) = &source.classifier {
@@ -331,7 +332,7 @@ impl<'a> Weights<'a> {
         arriving.finish()
     }
 
-    /// All that the file holds, as f32.
+    /// All that the file holds.
     ///
     /// # Errors
     /// As [`Weights::convs`].
@@ -384,7 +385,7 @@ impl<'a> Weights<'a> {
         }))
     }
 
-    /// The convolutions as f32, one by one, so that a small file never has to lie in memory as a large one.
+    /// The convolutions, one by one.
     pub fn convs(&self) -> impl Iterator<Item = Result<Folded, Error>> {
         let kernels = kernels().into_iter();
         kernels.map(|(name, shape)| folded(&self.container, &name, shape))
@@ -394,7 +395,7 @@ impl<'a> Weights<'a> {
 /// A convolution's numbers.
 fn folded(container: &Container, name: &str, shape: [usize; 4]) -> Result<Folded, Error> {
     Ok(Folded {
-        kernel: container.affine_floats(&format!("{name}.kernel"), &shape, 0)?,
+        kernel: container.affine(&format!("{name}.kernel"), &shape, 0)?,
         bias: container.floats(&format!("{name}.bias"), &shape[..1])?,
     })
 }

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use crate::{
-    container::{Affine, range},
+    container::{Affine, Numbers, range},
     inception::kernels,
     weights::Source,
 };
@@ -29,8 +29,10 @@ pub fn quantise(mut source: Source, bits: u8, convs: Range<usize>) -> Source {
         .iter()
         .zip(&mut source.convs[convs])
     {
-        let channels = conv.kernel.chunks_exact_mut(shape[1..].iter().product());
+        let mut values = conv.kernel.floats().into_owned();
+        let channels = values.chunks_exact_mut(shape[1..].iter().product());
         channels.for_each(|channel| round(channel, top));
+        conv.kernel = Numbers::Floats(values);
     }
     source.info.name += &format!(", {bits} bits");
     source
