@@ -6,6 +6,8 @@
 //! which begins with zeros: what a tap beyond the border reads. Nothing here talks to a device; [`gpu`](crate::gpu) does, and
 //! [`roofline`](crate::roofline) counts what is read and written.
 
+use half::f16;
+
 use crate::{
     inception::{AveragePool, Folded, LATENTS, kernels},
     plan::{Map, Place, Plan, Work},
@@ -23,13 +25,40 @@ const PARTS: usize = 4;
 const ZEROS: usize = 2048;
 /// Bytes of a dispatch's numbers, as far apart as uniform offsets have to be.
 pub(crate) const LAYER_BYTES: usize = 256;
-/// Numbers in a `vec4f`, the unit in which buffers are addressed.
+/// Bytes of what lies before the latents: whether a number was too large.
+pub(crate) const HEAD_BYTES: usize = 16;
+/// Numbers in a vector, the unit in which buffers are addressed.
 pub(crate) const VECTOR: usize = 4;
 /// Invocations that a GPU needs to be busy.
 const LANES: usize = 4096;
 
 /// Pictures in one submission; more are computed one batch after another.
 pub(crate) const PICTURES: usize = 4;
+
+/// How weights and maps lie in memory. Sums are f32 either way, and so are latents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Number {
+    F32,
+    /// Half the bytes; not every adapter reads it, and what is above 65,504 has no place.
+    F16,
+}
+
+impl Number {
+    pub(crate) fn bytes(self) -> usize {
+        match self {
+            Number::F32 => 4,
+            Number::F16 => 2,
+        }
+    }
+
+    /// Its name in WGSL.
+    fn name(self) -> &'static str {
+        match self {
+            Number::F32 => "f32",
+            Number::F16 => "f16",
+        }
+    }
+}
 
 /// Who computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,21 +162,23 @@ impl Dispatch {
 #[derive(Debug, Clone)]
 pub(crate) struct Program {
     pub dispatches: Vec<Dispatch>,
+    pub number: Number,
     /// Numbers in the buffer of maps.
     pub arena: usize,
     /// Numbers in the buffer of weights.
     pub weights: usize,
-    /// Where in them the pictures, the last maps and the latents begin.
+    /// Numbers in the buffer of latents, which are f32.
+    pub latents: usize,
+    /// Where in the maps the pictures and the last of them begin.
     pub input: usize,
     pub output: usize,
-    pub latents: usize,
     /// Where each convolution's weights begin, in its buffer.
     pub convs: Vec<usize>,
 }
 
 impl Program {
     /// For at most so many pictures at once, for one kind of machine.
-    pub(crate) fn new(plan: &Plan, pictures: usize, machine: Machine) -> Program {
+    pub(crate) fn new(plan: &Plan, pictures: usize, machine: Machine, number: Number) -> Program {
         let mut weights = 0;
         let convs = kernels().into_iter().map(|(_, [out, inputs, h, w])| {
             assert!(
@@ -172,15 +203,15 @@ impl Program {
                 start
             })
             .collect();
-        let latents = arena;
         let start = |map: usize| slots[plan.maps[map].slot];
         let mut program = Program {
             dispatches: Vec::new(),
-            arena: latents + LATENTS * pictures,
+            number,
+            arena,
             weights,
+            latents: LATENTS * pictures,
             input: start(0),
             output: start(plan.output()),
-            latents,
             convs,
         };
         let works = plan
@@ -285,11 +316,9 @@ impl Program {
     }
 
     fn mean(&self, from: &Map) -> Dispatch {
-        let mut layer = Layer::new(self.output, from);
-        layer.part(0, 0, 0, [self.latents / VECTOR, LATENTS / VECTOR], true);
         Dispatch {
             kernel: Kernel::Mean,
-            layer,
+            layer: Layer::new(self.output, from),
             pixels: 1,
             channels: LATENTS,
             steps: 0,
@@ -328,12 +357,24 @@ impl Program {
             Kernel::AvgPool => include_str!("gpu/avg_pool.wgsl").into(),
             Kernel::Mean => include_str!("gpu/mean.wgsl").into(),
         };
-        let (maps, weights) = (self.arena / VECTOR, self.weights / VECTOR);
+        let [maps, weights, latents] =
+            [self.arena, self.weights, self.latents].map(|numbers| numbers / VECTOR);
+        let number = self.number.name();
         // Arrays of a length that is known make for cheaper checks of every index.
-        format!(
-            "alias Maps = array<vec4f, {maps}>;\nalias Weights = array<vec4f, {weights}>;\n{}\n{body}",
+        let text = format!(
+            "[f16] enable f16;
+alias Number = {number};
+alias Maps = array<vec4<Number>, {maps}>;
+alias Weights = array<vec4<Number>, {weights}>;
+alias Latents = array<vec4f, {latents}>;
+{}
+{body}",
             include_str!("gpu/layer.wgsl")
-        )
+        );
+        match self.number {
+            Number::F32 => marked(&text, "[f32]", "[f16]"),
+            Number::F16 => marked(&text, "[f16]", "[f32]"),
+        }
     }
 }
 
@@ -369,6 +410,21 @@ pub(crate) fn widen(images: &[f32]) -> Vec<f32> {
         .chunks_exact(3)
         .flat_map(|pixel| [pixel[0], pixel[1], pixel[2], 0.0])
         .collect()
+}
+
+/// Numbers as f16; nothing where one is too large, or is no number.
+pub(crate) fn narrow(numbers: &[f32]) -> Option<Vec<u16>> {
+    let narrow = |number: &f32| Some(f16::from_f32(*number)).filter(|narrow| narrow.is_finite());
+    let numbers = numbers.iter();
+    numbers
+        .map(|number| Some(narrow(number)?.to_bits()))
+        .collect()
+}
+
+/// What f16 are.
+pub(crate) fn exact(numbers: &[u16]) -> Vec<f32> {
+    let numbers = numbers.iter();
+    numbers.map(|bits| f16::from_bits(*bits).to_f32()).collect()
 }
 
 /// The struct `Layer` of `layer.wgsl`, whose maps are measured and addressed in vectors.
@@ -446,6 +502,14 @@ impl Layer {
     }
 }
 
+/// A kernel without the lines that are marked for others.
+fn marked(text: &str, ours: &str, theirs: &str) -> String {
+    let lines = text.lines().filter(|line| !line.starts_with(theirs));
+    lines
+        .flat_map(|line| [line.strip_prefix(ours).unwrap_or(line), "\n"])
+        .collect()
+}
+
 /// `conv.wgsl` for a tile, its lines repeated as they say.
 fn conv(tile: Tile) -> String {
     let groups = tile.channels / VECTOR;
@@ -465,11 +529,10 @@ fn conv(tile: Tile) -> String {
         ("[whole]", "[split]")
     };
     let mut text = String::new();
-    for line in include_str!("gpu/conv.wgsl").lines() {
-        if line.starts_with("//") || line.starts_with(theirs) {
+    for line in marked(include_str!("gpu/conv.wgsl"), ours, theirs).lines() {
+        if line.starts_with("//") {
             continue;
         }
-        let line = line.strip_prefix(ours).unwrap_or(line);
         let line = numbers
             .iter()
             .fold(line.to_string(), |line, (name, number)| {
@@ -489,6 +552,8 @@ fn conv(tile: Tile) -> String {
 
 #[cfg(test)]
 mod tests {
+    use naga::valid::{Capabilities, ValidationFlags, Validator};
+
     use super::*;
     use crate::{
         container::Numbers,
@@ -498,7 +563,7 @@ mod tests {
     fn program(machine: Machine) -> Program {
         let (steps, ends) = graph();
         let plan = Plan::new(&steps, &ends, [INPUT, INPUT, 3]);
-        Program::new(&plan, PICTURES, machine)
+        Program::new(&plan, PICTURES, machine, Number::F32)
     }
 
     #[test]
@@ -563,24 +628,44 @@ mod tests {
         let tiles = TILES.map(Kernel::Conv);
         let tiles = tiles.into_iter().chain([Kernel::Conv(SOFTWARE)]);
         let others = [Kernel::MaxPool, Kernel::AvgPool, Kernel::Mean];
-        let program = program(Machine::Gpu);
-        for kernel in tiles.chain(others) {
-            let source = program.source(kernel);
-            let module = naga::front::wgsl::parse_str(&source);
-            let module = module.unwrap_or_else(|error| panic!("{}", error.emit_to_string(&source)));
-            // What every WebGPU device can do.
-            let mut validator = naga::valid::Validator::new(
-                naga::valid::ValidationFlags::all(),
-                naga::valid::Capabilities::empty(),
-            );
-            let info = validator.validate(&module);
-            assert!(info.is_ok(), "{kernel:?}: {info:?}");
-            let layer = module
-                .types
-                .iter()
-                .find(|(_, ty)| ty.name.as_deref() == Some("Layer"));
-            let size = layer.map(|(_, ty)| ty.inner.size(module.to_ctx()) as usize);
-            assert!(size.is_some_and(|size| size <= LAYER_BYTES), "{size:?}");
+        let kernels: Vec<_> = tiles.chain(others).collect();
+        // What every WebGPU device can do, and what those with `shader-f16` can.
+        let able = [
+            (Number::F32, Capabilities::empty()),
+            (Number::F16, Capabilities::SHADER_FLOAT16),
+        ];
+        for (number, able) in able {
+            let program = Program {
+                number,
+                ..program(Machine::Gpu)
+            };
+            for kernel in &kernels {
+                let source = program.source(*kernel);
+                let module = naga::front::wgsl::parse_str(&source);
+                let module =
+                    module.unwrap_or_else(|error| panic!("{}", error.emit_to_string(&source)));
+                let info = Validator::new(ValidationFlags::all(), able).validate(&module);
+                assert!(info.is_ok(), "{kernel:?}, {number:?}: {info:?}");
+                let size = |name| {
+                    let mut types = module.types.iter();
+                    let found = types.find(|(_, ty)| ty.name.as_deref() == Some(name));
+                    found.map(|(_, ty)| ty.inner.size(module.to_ctx()) as usize)
+                };
+                let layer = size("Layer");
+                assert!(layer.is_some_and(|size| size <= LAYER_BYTES), "{layer:?}");
+                assert_eq!(size("Results"), Some(HEAD_BYTES + program.latents * 4));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_too_large_for_f16_is_not_narrowed() {
+        let narrowed = narrow(&[1.0, -0.5, 65504.0, 1e-9]);
+        assert_eq!(narrowed, Some(vec![0x3c00, 0xb800, 0x7bff, 0]));
+        let back = narrowed.map(|narrowed| exact(&narrowed));
+        assert_eq!(back, Some(vec![1.0, -0.5, 65504.0, 0.0]));
+        for number in [65536.0, -1e9, f32::INFINITY, f32::NAN] {
+            assert_eq!(narrow(&[0.0, number]), None, "{number}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The net on the browser's GPU: pictures -> latents by the dispatches of [`dispatch`](crate::dispatch), one submission a batch.
 //!
-//! No optional feature of an adapter is needed. Whatever a device refuses, and a device that is lost, comes back as
+//! No optional feature of an adapter is needed; `shader-f16` is asked for by who wants numbers of half the bytes. Whatever a device refuses, and a device that is lost, comes back as
 //! [`Error::Device`]: nothing here panics. Results are not judged: [`Base::check`](crate::base::Base::check) does that.
 
 mod browser;
@@ -10,20 +10,23 @@ use std::{
     rc::Rc,
 };
 
-use js_sys::{Float32Array, Promise};
+use js_sys::{ArrayBuffer, Float32Array, Promise, Uint16Array, Uint32Array};
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 
 use crate::{
-    dispatch::{Kernel, LAYER_BYTES, Machine, PICTURES, Program, pack, widen},
+    dispatch::{
+        HEAD_BYTES, Kernel, LAYER_BYTES, Machine, Number, PICTURES, Program, exact, narrow, pack,
+        widen,
+    },
     error::Error,
     inception::{AveragePool, Folded, INPUT, LATENTS, graph, kernels},
     plan::Plan,
 };
 use browser::{Adapter, Buffer, Device, get, list, message, object};
 
-/// Bytes of a number.
-const NUMBER: usize = 4;
+/// Bytes of a latent, whatever the maps are.
+const LATENT: usize = 4;
 /// Numbers in one picture's last maps.
 const MAPS: usize = 8 * 8 * LATENTS;
 
@@ -37,6 +40,7 @@ pub struct Gpu {
     weights: Buffer,
     layers: Buffer,
     pictures: Buffer,
+    results: Buffer,
     trouble: Trouble,
     /// Convolutions whose weights are not there yet.
     missing: Cell<usize>,
@@ -46,11 +50,19 @@ impl Gpu {
     /// Takes the fastest adapter there is, and compiles the kernels, all at once; `tell` hears how many of how many are done.
     ///
     /// # Errors
-    /// There is no adapter, or it refuses something.
-    pub async fn new(mut tell: impl FnMut(usize, usize)) -> Result<Gpu, Error> {
+    /// There is no adapter, or it refuses something; f16, where it has no `shader-f16`.
+    pub(crate) async fn new(
+        number: Number,
+        mut tell: impl FnMut(usize, usize),
+    ) -> Result<Gpu, Error> {
         let refused = "the graphics card refused to be used";
         let adapter = adapter().await?;
-        let device = wait(adapter.request_device(), refused).await?;
+        let features = match number {
+            Number::F32 => list([]),
+            Number::F16 => list(["shader-f16".into()]),
+        };
+        let asked = object([("requiredFeatures", features.into())]);
+        let device = wait(adapter.request_device(&asked), refused).await?;
         let device: Device = device.unchecked_into();
         let trouble = Trouble::of(&device);
 
@@ -62,7 +74,7 @@ impl Gpu {
         };
         let (steps, ends) = graph();
         let plan = Plan::new(&steps, &ends, [INPUT, INPUT, 3]);
-        let program = Program::new(&plan, PICTURES, machine);
+        let program = Program::new(&plan, PICTURES, machine, number);
 
         let scopes = Scopes::open(&device);
         let made = Made::new(&device, &program).map_err(|error| said(refused, &error));
@@ -91,6 +103,7 @@ impl Gpu {
             weights,
             layers,
             pictures,
+            results,
             ..
         } = made;
         Ok(Gpu {
@@ -102,27 +115,44 @@ impl Gpu {
             weights,
             layers,
             pictures,
+            results,
             trouble,
             missing: Cell::new(crate::inception::kernels().len()),
         })
     }
 
+    /// What it computes with.
+    pub(crate) fn number(&self) -> Number {
+        self.program.number
+    }
+
     /// Uploads a convolution's weights, each once, by its number in the order of [`kernels`].
     ///
     /// # Errors
-    /// The device refuses them.
+    /// The device refuses them, or f16 has no number as large.
     ///
     /// # Panics
     /// If they have other lengths than [`kernels`]: checking files is the work of `weights`.
     pub fn put(&self, conv: usize, folded: &Folded) -> Result<(), Error> {
         let (_, shape) = &kernels()[conv];
-        let start = self.program.convs[conv] * NUMBER;
         let packed = pack(folded, *shape);
-        let queue = self.device.queue();
-        let written = queue.write_numbers(&self.weights, start as f64, &packed);
+        let written = self.write(&self.weights, self.program.convs[conv], &packed);
         written.map_err(|error| said(FAILED, &error))?;
         self.missing.set(self.missing.get() - 1);
         Ok(())
+    }
+
+    /// Writes numbers as the kernels read them, from the number `start` on.
+    fn write(&self, buffer: &Buffer, start: usize, numbers: &[f32]) -> Result<(), JsValue> {
+        let queue = self.device.queue();
+        let offset = (start * self.number().bytes()) as f64;
+        match self.number() {
+            Number::F32 => queue.write_numbers(buffer, offset, numbers),
+            Number::F16 => {
+                let numbers = narrow(numbers).ok_or_else(|| JsValue::from(TOO_LARGE))?;
+                queue.write_halves(buffer, offset, &numbers)
+            }
+        }
     }
 
     /// Makes ready for a net's weights, whatever was there before.
@@ -142,13 +172,13 @@ impl Gpu {
     /// [N, 299, 299, 3], scaled to the weights' input range -> [N, 2048].
     ///
     /// # Errors
-    /// The device is lost or has no memory left.
+    /// The device is lost or has no memory left, or f16 has no number as large as some are.
     pub async fn latents(&self, images: &[f32]) -> Result<Vec<f32>, Error> {
         let mut latents = Vec::new();
         for images in images.chunks(PICTURES * INPUT * INPUT * 3) {
-            let count = images.len() / (INPUT * INPUT * 3) * LATENTS;
-            let start = self.program.latents;
-            latents.extend(self.forward(images, start, count).await?);
+            let bytes = images.len() / (INPUT * INPUT * 3) * LATENTS * LATENT;
+            let result = self.forward(images, &self.results, HEAD_BYTES, bytes);
+            latents.extend(Float32Array::new(result.await?.as_ref()).to_vec());
         }
         Ok(latents)
     }
@@ -161,15 +191,28 @@ impl Gpu {
     /// # Errors
     /// As [`latents`](Gpu::latents).
     pub async fn maps(&self, image: &[f32]) -> Result<Vec<f32>, Error> {
-        self.forward(image, self.program.output, MAPS).await
+        let bytes = self.number().bytes();
+        let start = self.program.output * bytes;
+        let result = self.forward(image, &self.maps, start, MAPS * bytes);
+        let result: &JsValue = &result.await?.into();
+        Ok(match self.number() {
+            Number::F32 => Float32Array::new(result).to_vec(),
+            Number::F16 => exact(&Uint16Array::new(result).to_vec()),
+        })
     }
 
-    /// One submission; then `count` of the maps' numbers, from `start`.
-    async fn forward(&self, images: &[f32], start: usize, count: usize) -> Result<Vec<f32>, Error> {
+    /// One submission; then so many bytes of a buffer, from `start`.
+    async fn forward(
+        &self,
+        images: &[f32],
+        from: &Buffer,
+        start: usize,
+        bytes: usize,
+    ) -> Result<ArrayBuffer, Error> {
         assert_eq!(self.missing.get(), 0, "all weights are there");
         self.trouble.check()?;
         let scopes = Scopes::open(&self.device);
-        let begun = self.submit(images, start, count);
+        let begun = self.submit(images, from, start, bytes);
         let begun = begun.map_err(|error| said(FAILED, &error));
         // A device that is lost answers none of these before it says that it is.
         let (closed, read) = match begun {
@@ -186,23 +229,26 @@ impl Gpu {
         let range = result
             .mapped_range()
             .map_err(|error| said(FAILED, &error))?;
-        let numbers = Float32Array::new(&range).to_vec();
+        if Uint32Array::new(&range).get_index(0) != 0 {
+            self.trouble.tell(TOO_LARGE.into());
+        }
+        let copy = range.slice(HEAD_BYTES as u32);
         result.destroy_buffer();
-        Ok(numbers)
+        self.trouble.check().map(|()| copy)
     }
 
     /// Submits all the work; returns the buffer that it ends in, and what resolves once that can be read.
     fn submit(
         &self,
         images: &[f32],
+        from: &Buffer,
         start: usize,
-        count: usize,
+        bytes: usize,
     ) -> Result<(Buffer, Promise), JsValue> {
         let pictures = images.len() / (INPUT * INPUT * 3);
-        let result = buffer(&self.device, count, browser::MAP_READ)?;
+        let result = buffer(&self.device, HEAD_BYTES + bytes, browser::MAP_READ)?;
         let queue = self.device.queue();
-        let input = (self.program.input * NUMBER) as f64;
-        queue.write_numbers(&self.maps, input, &widen(images))?;
+        self.write(&self.maps, self.program.input, &widen(images))?;
         queue.write_words(&self.pictures, 0.0, &[pictures as u32, 0, 0, 0])?;
         let encoder = self.device.create_command_encoder()?;
         let pass = encoder.begin_compute_pass()?;
@@ -217,8 +263,9 @@ impl Gpu {
             pass.dispatch_workgroups(x, y, z)?;
         }
         pass.end()?;
-        let (start, size) = ((start * NUMBER) as f64, (count * NUMBER) as f64);
-        encoder.copy_buffer(&self.maps, start, &result, 0.0, size)?;
+        let head = HEAD_BYTES as f64;
+        encoder.copy_buffer(&self.results, 0.0, &result, 0.0, head)?;
+        encoder.copy_buffer(from, start as f64, &result, head, bytes as f64)?;
         queue.submit(&list([encoder.finish()?]))?;
         let mapped = result.map(browser::READ)?;
         Ok((result, mapped))
@@ -234,6 +281,7 @@ impl Drop for Gpu {
 
 const REFUSED: &str = "the graphics card refused a kernel";
 const FAILED: &str = "the graphics card failed";
+const TOO_LARGE: &str = "a number is too large for f16";
 
 async fn adapter() -> Result<Adapter, Error> {
     let none = || Error::Device {
@@ -257,21 +305,26 @@ struct Made {
     weights: Buffer,
     layers: Buffer,
     pictures: Buffer,
+    results: Buffer,
 }
 
 impl Made {
     fn new(device: &Device, program: &Program) -> Result<Made, JsValue> {
-        let words = program.dispatches.len() * LAYER_BYTES / NUMBER;
-        let maps = buffer(device, program.arena, browser::STORAGE | browser::COPY_SRC)?;
-        let weights = buffer(device, program.weights, browser::STORAGE)?;
-        let layers = buffer(device, words, browser::UNIFORM)?;
-        let pictures = buffer(device, 4, browser::UNIFORM)?;
+        let number = program.number.bytes();
+        let out = browser::STORAGE | browser::COPY_SRC;
+        let maps = buffer(device, program.arena * number, out)?;
+        let weights = buffer(device, program.weights * number, browser::STORAGE)?;
+        let layers = program.dispatches.len() * LAYER_BYTES;
+        let layers = buffer(device, layers, browser::UNIFORM)?;
+        let pictures = buffer(device, 16, browser::UNIFORM)?;
+        let results = buffer(device, HEAD_BYTES + program.latents * LATENT, out)?;
         // In the order of the bindings in `layer.wgsl`.
         let kinds = [
             ("storage", false),
             ("read-only-storage", false),
             ("uniform", true),
             ("uniform", false),
+            ("storage", false),
         ];
         let entries = (0u32..).zip(kinds).map(|(binding, (kind, dynamic))| {
             let buffer = object([("type", kind.into()), ("hasDynamicOffset", dynamic.into())]);
@@ -289,7 +342,8 @@ impl Made {
             ("size", (LAYER_BYTES as u32).into()),
         ]);
         let whole = |buffer: &Buffer| object([("buffer", JsValue::from(buffer))]);
-        let resources = [whole(&maps), whole(&weights), layer, whole(&pictures)];
+        let resources = [&maps, &weights].map(whole).into_iter().chain([layer]);
+        let resources = resources.chain([&pictures, &results].map(whole));
         let entries = (0u32..).zip(resources).map(|(binding, resource)| {
             object([("binding", binding.into()), ("resource", resource.into())]).into()
         });
@@ -306,6 +360,7 @@ impl Made {
             weights,
             layers,
             pictures,
+            results,
         })
     }
 
@@ -327,10 +382,10 @@ impl Made {
     }
 }
 
-/// A buffer of so many numbers, which can be written to.
-fn buffer(device: &Device, numbers: usize, usage: u32) -> Result<Buffer, JsValue> {
+/// A buffer of so many bytes, which can be written to.
+fn buffer(device: &Device, bytes: usize, usage: u32) -> Result<Buffer, JsValue> {
     device.create_buffer(&object([
-        ("size", ((numbers * NUMBER) as f64).into()),
+        ("size", (bytes as f64).into()),
         ("usage", (usage | browser::COPY_DST).into()),
     ]))
 }

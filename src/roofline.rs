@@ -6,13 +6,11 @@
 //! read what is shared by workgroups once for each: [`Row::quickest`] counts the former and [`Row::slowest`] both.
 
 use crate::{
-    dispatch::{Dispatch, Kernel, Machine, Program, VECTOR},
+    dispatch::{Dispatch, Kernel, Machine, Number, Program, VECTOR},
     inception::{INPUT, graph, kernels},
     plan::{Plan, Work},
 };
 
-/// Bytes of a number.
-const NUMBER: usize = 4;
 /// Invocations that each arithmetic unit needs in flight, so that it need not wait for what is read.
 const IN_FLIGHT: f64 = 4.0;
 
@@ -116,7 +114,7 @@ impl Row {
 pub fn rows(pictures: usize) -> Vec<Row> {
     let (steps, ends) = graph();
     let plan = Plan::new(&steps, &ends, [INPUT, INPUT, 3]);
-    let program = Program::new(&plan, pictures, Machine::Gpu);
+    let program = Program::new(&plan, pictures, Machine::Gpu, Number::F32);
     let works = plan.works.iter().map(Some).chain([None]);
     let dispatches = program.dispatches.iter().zip(works);
     dispatches
@@ -154,6 +152,7 @@ fn row(dispatch: &Dispatch, pictures: usize) -> Row {
         inputs,
         ..
     } = dispatch;
+    let number = Number::F32.bytes();
     let pixels = pictures * pixels;
     let [columns, rows, _] = dispatch.workgroups(pictures).map(|count| count as usize);
     let outputs = pixels * channels;
@@ -178,9 +177,9 @@ fn row(dispatch: &Dispatch, pictures: usize) -> Row {
         macs: pixels * channels * steps * VECTOR,
         done,
         invocations,
-        read: read * NUMBER,
-        written: outputs * NUMBER,
-        least: (pictures * inputs + weights + outputs) * NUMBER,
+        read: read * number,
+        written: outputs * number,
+        least: (pictures * inputs + weights + outputs) * number,
     }
 }
 

@@ -112,20 +112,25 @@ async function load({ device: wished, weights, head }, tell) {
   runtime = program;
   shippedHead = headFile && new Uint8Array(await headFile.arrayBuffer());
 
-  let { device, name, notice } = choice;
+  let { notice } = choice;
+  const ways = [...choice.ways];
   let source = found;
   /** @type {Processor | undefined} */ let processor;
+  /** @returns {ReturnType<typeof openBase>} */
   const open = async () => {
     try {
-      processor ??= await runtime.Processor.start(device, (done, total) => tell({ stage: "kernels", done, total }));
+      processor ??= await runtime.Processor.start(ways[0].start, (done, total) => tell({ stage: "kernels", done, total }));
       return await openBase(runtime, processor, source, tell);
     } catch (error) {
       const { kind, reason } = /** @type {{ kind?: string, reason?: string }} */ (error);
-      if (device !== "webgpu" || kind !== "device") throw error;
-      [device, name, notice] = ["cpu", CPU, `The graphics card was left for the CPU: ${reason}.`];
+      if (ways.length === 1 || kind !== "device") throw error;
+      const [left, next] = ways;
+      ways.shift();
+      if (next.device === "cpu") notice = `The graphics card was left for the CPU: ${reason}.`;
+      else console.warn(`${left.name} was left for ${next.name}: ${reason}`);
       processor?.free(); // and the card's memory with it
-      processor = await runtime.Processor.start(device);
-      return openBase(runtime, processor, source, tell);
+      processor = undefined;
+      return open();
     }
   };
   let opened;
@@ -150,6 +155,7 @@ async function load({ device: wished, weights, head }, tell) {
   // What was asked for, or comes with the base, has to fit; where somebody brings a base it need not.
   headMustFit = Boolean(head) || !weights;
   const headInfo = standardHead();
+  const [{ device, name }] = ways;
   batch = BATCH[device];
   return { device, build: choice.build, deviceName: name, notice, batch, base: { ...base, bytes, cached }, head: headInfo, defaults: site.training };
 }
@@ -194,30 +200,38 @@ function standardHead() {
   return session.openOwnHead();
 }
 
-const CPU = "CPU (wasm SIMD)";
+/** What computes: the name of a processor in the program, and the one that people read. @typedef {{ device: "webgpu" | "cpu", start: string, name: string }} Way */
+/** @type {Way} */
+const CPU = { device: "cpu", start: "cpu", name: "CPU (wasm SIMD)" };
 
 /**
- * The CPU's build `relaxed` is for browsers that multiply and add in one instruction. `auto` takes WebGPU only where a real GPU answers; asking for it by name takes a software adapter too.
+ * The ways to compute, the first to be tried before the next: a GPU that reads f16 moves half the bytes so, and does without where that fails. The CPU's build `relaxed` is for browsers that multiply and add in one instruction. `auto` takes WebGPU only where a real GPU answers; asking for it by name takes a software adapter too.
  * @param {LoadArgs["device"]} wished
- * @returns {Promise<{ device: "webgpu" | "cpu", build: "webgpu" | "relaxed" | "cpu", name: string, notice: string | null }>}
+ * @returns {Promise<{ ways: Way[], build: "webgpu" | "relaxed" | "cpu", notice: string | null }>}
  */
 async function chooseDevice(wished) {
   const fused = await relaxedSimd();
-  const cpu = (/** @type {string | null} */ notice) => ({ device: /** @type {const} */ ("cpu"), build: fused ? /** @type {const} */ ("relaxed") : /** @type {const} */ ("cpu"), name: CPU, notice });
+  const cpu = (/** @type {string | null} */ notice) => ({ ways: [CPU], build: fused ? /** @type {const} */ ("relaxed") : /** @type {const} */ ("cpu"), notice });
   if (wished === "cpu") return cpu(null);
   const gpu = /** @type {any} */ (navigator).gpu;
   const adapter = await gpu?.requestAdapter({ powerPreference: "high-performance" }).catch(() => null);
+  const software = adapter && (adapter.info?.isFallbackAdapter ?? adapter.isFallbackAdapter);
   const obstacle = !gpu
     ? "This browser offers no WebGPU"
     : !adapter
       ? "No graphics card answered"
-      : wished === "auto" && (adapter.info?.isFallbackAdapter ?? adapter.isFallbackAdapter)
+      : wished === "auto" && software
         ? "WebGPU here is emulated in software, which is slower than the CPU itself"
         : null;
   if (obstacle) return cpu(`${obstacle}, so the CPU does the work.`);
   const { vendor = "", architecture = "", description = "" } = adapter.info ?? {};
   const card = description || [vendor, architecture].filter(Boolean).join(" ");
-  return { device: "webgpu", build: "webgpu", name: card ? `WebGPU (${card})` : "WebGPU", notice: null };
+  const way = (/** @type {string} */ start, /** @type {string[]} */ ...about) => {
+    const said = about.filter(Boolean).join(", ");
+    return { device: /** @type {const} */ ("webgpu"), start, name: said ? `WebGPU (${said})` : "WebGPU" };
+  };
+  const narrow = adapter.features.has("shader-f16") && !software ? [way("webgpu-f16", card, "f16")] : [];
+  return { ways: [...narrow, way("webgpu", card), CPU], build: "webgpu", notice: null };
 }
 
 /** @returns {Promise<Site>} */

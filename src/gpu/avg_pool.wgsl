@@ -15,13 +15,13 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
       let v = centre.x + y - layer.top;
       let h = centre.y + x - layer.left;
       if (v < layer.height && h < layer.width) {
-        sum += maps[layer.source + ((first + v) * layer.width + h) * layer.channels + channel];
+        sum += vec4f(maps[layer.source + ((first + v) * layer.width + h) * layer.channels + channel]);
         count++;
       }
     }
   }
   let part = layer.parts[0];
-  let bias = weights[part.weights + channel / 4u * part.block + channel % 4u] * part.bias;
+  let bias = vec4f(weights[part.weights + channel / 4u * part.block + channel % 4u]) * part.bias;
   let mean = sum / f32(select(layer.divisor, count, layer.divisor == 0u)) + bias;
-  maps[part.out + pixel * part.stride + channel] = max(mean, vec4f(part.floor));
+  put(part.out + pixel * part.stride + channel, max(mean, vec4f(part.floor)));
 }

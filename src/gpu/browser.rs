@@ -23,7 +23,7 @@ extern "C" {
     #[wasm_bindgen(js_name = GPUAdapter)]
     pub(crate) type Adapter;
     #[wasm_bindgen(method, catch, js_name = requestDevice)]
-    pub(crate) fn request_device(this: &Adapter) -> Result<Promise, JsValue>;
+    pub(crate) fn request_device(this: &Adapter, descriptor: &Object) -> Result<Promise, JsValue>;
 
     #[wasm_bindgen(js_name = GPUDevice)]
     pub(crate) type Device;
@@ -75,6 +75,13 @@ extern "C" {
         buffer: &Buffer,
         offset: f64,
         data: &[f32],
+    ) -> Result<(), JsValue>;
+    #[wasm_bindgen(method, catch, js_name = writeBuffer)]
+    pub(crate) fn write_halves(
+        this: &Queue,
+        buffer: &Buffer,
+        offset: f64,
+        data: &[u16],
     ) -> Result<(), JsValue>;
     #[wasm_bindgen(method, catch, js_name = writeBuffer)]
     pub(crate) fn write_words(

@@ -31,7 +31,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) i
   let left_#p = at_#p % area % layer.out_width * layer.stride - layer.left;
   let picture_#p = at_#p / area * layer.height;
 
-  var sum_#p_#g = weights[block + #gu] * share;
+  var sum_#p_#g = vec4f(weights[block + #gu]) * share;
   var k = block + 4u + id.y * 16u;
 [split]   if (live) {
   for (var y = 0u; y < layer.kernel_height; y++) {
@@ -40,11 +40,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) i
       let in_#p = top_#p + y < layer.height && left_#p + x < layer.width;
       let from_#p = select(0u, layer.source + ((picture_#p + top_#p + y) * layer.width + left_#p + x) * layer.channels, in_#p);
       for (var c = id.y; c < layer.channels; c += #SPLITu) {
-        let pixel_#p = maps[from_#p + c];
-        let x_#g = weights[k + #gu];
-        let y_#g = weights[k + 4u + #gu];
-        let z_#g = weights[k + 8u + #gu];
-        let w_#g = weights[k + 12u + #gu];
+        let pixel_#p = vec4f(maps[from_#p + c]);
+        let x_#g = vec4f(weights[k + #gu]);
+        let y_#g = vec4f(weights[k + 4u + #gu]);
+        let z_#g = vec4f(weights[k + 8u + #gu]);
+        let w_#g = vec4f(weights[k + 12u + #gu]);
         // One expression, which becomes four multiply-adds.
         sum_#p_#g = pixel_#p.w * w_#g + (pixel_#p.z * z_#g + (pixel_#p.y * y_#g + (pixel_#p.x * x_#g + sum_#p_#g)));
         k += #SPLITu * 16u;
@@ -53,7 +53,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) i
   }
 [split]   }
 
-[whole]   if (first + #pu < count) { maps[part.out + (first + #pu) * part.stride + inner * #GROUPSu + #gu] = max(sum_#p_#g, vec4f(part.floor)); }
+[whole]   if (first + #pu < count) { put(part.out + (first + #pu) * part.stride + inner * #GROUPSu + #gu, max(sum_#p_#g, vec4f(part.floor))); }
 [split]   sums[(#pu * #GROUPSu + #gu) * #THREADSu + local] = sum_#p_#g;
 [split]   workgroupBarrier();
 [split]   if (!live) { return; }
@@ -62,6 +62,6 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) i
 [split]     var sum = vec4f();
 [split]     for (var s = 0u; s < #SPLITu; s++) { sum += sums[q * #THREADSu + local - id.y * #COLUMNSu + s * #COLUMNSu]; }
 [split]     let pixel = first + q / #GROUPSu;
-[split]     if (pixel < count) { maps[part.out + pixel * part.stride + inner * #GROUPSu + q % #GROUPSu] = max(sum, vec4f(part.floor)); }
+[split]     if (pixel < count) { put(part.out + pixel * part.stride + inner * #GROUPSu + q % #GROUPSu, max(sum, vec4f(part.floor))); }
 [split]   }
 }

@@ -1,4 +1,5 @@
-// What all kernels share. Lengths and addresses are in vectors of four channels.
+// What all kernels share. Lengths and addresses are in vectors of four channels. Numbers are stored as Number, f32 or f16, and computed with
+// as f32. Lines after [f16] are for f16 alone.
 
 // Outputs that go to one place.
 struct Part {
@@ -39,8 +40,20 @@ struct Layer {
   parts: array<Part, 4>,
 }
 
+struct Results {
+  // 1 once a number was larger than f16 has any.
+  overflow: atomic<u32>,
+  latents: Latents,
+}
+
 @group(0) @binding(0) var<storage, read_write> maps: Maps;
 @group(0) @binding(1) var<storage, read> weights: Weights;
 @group(0) @binding(2) var<uniform> layer: Layer;
 // How many there are in this batch.
 @group(0) @binding(3) var<uniform> pictures: vec4u;
+@group(0) @binding(4) var<storage, read_write> results: Results;
+
+fn put(at: u32, value: vec4f) {
+[f16]   if (any(abs(value) > vec4f(65504.0))) { atomicStore(&results.overflow, 1u); }
+  maps[at] = vec4<Number>(value);
+}

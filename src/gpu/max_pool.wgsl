@@ -11,8 +11,8 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   for (var y = 0u; y < layer.kernel_height; y++) {
     for (var x = 0u; x < layer.kernel_width; x++) {
       let at = (first + corner.x + y) * layer.width + corner.y + x;
-      most = max(most, maps[layer.source + at * layer.channels + channel]);
+      most = max(most, vec4f(maps[layer.source + at * layer.channels + channel]));
     }
   }
-  maps[layer.parts[0].out + pixel * layer.parts[0].stride + channel] = most;
+  put(layer.parts[0].out + pixel * layer.parts[0].stride + channel, most);
 }

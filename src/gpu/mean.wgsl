@@ -6,7 +6,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   if (picture >= pictures.x) { return; }
   var sum = vec4f();
   for (var pixel = 0u; pixel < area; pixel++) {
-    sum += maps[layer.source + (picture * area + pixel) * layer.channels + channel];
+    sum += vec4f(maps[layer.source + (picture * area + pixel) * layer.channels + channel]);
   }
-  maps[layer.parts[0].out + picture * layer.parts[0].stride + channel] = sum / f32(area);
+  results.latents[picture * layer.channels + channel] = sum / f32(area);
 }

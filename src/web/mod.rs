@@ -21,6 +21,7 @@ use wasm_bindgen_futures::future_to_promise;
 
 use crate::{
     base::{self, Base, Loading, known_picture},
+    dispatch::Number,
     error::Error,
     explain::activation_map,
     head::{Head, Prediction, Scores},
@@ -100,7 +101,7 @@ pub struct Processor(base::Processor);
 
 #[wasm_bindgen]
 impl Processor {
-    /// Starts `webgpu` or `cpu`; `tell(done, total)` hears how many kernels are compiled.
+    /// Starts `webgpu`, `webgpu-f16` or `cpu`; `tell(done, total)` hears how many kernels are compiled.
     #[wasm_bindgen(unchecked_return_type = "Promise<Processor>")]
     pub fn start(
         name: String,
@@ -109,7 +110,8 @@ impl Processor {
     ) -> Promise {
         future_to_promise(async move {
             Ok(Processor(match name.as_str() {
-                "webgpu" => webgpu(tell).await.map_err(js)?,
+                "webgpu" => webgpu(Number::F32, tell).await.map_err(js)?,
+                "webgpu-f16" => webgpu(Number::F16, tell).await.map_err(js)?,
                 _ => base::Processor::Cpu,
             })
             .into())
@@ -386,8 +388,8 @@ fn unknown_form(got: &str, want: &'static str) -> JsValue {
 }
 
 #[cfg(feature = "webgpu")]
-async fn webgpu(tell: Option<Function>) -> Result<base::Processor, Error> {
-    let gpu = crate::gpu::Gpu::new(|done, total| {
+async fn webgpu(number: Number, tell: Option<Function>) -> Result<base::Processor, Error> {
+    let gpu = crate::gpu::Gpu::new(number, |done, total| {
         // Who only listens cannot stop it.
         let _ = tell
             .as_ref()
@@ -397,7 +399,7 @@ async fn webgpu(tell: Option<Function>) -> Result<base::Processor, Error> {
 }
 
 #[cfg(not(feature = "webgpu"))]
-async fn webgpu(_: Option<Function>) -> Result<base::Processor, Error> {
+async fn webgpu(_: Number, _: Option<Function>) -> Result<base::Processor, Error> {
     Err(Error::Device {
         reason: "this build has no WebGPU, pkg/webgpu has".into(),
     })

@@ -46,6 +46,109 @@ async function lying(page, script) {
   });
 }
 
+/** Says on the console which features every device is asked for, and what the worker warns of. @param {import("@playwright/test").Page} page */
+async function askedFor(page) {
+  const said = { features: /** @type {string[]} */ ([]), warnings: /** @type {string[]} */ ([]) };
+  page.on("console", (message) => {
+    const [, features] = /^asked for (.*)$/.exec(message.text()) ?? [];
+    if (features) said.features.push(features);
+    if (message.text().includes(" was left for ")) said.warnings.push(message.text());
+  });
+  return said;
+}
+
+const ASKING = `const ask = GPUAdapter.prototype.requestDevice;
+  GPUAdapter.prototype.requestDevice = function (wish) {
+    console.log("asked for " + JSON.stringify(wish?.requiredFeatures ?? []));
+    return ask.call(this);
+  };`;
+
+/** An adapter that says it is a graphics card with f16, and has none. */
+const PROMISING = `${ASKING}
+  Object.defineProperty(GPUAdapter.prototype, "features", { get: () => new Set(["shader-f16"]) });
+  Object.defineProperty(GPUAdapterInfo.prototype, "isFallbackAdapter", { get: () => false });`;
+
+/** Kernels for f16 pass a lie first. @param {string} lie of \`code\` */
+const changing = (lie) => `{
+  const make = GPUDevice.prototype.createShaderModule;
+  GPUDevice.prototype.createShaderModule = function ({ code }) {
+    if (code.includes("enable f16;")) code = ${lie};
+    return make.call(this, { code });
+  };
+}`;
+
+/** Vectors of f16 as pairs of words: what WGSL can pack without the feature. */
+const PACKED = changing(`code
+  .replace("enable f16;", "")
+  .replace("alias Number = f16;", \`
+    fn wide(pair: vec2u) -> vec4f { return vec4f(unpack2x16float(pair.x), unpack2x16float(pair.y)); }
+    fn packed(four: vec4f) -> vec2u { return vec2u(pack2x16float(four.xy), pack2x16float(four.zw)); }\`)
+  .replaceAll("array<vec4<Number>", "array<vec2u")
+  .replaceAll("vec4f(maps[", "wide(maps[")
+  .replaceAll("vec4f(weights[", "wide(weights[")
+  .replaceAll("vec4<Number>(", "packed(")`);
+
+test("an adapter without f16 is not asked for it", async ({ page }) => {
+  const said = await askedFor(page);
+  await lying(page, ASKING);
+  await page.goto(`${F32}style.css`);
+  const { device, deviceName } = await latentsInPage(page, { device: "webgpu" }, []);
+  expect(device).toBe("webgpu");
+  expect(deviceName).not.toContain("f16");
+  expect(said.features).toEqual(["[]"]);
+});
+
+test("latents and explanations by f16 are nearly those by f32", async ({ page }) => {
+  const said = await askedFor(page);
+  await lying(page, PROMISING + PACKED);
+  await page.goto(`${F32}style.css`);
+  const { latents, device, deviceName, notice, base } = await latentsInPage(page, { device: "webgpu" }, [picture(names[0])]);
+  expect([device, notice]).toEqual(["webgpu", null]);
+  expect(deviceName).toMatch(/^WebGPU \(.*f16\)$/);
+  expect(said).toEqual({ features: ['["shader-f16"]'], warnings: [] });
+  const { cosine, furthest } = compare(latents[0], golden(`${names[0]}.latents`));
+  console.log(`WebGPU, f16: cosine 1 - ${(1 - cosine).toExponential(1)}, max abs diff ${furthest.toExponential(1)}, self-check ${base.deviation.toExponential(1)}`);
+  // Each number is rounded by up to 2^-12 of itself: measured 3e-6 from 1, and never as near as f32 is.
+  expect(cosine).toBeGreaterThanOrEqual(0.99999);
+  expect(furthest).toBeGreaterThan(1e-5);
+
+  const explained = (/** @type {"webgpu" | "cpu"} */ device) =>
+    page.evaluate(
+      async ({ device, text }) => {
+        const { createEngine } = await import(new URL("engine.js", document.baseURI).href);
+        const engine = await createEngine({ device });
+        const file = new Blob([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))], { type: "image/png" });
+        const { values } = await engine.explain(file, engine.classes[0]);
+        engine.dispose();
+        return Array.from(values);
+      },
+      { device, text: picture(names[0]) },
+    );
+  const [ours, theirs] = [await explained("webgpu"), await explained("cpu")];
+  expect(Math.max(...theirs)).toBeGreaterThan(0.5);
+  for (const [place, value] of theirs.entries()) expect(Math.abs(ours[place] - value)).toBeLessThanOrEqual(0.02);
+});
+
+const LIES_OF_F16 = [
+  { card: "refuses", reason: /refused a kernel|failed \(/, script: "" },
+  { card: "computes wrongly with", reason: /it computes wrong latents \(off by .* at most 1e-2 is right\)/, script: PACKED + changing('code.replace("sum / f32(area)", "sum / f32(area + 2u)")') },
+  { card: "finds numbers too large for", reason: /a number is too large for f16/, script: PACKED + changing('code.replace("65504.0", "0.5")') },
+];
+
+for (const { card, reason, script } of LIES_OF_F16) {
+  test(`a graphics card that ${card} f16 computes with f32`, async ({ page }) => {
+    const said = await askedFor(page);
+    await lying(page, PROMISING + script);
+    await page.goto(`${F32}style.css`);
+    const { latents, device, deviceName, notice } = await latentsInPage(page, { device: "webgpu" }, [picture(names[0])]);
+    expect([device, notice]).toEqual(["webgpu", null]);
+    expect(deviceName).not.toContain("f16");
+    expect(said.features).toEqual(['["shader-f16"]', "[]"]);
+    expect(said.warnings).toEqual([expect.stringMatching(reason)]);
+    expect(compare(latents[0], golden(`${names[0]}.latents`)).furthest).toBeLessThanOrEqual(1e-5);
+  });
+}
+
 /** Hides the features of the adapter, which nothing may need. */
 const REFUSING = "Object.defineProperty(GPUAdapter.prototype, 'features', { get: () => new Set() });";
 
