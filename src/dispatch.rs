@@ -29,8 +29,9 @@ pub(crate) const LAYER_BYTES: usize = 256;
 pub(crate) const HEAD_BYTES: usize = 16;
 /// Numbers in a vector, the unit in which buffers are addressed.
 pub(crate) const VECTOR: usize = 4;
-/// Invocations that a GPU needs to be busy.
-const LANES: usize = 4096;
+/// Invocations that a GPU may need to be busy; small GPUs are faster with fewer and larger tiles, large ones with more. The first is the default,
+/// and those that are good for slow GPUs, which have no time to try all, come early.
+pub(crate) const LANES: [usize; 4] = [4096, 1024, 16_384, 65_536];
 
 /// Pictures in one submission; more are computed one batch after another.
 pub(crate) const PICTURES: usize = 4;
@@ -63,7 +64,8 @@ impl Number {
 /// Who computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Machine {
-    Gpu,
+    /// Busy with so many invocations.
+    Gpu { lanes: usize },
     /// A processor that plays GPU: busy with one invocation, and slow where it reads memory.
     Software,
 }
@@ -113,16 +115,16 @@ impl Tile {
 
     /// The first that keeps a GPU busy, or else the one with the most invocations that the channels can be shared among.
     fn best(pixels: usize, outputs: usize, inputs: usize, machine: Machine) -> Tile {
-        if machine == Machine::Software {
+        let Machine::Gpu { lanes } = machine else {
             return SOFTWARE;
-        }
+        };
         let able = || {
             let tiles = TILES.iter();
             tiles.filter(|tile| inputs.is_multiple_of(tile.split * VECTOR))
         };
         let invocations =
             |tile: &Tile| pixels.div_ceil(tile.pixels) * (outputs / tile.channels) * tile.split;
-        let found = able().find(|tile| invocations(tile) >= LANES);
+        let found = able().find(|tile| invocations(tile) >= lanes);
         let found = found.or_else(|| able().next_back());
         *found.expect("every number of channels can be shared among one")
     }
@@ -560,6 +562,8 @@ mod tests {
         inception::{INPUT, graph},
     };
 
+    const GPU: Machine = Machine::Gpu { lanes: LANES[0] };
+
     fn program(machine: Machine) -> Program {
         let (steps, ends) = graph();
         let plan = Plan::new(&steps, &ends, [INPUT, INPUT, 3]);
@@ -568,7 +572,7 @@ mod tests {
 
     #[test]
     fn a_forward_is_few_dispatches_within_the_limits_of_every_device() {
-        for machine in [Machine::Gpu, Machine::Software] {
+        for machine in [GPU, Machine::Software] {
             let program = program(machine);
             assert_eq!(program.dispatches.len(), 80);
             assert!(program.kernels().len() <= 7);
@@ -595,7 +599,30 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         assert_eq!(tiles(Machine::Software), [SOFTWARE]);
-        assert_eq!(tiles(Machine::Gpu).len(), TILES.len());
+        assert_eq!(tiles(GPU).len(), TILES.len());
+    }
+
+    #[test]
+    fn other_tiles_need_neither_other_kernels_nor_other_places() {
+        let first = program(GPU);
+        let mut seen = Vec::new();
+        for lanes in LANES {
+            let program = program(Machine::Gpu { lanes });
+            let known = first.kernels();
+            assert!(
+                program
+                    .kernels()
+                    .iter()
+                    .all(|kernel| known.contains(kernel))
+            );
+            assert_eq!(program.arena, first.arena);
+            assert_eq!([program.input, program.output], [first.input, first.output]);
+            assert_eq!(program.convs, first.convs);
+            assert_eq!(program.dispatches.len(), first.dispatches.len());
+            let layers = program.layers(AveragePool::ExcludePadding);
+            assert!(!seen.contains(&layers), "{lanes} is one that was tried");
+            seen.push(layers);
+        }
     }
 
     #[test]
@@ -637,7 +664,7 @@ mod tests {
         for (number, able) in able {
             let program = Program {
                 number,
-                ..program(Machine::Gpu)
+                ..program(GPU)
             };
             for kernel in &kernels {
                 let source = program.source(*kernel);

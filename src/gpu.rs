@@ -16,8 +16,8 @@ use wasm_bindgen_futures::{JsFuture, spawn_local};
 
 use crate::{
     dispatch::{
-        HEAD_BYTES, Kernel, LAYER_BYTES, Machine, Number, PICTURES, Program, exact, narrow, pack,
-        widen,
+        HEAD_BYTES, Kernel, LANES, LAYER_BYTES, Machine, Number, PICTURES, Program, exact, narrow,
+        pack, widen,
     },
     error::Error,
     inception::{AveragePool, Folded, INPUT, LATENTS, graph, kernels},
@@ -25,6 +25,8 @@ use crate::{
 };
 use browser::{Adapter, Buffer, Device, get, list, message, object};
 
+/// Milliseconds in which tiles are tried.
+const TRYING: f64 = 200.0;
 /// Bytes of a latent, whatever the maps are.
 const LATENT: usize = 4;
 /// Numbers in one picture's last maps.
@@ -32,7 +34,10 @@ const MAPS: usize = 8 * 8 * LATENTS;
 
 /// The net on a GPU; its weights come one convolution after another.
 pub struct Gpu {
-    program: Program,
+    program: RefCell<Program>,
+    number: Number,
+    machine: Machine,
+    average_pool: Cell<AveragePool>,
     device: Device,
     pipelines: Vec<(Kernel, JsValue)>,
     bindings: JsValue,
@@ -70,11 +75,9 @@ impl Gpu {
         let software = flag(&get(&adapter, "info")) || flag(&adapter);
         let machine = match software {
             true => Machine::Software,
-            false => Machine::Gpu,
+            false => Machine::Gpu { lanes: LANES[0] },
         };
-        let (steps, ends) = graph();
-        let plan = Plan::new(&steps, &ends, [INPUT, INPUT, 3]);
-        let program = Program::new(&plan, PICTURES, machine, number);
+        let program = program(machine, number);
 
         let scopes = Scopes::open(&device);
         let made = Made::new(&device, &program).map_err(|error| said(refused, &error));
@@ -107,7 +110,10 @@ impl Gpu {
             ..
         } = made;
         Ok(Gpu {
-            program,
+            program: program.into(),
+            number,
+            machine,
+            average_pool: Cell::new(AveragePool::ExcludePadding),
             device,
             pipelines,
             bindings,
@@ -123,7 +129,7 @@ impl Gpu {
 
     /// What it computes with.
     pub(crate) fn number(&self) -> Number {
-        self.program.number
+        self.number
     }
 
     /// Uploads a convolution's weights, each once, by its number in the order of [`kernels`].
@@ -136,7 +142,8 @@ impl Gpu {
     pub fn put(&self, conv: usize, folded: &Folded) -> Result<(), Error> {
         let (_, shape) = &kernels()[conv];
         let packed = pack(folded, *shape);
-        let written = self.write(&self.weights, self.program.convs[conv], &packed);
+        let start = self.program.borrow().convs[conv];
+        let written = self.write(&self.weights, start, &packed);
         written.map_err(|error| said(FAILED, &error))?;
         self.missing.set(self.missing.get() - 1);
         Ok(())
@@ -145,8 +152,8 @@ impl Gpu {
     /// Writes numbers as the kernels read them, from the number `start` on.
     fn write(&self, buffer: &Buffer, start: usize, numbers: &[f32]) -> Result<(), JsValue> {
         let queue = self.device.queue();
-        let offset = (start * self.number().bytes()) as f64;
-        match self.number() {
+        let offset = (start * self.number.bytes()) as f64;
+        match self.number {
             Number::F32 => queue.write_numbers(buffer, offset, numbers),
             Number::F16 => {
                 let numbers = narrow(numbers).ok_or_else(|| JsValue::from(TOO_LARGE))?;
@@ -161,9 +168,58 @@ impl Gpu {
     /// The device refuses it.
     pub fn begin(&self, average_pool: AveragePool) -> Result<(), Error> {
         self.missing.set(kernels().len());
-        let words = self.program.layers(average_pool);
+        self.average_pool.set(average_pool);
+        self.arrange(self.machine)
+    }
+
+    /// From now on computes with the tiles for such a machine.
+    fn arrange(&self, machine: Machine) -> Result<(), Error> {
+        let program = program(machine, self.number);
+        let words = program.layers(self.average_pool.get());
+        self.program.replace(program);
         let written = self.device.queue().write_words(&self.layers, 0.0, &words);
         written.map_err(|error| said(FAILED, &error))
+    }
+
+    /// Tries which tiles compute this picture's latents quickest, and keeps them; nothing is begun once the time for that is over.
+    ///
+    /// # Shapes
+    /// [299, 299, 3], scaled to the weights' input range.
+    ///
+    /// # Errors
+    /// As [`latents`](Gpu::latents).
+    pub async fn tune(&self, image: &[f32]) -> Result<(), Error> {
+        if self.machine == Machine::Software {
+            return Ok(());
+        }
+        let end = browser::now() + TRYING;
+        let mut best = (f64::INFINITY, self.machine);
+        for lanes in LANES {
+            let machine = Machine::Gpu { lanes };
+            self.arrange(machine)?;
+            let time = self.time(image, end).await?;
+            if time < best.0 {
+                best = (time, machine);
+            }
+        }
+        self.arrange(best.1)
+    }
+
+    /// Milliseconds of a forward: the least of three, or of as many as there is time for, after one that warms up; infinite without any.
+    async fn time(&self, image: &[f32], end: f64) -> Result<f64, Error> {
+        let share = (browser::now() + TRYING / LANES.len() as f64).min(end);
+        let mut least = f64::INFINITY;
+        for run in 0..4 {
+            let start = browser::now();
+            if start > if run > 1 { share } else { end } {
+                break;
+            }
+            self.latents(image).await?;
+            if run > 0 {
+                least = least.min(browser::now() - start);
+            }
+        }
+        Ok(least)
     }
 
     /// The latents of some pictures.
@@ -191,11 +247,11 @@ impl Gpu {
     /// # Errors
     /// As [`latents`](Gpu::latents).
     pub async fn maps(&self, image: &[f32]) -> Result<Vec<f32>, Error> {
-        let bytes = self.number().bytes();
-        let start = self.program.output * bytes;
+        let bytes = self.number.bytes();
+        let start = self.program.borrow().output * bytes;
         let result = self.forward(image, &self.maps, start, MAPS * bytes);
         let result: &JsValue = &result.await?.into();
-        Ok(match self.number() {
+        Ok(match self.number {
             Number::F32 => Float32Array::new(result).to_vec(),
             Number::F16 => exact(&Uint16Array::new(result).to_vec()),
         })
@@ -248,11 +304,12 @@ impl Gpu {
         let pictures = images.len() / (INPUT * INPUT * 3);
         let result = buffer(&self.device, HEAD_BYTES + bytes, browser::MAP_READ)?;
         let queue = self.device.queue();
-        self.write(&self.maps, self.program.input, &widen(images))?;
+        let program = self.program.borrow();
+        self.write(&self.maps, program.input, &widen(images))?;
         queue.write_words(&self.pictures, 0.0, &[pictures as u32, 0, 0, 0])?;
         let encoder = self.device.create_command_encoder()?;
         let pass = encoder.begin_compute_pass()?;
-        for (number, dispatch) in self.program.dispatches.iter().enumerate() {
+        for (number, dispatch) in program.dispatches.iter().enumerate() {
             let mut known = self.pipelines.iter();
             let known = known.find(|(kernel, _)| *kernel == dispatch.kernel);
             let (_, pipeline) = known.expect("all kernels were compiled");
@@ -282,6 +339,12 @@ impl Drop for Gpu {
 const REFUSED: &str = "the graphics card refused a kernel";
 const FAILED: &str = "the graphics card failed";
 const TOO_LARGE: &str = "a number is too large for f16";
+
+fn program(machine: Machine, number: Number) -> Program {
+    let (steps, ends) = graph();
+    let plan = Plan::new(&steps, &ends, [INPUT, INPUT, 3]);
+    Program::new(&plan, PICTURES, machine, number)
+}
 
 async fn adapter() -> Result<Adapter, Error> {
     let none = || Error::Device {

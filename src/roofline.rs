@@ -6,7 +6,7 @@
 //! read what is shared by workgroups once for each: [`Row::quickest`] counts the former and [`Row::slowest`] both.
 
 use crate::{
-    dispatch::{Dispatch, Kernel, Machine, Number, Program, VECTOR},
+    dispatch::{Dispatch, Kernel, LANES, Machine, Number, Program, VECTOR},
     inception::{INPUT, graph, kernels},
     plan::{Plan, Work},
 };
@@ -114,7 +114,12 @@ impl Row {
 pub fn rows(pictures: usize) -> Vec<Row> {
     let (steps, ends) = graph();
     let plan = Plan::new(&steps, &ends, [INPUT, INPUT, 3]);
-    let program = Program::new(&plan, pictures, Machine::Gpu, Number::F32);
+    let program = Program::new(
+        &plan,
+        pictures,
+        Machine::Gpu { lanes: LANES[0] },
+        Number::F32,
+    );
     let works = plan.works.iter().map(Some).chain([None]);
     let dispatches = program.dispatches.iter().zip(works);
     dispatches

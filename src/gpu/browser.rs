@@ -135,6 +135,13 @@ extern "C" {
     pub(crate) fn end(this: &Pass) -> Result<(), JsValue>;
 }
 
+#[wasm_bindgen]
+extern "C" {
+    /// Milliseconds, in a page or a worker.
+    #[wasm_bindgen(js_namespace = performance)]
+    pub(crate) fn now() -> f64;
+}
+
 /// `navigator.gpu`, in a page or a worker.
 pub(crate) fn gpu() -> Option<Gpu> {
     let gpu = get(&get(&js_sys::global(), "navigator"), "gpu");

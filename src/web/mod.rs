@@ -183,7 +183,9 @@ impl Arriving {
         future_to_promise(async move {
             let (base, weights) = self.loading.and_then(Loading::finish).map_err(js)?;
             let own = weights.head().map_err(js)?;
-            let latents = base.latents(&[known_picture()]).await.map_err(js)?;
+            let picture = known_picture();
+            base.tune(&picture).await.map_err(js)?;
+            let latents = base.latents(&[picture]).await.map_err(js)?;
             let deviation = base.check(&latents).map_err(js)?;
             Ok(Session {
                 base: Rc::new(base),

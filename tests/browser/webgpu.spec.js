@@ -149,6 +149,46 @@ for (const { card, reason, script } of LIES_OF_F16) {
   });
 }
 
+const SPEEDS = [
+  { kept: "the quickest tiles are kept", tried: 16, each: 4, milliseconds: "candidate === 3 ? 2 : 3", like: 9 },
+  { kept: "that has no time to try all tiles the quickest of the first are kept", tried: 4, each: 2, milliseconds: "candidate === 2 ? 50 : 60", like: 3 },
+  { kept: "that has no time to try others the first tiles are kept", tried: 2, each: 2, milliseconds: "150", like: 1 },
+];
+
+for (const { kept, tried, each, milliseconds, like } of SPEEDS) {
+  test(`of a graphics card ${kept}`, async ({ page }) => {
+    /** @type {number[]} */
+    const workgroups = [];
+    page.on("console", (message) => message.text().startsWith("workgroups ") && workgroups.push(Number(message.text().slice(11))));
+    // While it tries nothing is computed, and the clock says how long that took.
+    await lying(page, `let [clock, submissions, workgroups] = [0, 0, 0];
+      performance.now = () => clock;
+      Object.defineProperty(GPUAdapterInfo.prototype, "isFallbackAdapter", { get: () => false });
+      const submit = GPUQueue.prototype.submit, dispatch = GPUComputePassEncoder.prototype.dispatchWorkgroups;
+      GPUComputePassEncoder.prototype.dispatchWorkgroups = function (x, y, z) {
+        workgroups += x * y * z;
+        dispatch.call(this, x, y, z);
+      };
+      GPUQueue.prototype.submit = function (commands) {
+        console.log("workgroups " + workgroups);
+        workgroups = 0;
+        submissions++;
+        const tries = submissions <= ${tried};
+        const candidate = Math.ceil(submissions / ${each});
+        if (tries) clock += ${milliseconds};
+        submit.call(this, tries ? [] : commands);
+      };`);
+    await page.goto(`${F32}style.css`);
+    const { latents, device } = await latentsInPage(page, { device: "webgpu" }, [picture(names[0])]);
+    expect(device).toBe("webgpu");
+    expect(compare(latents[0], golden(`${names[0]}.latents`)).furthest).toBeLessThanOrEqual(1e-5);
+    // Those that were tried, the self-check, and the picture.
+    expect(workgroups).toHaveLength(tried + 2);
+    expect(new Set(workgroups.slice(0, tried)).size).toBe(tried / each);
+    expect(workgroups.slice(tried)).toEqual([workgroups[like - 1], workgroups[like - 1]]);
+  });
+}
+
 /** Hides the features of the adapter, which nothing may need. */
 const REFUSING = "Object.defineProperty(GPUAdapter.prototype, 'features', { get: () => new Set() });";
 
