@@ -198,10 +198,13 @@ pub struct Loading {
 }
 
 impl Loading {
-    /// Nothing of it yet.
-    pub fn new(processor: Processor) -> Loading {
+    /// Nothing of it yet; of a file that is `known`, as [`Arriving::known`].
+    pub fn new(processor: Processor, known: bool) -> Loading {
         Loading {
-            arriving: Arriving::new(),
+            arriving: match known {
+                true => Arriving::known(),
+                false => Arriving::new(),
+            },
             processor,
             net: None,
             placed: 0,

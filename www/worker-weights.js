@@ -14,6 +14,7 @@ import { Failure } from "./failure.js";
  */
 
 const CACHE = "inception-web weights";
+const CHECKS = "inception-web checks";
 
 /**
  * The weights wished: of this address, kept from an earlier visit, or the site's own.
@@ -99,8 +100,8 @@ async function* chunksOf(reader) {
 }
 
 /** Cache Storage, or nothing where the browser refuses it. */
-export function openCache() {
-  return self.caches ? caches.open(CACHE).catch(() => null) : Promise.resolve(null);
+export function openCache(name = CACHE) {
+  return self.caches ? caches.open(name).catch(() => null) : Promise.resolve(null);
 }
 
 /** @param {Pick<WeightsEntry, "fingerprint" | "dtype">} entry */
@@ -142,6 +143,24 @@ export async function keep(url, entry, chunks) {
   } catch {
     return false;
   }
+}
+
+/**
+ * How far off the self-check was by this program in this browser, if it was made before. The CPU computes the same each time, so it need
+ * not be made again there.
+ * @param {Pick<WeightsEntry, "fingerprint" | "dtype">} entry @param {string} program its version @returns {Promise<number | undefined>}
+ */
+export async function checkedBefore(entry, program) {
+  const known = await (await openCache(CHECKS))?.match(cacheKey(entry));
+  const check = await known?.json().catch(() => null);
+  return check?.program === program && check.browser === navigator.userAgent ? check.deviation : undefined;
+}
+
+/** @param {Pick<WeightsEntry, "fingerprint" | "dtype">} entry @param {string} program @param {number} deviation */
+export async function rememberCheck(entry, program, deviation) {
+  const check = { program, browser: navigator.userAgent, deviation };
+  // Where there is no room, it is made again.
+  await (await openCache(CHECKS))?.put(cacheKey(entry), new Response(JSON.stringify(check))).catch(() => {});
 }
 
 /** @param {WeightsEntry | null} entry */

@@ -8,7 +8,7 @@
 import { relaxedSimd } from "./npm/wasm-feature-detect.js";
 import { Failure } from "./failure.js";
 import { createWays } from "./worker-ways.js";
-import { cacheKey, findWeights, forget, get, keep, openCache } from "./worker-weights.js";
+import { cacheKey, checkedBefore, findWeights, forget, get, keep, openCache, rememberCheck } from "./worker-weights.js";
 
 /** @import { Arriving, Processor, Session, Picture as Decoded } from "./pkg/cpu/inception_web.js" */
 /** @import { Learner } from "./pkg/tools/inception_web.js" */
@@ -17,7 +17,7 @@ import { cacheKey, findWeights, forget, get, keep, openCache } from "./worker-we
 /** @typedef {typeof import("./pkg/cpu/inception_web.js")} Runtime  What answers need. */
 /** @typedef {typeof import("./pkg/tools/inception_web.js")} Tools  The same, and what trains, evaluates, compares and converts. */
 /** @typedef {{ cpu: Runtime, relaxed: Runtime, webgpu: Runtime, tools: Tools }} Builds */
-/** @import { Chunk, WeightsEntry } from "./worker-weights.js" */
+/** @import { Chunk, Source, WeightsEntry } from "./worker-weights.js" */
 /** @typedef {{ weights: WeightsEntry, head: string | null, runtimes: Record<keyof Builds, { bytes: number, version: string }>, training: Loaded["defaults"] }} Site */
 /** @typedef {(progress: LoadProgress) => void} Tell */
 
@@ -105,10 +105,12 @@ function explain(error) {
 /** @param {LoadArgs} args @param {Tell} tell @returns {Promise<Loaded>} */
 async function load({ device: wished, weights, head }, tell) {
   site = await manifest();
-  const choice = await chooseDevice(wished);
   const place = head ?? site.head;
   const find = () => findWeights(weights, site.weights, MANIFEST);
-  const [program, found, headFile] = await Promise.all([loadRuntime(choice.build, tell), find(), place ? get(new URL(place, MANIFEST)) : null]);
+  const files = Promise.all([find(), place ? get(new URL(place, MANIFEST)) : null]);
+  files.catch(() => {}); // waited for below
+  const choice = await chooseDevice(wished);
+  const [program, [found, headFile]] = await Promise.all([loadRuntime(choice.build, tell), files]);
   runtime = program;
   shippedHead = headFile && new Uint8Array(await headFile.arrayBuffer());
 
@@ -116,11 +118,15 @@ async function load({ device: wished, weights, head }, tell) {
   const ways = [...choice.ways];
   let source = found;
   /** @type {Processor | undefined} */ let processor;
+  const { version } = site.runtimes[choice.build];
+  /** What is known of the self-check. @type {number | undefined} */ let before;
   /** @returns {ReturnType<typeof openBase>} */
   const open = async () => {
     try {
       processor ??= await runtime.Processor.start(ways[0].start, (done, total) => tell({ stage: "kernels", done, total }));
-      return await openBase(runtime, processor, source, tell);
+      const { entry, cached } = source;
+      before = entry && cached && ways[0].device === "cpu" ? await checkedBefore(entry, version) : undefined;
+      return await openBase(runtime, processor, source, tell, before);
     } catch (error) {
       const { kind, reason } = /** @type {{ kind?: string, reason?: string }} */ (error);
       if (ways.length === 1 || kind !== "device") throw error;
@@ -156,6 +162,7 @@ async function load({ device: wished, weights, head }, tell) {
   headMustFit = Boolean(head) || !weights;
   const headInfo = standardHead();
   const [{ device, name }] = ways;
+  if (device === "cpu" && before === undefined) await rememberCheck(base, version, base.deviation);
   batch = BATCH[device];
   return { device, build: choice.build, deviceName: name, notice, batch, base: { ...base, bytes, cached }, head: headInfo, defaults: site.training };
 }
@@ -163,10 +170,10 @@ async function load({ device: wished, weights, head }, tell) {
 /**
  * Layers are put on the processor as their bytes come; that all of them were right is known at the end, and nothing is used before.
  * @param {Pick<Runtime, "Arriving">} program @param {Processor} processor
- * @param {{ chunks(): AsyncIterable<Chunk>, entry: Pick<WeightsEntry, "bytes" | "sha256"> | null }} source @param {Tell} tell
+ * @param {Pick<Source, "chunks" | "entry">} source @param {Tell} tell @param {number} [deviation] of its self-check, if that need not be made
  */
-async function openBase(program, processor, { chunks, entry }, tell) {
-  const arriving = new program.Arriving(processor);
+async function openBase(program, processor, { chunks, entry }, tell, deviation) {
+  const arriving = new program.Arriving(processor, Boolean(entry?.sha256));
   let start = performance.now();
   try {
     for await (const chunk of chunks()) {
@@ -187,7 +194,7 @@ async function openBase(program, processor, { chunks, entry }, tell) {
   const { bytes } = arriving;
   const sha256 = arriving.sha256();
   tell({ stage: "prepare", done: 0, total: 1 });
-  return { session: await arriving.finish(), bytes, sha256 };
+  return { session: await arriving.finish(deviation), bytes, sha256 };
 }
 
 /** The head to begin with: the page's where it belongs to the base, or else what the base itself answers with. */
@@ -324,7 +331,7 @@ async function answer({ pictures, topK, thumbnails }) {
   for (const [index, picture] of pictures.entries()) {
     try {
       const decoded = await decode(picture);
-      const thumbnail = thumbnails ? await jpeg(decoded.thumbnail(), thumbnails) : undefined;
+      const thumbnail = thumbnails ? await jpeg(decoded, thumbnails) : undefined;
       good.push({ index, decoded, width: decoded.width, height: decoded.height, thumbnail });
     } catch (error) {
       const { kind, message } = explain(error);
@@ -483,12 +490,24 @@ function bytesOf({ data }) {
   return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 }
 
-/** @param {Uint8ClampedArray} rgba 299x299 @param {number} side */
-function jpeg(rgba, side) {
-  const whole = canvas(INPUT, INPUT);
-  whole.putImageData(new ImageData(new Uint8ClampedArray(rgba), INPUT, INPUT), 0, 0);
+/** What thumbnails are drawn on, by their sides: what is thrown away after each would pile up until the browser sees to it. @type {Map<number, ReturnType<typeof canvas>>} */
+const boards = new Map();
+const pixels = new ImageData(INPUT, INPUT);
+
+/** @param {number} side */
+function board(side) {
+  const context = boards.get(side) ?? canvas(side, side);
+  boards.set(side, context);
+  return context;
+}
+
+/** @param {Decoded} decoded @param {number} side */
+function jpeg(decoded, side) {
+  const whole = board(INPUT);
+  decoded.thumbnail(bytesOf(pixels));
+  whole.putImageData(pixels, 0, 0);
   if (side === INPUT) return whole.canvas.convertToBlob({ type: "image/jpeg", quality: 0.85 });
-  const small = canvas(side, side);
+  const small = board(side);
   small.imageSmoothingQuality = "high";
   small.drawImage(whole.canvas, 0, 0, side, side);
   return small.canvas.convertToBlob({ type: "image/jpeg", quality: 0.85 });
@@ -496,7 +515,7 @@ function jpeg(rgba, side) {
 
 /** @param {number} width @param {number} height */
 function canvas(width, height) {
-  const context = new OffscreenCanvas(width, height).getContext("2d");
+  const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
   if (!context) throw new Failure("picture", "picture: the browser could not draw it; close other tabs and try again");
   return context;
 }

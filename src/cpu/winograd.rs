@@ -59,6 +59,24 @@ impl Axis {
     }
 }
 
+/// What the taps of each input and output come to at a point, by what each counts there.
+fn at_point<const TAPS: usize>(kernel: &[f32], factors: impl Iterator<Item = f64>) -> Vec<f32> {
+    let mut counts = [0.0; TAPS];
+    counts
+        .iter_mut()
+        .zip(factors)
+        .for_each(|(count, factor)| *count = factor);
+    let (kernels, _) = kernel.as_chunks::<TAPS>();
+    let sums = kernels.iter().map(|taps| {
+        let products = taps
+            .iter()
+            .zip(&counts)
+            .map(|(tap, count)| f64::from(*tap) * count);
+        products.sum::<f64>() as f32
+    });
+    sums.collect()
+}
+
 /// What a line of inputs comes to at the points: for each, the polynomial that is zero at all others, with the inputs for its powers.
 #[inline(always)]
 fn inputs<S: Simd, const N: usize>(simd: S, d: [S::f32s; N]) -> [S::f32s; N] {
@@ -153,23 +171,20 @@ impl Winograd {
         if whole != [true; 2] {
             return None;
         }
-        let points = axes.map(Axis::points);
-        let mut values = vec![vec![0.0; inputs * bias.len()]; points[0] * points[1]];
         let [down, across] = [axes[0].factors(h), axes[1].factors(w)];
         let pairs = down.iter().flat_map(|y| across.iter().map(move |x| (y, x)));
-        for (values, (y, x)) in values.iter_mut().zip(pairs) {
-            for (value, taps) in values.iter_mut().zip(kernel.chunks_exact(h * w)) {
-                let rows = taps.chunks_exact(w).zip(y);
-                let sums = rows.map(|(row, factor)| {
-                    let row = row.iter().zip(x);
-                    factor
-                        * row
-                            .map(|(tap, factor)| f64::from(*tap) * factor)
-                            .sum::<f64>()
-                });
-                *value = sums.sum::<f64>() as f32;
-            }
-        }
+        let factors = pairs.map(|(y, x)| y.iter().flat_map(|y| x.iter().map(move |x| y * x)));
+        let values: Vec<_> = match h * w {
+            7 => factors
+                .map(|factors| at_point::<7>(kernel, factors))
+                .collect(),
+            9 => factors
+                .map(|factors| at_point::<9>(kernel, factors))
+                .collect(),
+            _ => factors
+                .map(|factors| at_point::<25>(kernel, factors))
+                .collect(),
+        };
         let zeros = vec![0.0; bias.len()];
         let panels = values.into_iter().map(|values| {
             Panels::new(inputs, &zeros, &Numbers::Floats(values), |i, o| {

@@ -16,7 +16,7 @@ use js_sys::{Float32Array, Function, Promise, Reflect};
 use serde::Serialize;
 use serde_wasm_bindgen::Serializer;
 use sha2::{Digest, Sha256};
-use wasm_bindgen::{Clamped, JsCast, prelude::*};
+use wasm_bindgen::{JsCast, prelude::*};
 use wasm_bindgen_futures::future_to_promise;
 
 use crate::{
@@ -89,9 +89,9 @@ impl Picture {
         self.height
     }
 
-    /// What the net sees, 299x299 RGBA.
-    pub fn thumbnail(&self) -> Clamped<Vec<u8>> {
-        Clamped(self.resized.rgba())
+    /// Puts what the net sees into `rgba`: [299, 299, 4].
+    pub fn thumbnail(&self, rgba: &mut [u8]) {
+        rgba.copy_from_slice(&self.resized.rgba());
     }
 }
 
@@ -130,11 +130,12 @@ pub struct Arriving {
 
 #[wasm_bindgen]
 impl Arriving {
-    /// Nothing of it yet.
+    /// Nothing of it yet. Of a file that is `known`, whoever takes it compares `sha256` before `finish`; others are held to what they say
+    /// of their contents.
     #[wasm_bindgen(constructor)]
-    pub fn new(processor: &Processor) -> Arriving {
+    pub fn new(processor: &Processor, known: bool) -> Arriving {
         Arriving {
-            loading: Ok(Loading::new(processor.0.clone())),
+            loading: Ok(Loading::new(processor.0.clone(), known)),
             layers: 0,
             bytes: 0,
             hash: Sha256::new(),
@@ -177,16 +178,22 @@ impl Arriving {
         hex(&self.hash.clone().finalize())
     }
 
-    /// The base, when its file is whole and right, and the processor gives the latents that the file knows.
+    /// The base, when its file is whole and right, and the processor gives the latents that the file knows; `deviation` is how far
+    /// off the same program was on a processor that gives the same each time, if that is known.
     #[wasm_bindgen(unchecked_return_type = "Promise<Session>")]
-    pub fn finish(self) -> Promise {
+    pub fn finish(self, deviation: Option<f32>) -> Promise {
         future_to_promise(async move {
             let (base, weights) = self.loading.and_then(Loading::finish).map_err(js)?;
             let own = weights.head().map_err(js)?;
-            let picture = known_picture();
-            base.tune(&picture).await.map_err(js)?;
-            let latents = base.latents(&[picture]).await.map_err(js)?;
-            let deviation = base.check(&latents).map_err(js)?;
+            let deviation = match deviation {
+                Some(deviation) => deviation,
+                None => {
+                    let picture = known_picture();
+                    base.tune(&picture).await.map_err(js)?;
+                    let latents = base.latents(&[picture]).await.map_err(js)?;
+                    base.check(&latents).map_err(js)?
+                }
+            };
             Ok(Session {
                 base: Rc::new(base),
                 dtype: weights.dtype.name(),

@@ -375,6 +375,32 @@ test("what was kept wrongly is forgotten and fetched anew", async ({ page }) => 
   }
 });
 
+test("the CPU is checked once for a program and a browser, and again where either is another", async ({ page }) => {
+  await page.goto(EMPTY);
+  const start = () => page.evaluate(async () => {
+    const { createEngine } = await import("/engine.js");
+    const engine = await createEngine({ device: "cpu" });
+    engine.dispose();
+    return engine.base.deviation;
+  });
+  const measured = await start();
+  /** What is noted of the check, with changes. @param {object} change */
+  const note = (change) => page.evaluate(async (change) => {
+    const cache = await caches.open("inception-web checks");
+    const [key] = await cache.keys();
+    const noted = await (await cache.match(key)).json();
+    await cache.put(key, new Response(JSON.stringify({ ...noted, ...change })));
+    return noted;
+  }, change);
+  // A number that no check gives shows that none was made.
+  expect((await note({ deviation: 0.5 })).deviation).toBe(measured);
+  expect(await start()).toBe(0.5);
+  for (const other of [{ program: "another" }, { browser: "another" }]) {
+    await note({ deviation: 0.5, ...other });
+    expect(await start(), JSON.stringify(other)).toBe(measured);
+  }
+});
+
 test("the static site works from a sub-path of any web server", async ({ page }) => {
   const { server, address } = await serve({ prefix: "/some/where/" });
   await page.goto(`${address}?device=cpu`);
