@@ -1,7 +1,8 @@
 //! The net on the browser's GPU: pictures -> latents by the dispatches of [`dispatch`](crate::dispatch), one submission a batch.
 //!
-//! No optional feature of an adapter is needed; `shader-f16` is asked for by who wants numbers of half the bytes. Whatever a device refuses, and a device that is lost, comes back as
-//! [`Error::Device`]: nothing here panics. Results are not judged: [`Base::check`](crate::base::Base::check) does that.
+//! No optional feature of an adapter is needed; `shader-f16` is asked for by who wants numbers of half the bytes. Whatever a device refuses,
+//! and a device that is lost, comes back as [`Error::Device`]: nothing here panics. Results are not judged:
+//! [`Base::check`](crate::base::Base::check) does that. JavaScript is called here, not in `web`: that is the door by which it calls us.
 
 mod browser;
 
