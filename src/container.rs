@@ -16,7 +16,10 @@ use safetensors::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::error::Error;
+use crate::{
+    error::Error,
+    numbers::{Levels, Numbers},
+};
 
 /// How long a header may be where the file is at hand: those of tables name each picture, here half a million.
 pub(crate) const LONGEST_HEADER: u64 = 16 << 20;
@@ -653,61 +656,6 @@ impl Affine {
     /// A value on the nearest of levels 0 to `top`.
     pub(crate) fn nearest(&self, value: f32, top: u8) -> f32 {
         f32::from(self.level(value).min(top)) * self.scale + self.min
-    }
-}
-
-/// Numbers as a file holds them: whoever computes may want the smaller form.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Numbers {
-    /// As they are.
-    Floats(Vec<f32>),
-    /// Each in one byte.
-    Levels(Levels),
-}
-
-impl Numbers {
-    /// As they are, whatever the form.
-    pub fn floats(&self) -> Cow<'_, [f32]> {
-        match self {
-            Numbers::Floats(values) => values.into(),
-            Numbers::Levels(levels) => levels.values().collect(),
-        }
-    }
-
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        match self {
-            Numbers::Floats(values) => values.len(),
-            Numbers::Levels(levels) => levels.levels.len(),
-        }
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
-/// Numbers on 256 levels for each index of one axis: value = level x scale + min.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Levels {
-    /// One for each number.
-    pub levels: Vec<u8>,
-    /// The step from one level to the next, for each index.
-    pub scale: Vec<f32>,
-    /// The value of level 0, for each index.
-    pub min: Vec<f32>,
-    /// Neighbours that share an index.
-    pub(crate) inner: usize,
-}
-
-impl Levels {
-    fn values(&self) -> impl Iterator<Item = f32> {
-        let rows = self.levels.chunks(self.inner);
-        let affine = self.scale.iter().zip(&self.min).cycle();
-        rows.zip(affine).flat_map(|(row, (scale, min))| {
-            row.iter().map(move |level| f32::from(*level) * scale + min)
-        })
     }
 }
 

@@ -558,8 +558,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        container::Numbers,
         inception::{INPUT, graph},
+        numbers::Numbers,
     };
 
     const GPU: Machine = Machine::Gpu { lanes: LANES[0] };

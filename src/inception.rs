@@ -5,7 +5,7 @@
 //! Szegedy et al., [Rethinking the Inception Architecture](https://arxiv.org/abs/1512.00567). BatchNorm is already folded into
 //! kernels and biases: every convolution here is convolution + bias + ReLU. This file knows nothing of files, pictures or devices.
 
-use crate::container::Numbers;
+use crate::numbers::Numbers;
 
 /// The numbers in one picture's latents.
 pub const LATENTS: usize = 2048;

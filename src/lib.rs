@@ -42,6 +42,7 @@ pub mod latents;
 #[cfg(feature = "train")]
 pub mod network;
 mod npz;
+mod numbers;
 mod onnx;
 #[cfg(any(feature = "convert", feature = "train"))]
 mod pickle;

@@ -231,7 +231,7 @@ export interface Engine {
   readonly fingerprint: string;
   /** The head's class names; none where a base of your own brings none and nothing has been taught yet. */
   readonly classes: string[];
-  /** `deviation`: how far the self-check after loading found the device from the latents that the weights file knows, as a share of the largest. */
+  /** `deviation`: how far the self-check found the device from the latents that the weights file knows, as a share of the largest; on the CPU it is made once for a program, base and browser. */
   readonly base: { name: string; source: string; licence: string; note: string; dtype: string; bytes: number; cached: boolean; deviation: number };
   /** `accuracy` and `interval` are 0 to 1, on `testPictures` pictures held out of training; null where nobody measured. */
   readonly head: {

@@ -115,7 +115,7 @@ async function load({ device: wished, weights, head }, tell) {
   shippedHead = headFile && new Uint8Array(await headFile.arrayBuffer());
 
   let { notice } = choice;
-  const ways = [...choice.ways];
+  const candidates = [...choice.candidates];
   let source = found;
   /** @type {Processor | undefined} */ let processor;
   const { version } = site.runtimes[choice.build];
@@ -123,15 +123,15 @@ async function load({ device: wished, weights, head }, tell) {
   /** @returns {ReturnType<typeof openBase>} */
   const open = async () => {
     try {
-      processor ??= await runtime.Processor.start(ways[0].start, (done, total) => tell({ stage: "kernels", done, total }));
+      processor ??= await runtime.Processor.start(candidates[0].start, (done, total) => tell({ stage: "kernels", done, total }));
       const { entry, cached } = source;
-      before = entry && cached && ways[0].device === "cpu" ? await checkedBefore(entry, version) : undefined;
+      before = entry && cached && candidates[0].device === "cpu" ? await checkedBefore(entry, version) : undefined;
       return await openBase(runtime, processor, source, tell, before);
     } catch (error) {
       const { kind, reason } = /** @type {{ kind?: string, reason?: string }} */ (error);
-      if (ways.length === 1 || kind !== "device") throw error;
-      const [left, next] = ways;
-      ways.shift();
+      if (candidates.length === 1 || kind !== "device") throw error;
+      const [left, next] = candidates;
+      candidates.shift();
       if (next.device === "cpu") notice = `The graphics card was left for the CPU: ${reason}.`;
       else console.warn(`${left.name} was left for ${next.name}: ${reason}`);
       processor?.free(); // and the card's memory with it
@@ -161,7 +161,7 @@ async function load({ device: wished, weights, head }, tell) {
   // What was asked for, or comes with the base, has to fit; where somebody brings a base it need not.
   headMustFit = Boolean(head) || !weights;
   const headInfo = standardHead();
-  const [{ device, name }] = ways;
+  const [{ device, name }] = candidates;
   if (device === "cpu" && before === undefined) await rememberCheck(base, version, base.deviation);
   batch = BATCH[device];
   return { device, build: choice.build, deviceName: name, notice, batch, base: { ...base, bytes, cached }, head: headInfo, defaults: site.training };
@@ -207,18 +207,20 @@ function standardHead() {
   return session.openOwnHead();
 }
 
-/** What computes: the name of a processor in the program, and the one that people read. @typedef {{ device: "webgpu" | "cpu", start: string, name: string }} Way */
-/** @type {Way} */
+/** What computes: the name of a processor in the program, and the one that people read. @typedef {{ device: "webgpu" | "cpu", start: string, name: string }} Candidate */
+/** @type {Candidate} */
 const CPU = { device: "cpu", start: "cpu", name: "CPU (wasm SIMD)" };
 
 /**
- * The ways to compute, the first to be tried before the next: a GPU that reads f16 moves half the bytes so, and does without where that fails. The CPU's build `relaxed` is for browsers that multiply and add in one instruction. `auto` takes WebGPU only where a real GPU answers; asking for it by name takes a software adapter too.
+ * What can compute, to be tried in turn: a GPU that reads f16 moves half the bytes so, and does without where that fails. The CPU's build
+ * `relaxed` is for browsers that multiply and add in one instruction. `auto` takes WebGPU only where a real GPU answers; asking for it by
+ * name takes a software adapter too.
  * @param {LoadArgs["device"]} wished
- * @returns {Promise<{ ways: Way[], build: "webgpu" | "relaxed" | "cpu", notice: string | null }>}
+ * @returns {Promise<{ candidates: Candidate[], build: "webgpu" | "relaxed" | "cpu", notice: string | null }>}
  */
 async function chooseDevice(wished) {
   const fused = await relaxedSimd();
-  const cpu = (/** @type {string | null} */ notice) => ({ ways: [CPU], build: fused ? /** @type {const} */ ("relaxed") : /** @type {const} */ ("cpu"), notice });
+  const cpu = (/** @type {string | null} */ notice) => ({ candidates: [CPU], build: fused ? /** @type {const} */ ("relaxed") : /** @type {const} */ ("cpu"), notice });
   if (wished === "cpu") return cpu(null);
   const gpu = /** @type {any} */ (navigator).gpu;
   const adapter = await gpu?.requestAdapter({ powerPreference: "high-performance" }).catch(() => null);
@@ -233,12 +235,12 @@ async function chooseDevice(wished) {
   if (obstacle) return cpu(`${obstacle}, so the CPU does the work.`);
   const { vendor = "", architecture = "", description = "" } = adapter.info ?? {};
   const card = description || [vendor, architecture].filter(Boolean).join(" ");
-  const way = (/** @type {string} */ start, /** @type {string[]} */ ...about) => {
+  const onCard = (/** @type {string} */ start, /** @type {string[]} */ ...about) => {
     const said = about.filter(Boolean).join(", ");
     return { device: /** @type {const} */ ("webgpu"), start, name: said ? `WebGPU (${said})` : "WebGPU" };
   };
-  const narrow = adapter.features.has("shader-f16") && !software ? [way("webgpu-f16", card, "f16")] : [];
-  return { ways: [...narrow, way("webgpu", card), CPU], build: "webgpu", notice: null };
+  const narrow = adapter.features.has("shader-f16") && !software ? [onCard("webgpu-f16", card, "f16")] : [];
+  return { candidates: [...narrow, onCard("webgpu", card), CPU], build: "webgpu", notice: null };
 }
 
 /** @returns {Promise<Site>} */
@@ -490,9 +492,12 @@ function bytesOf({ data }) {
   return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 }
 
-/** What thumbnails are drawn on, by their sides: what is thrown away after each would pile up until the browser sees to it. @type {Map<number, ReturnType<typeof canvas>>} */
+/**
+ * What thumbnails are drawn on, by their sides, and what the net sees of the picture: thrown away after each, they would pile up until the
+ * browser sees to it. @type {Map<number, ReturnType<typeof canvas>>}
+ */
 const boards = new Map();
-const pixels = new ImageData(INPUT, INPUT);
+const seen = new ImageData(INPUT, INPUT);
 
 /** @param {number} side */
 function board(side) {
@@ -504,8 +509,8 @@ function board(side) {
 /** @param {Decoded} decoded @param {number} side */
 function jpeg(decoded, side) {
   const whole = board(INPUT);
-  decoded.thumbnail(bytesOf(pixels));
-  whole.putImageData(pixels, 0, 0);
+  decoded.thumbnail(bytesOf(seen));
+  whole.putImageData(seen, 0, 0);
   if (side === INPUT) return whole.canvas.convertToBlob({ type: "image/jpeg", quality: 0.85 });
   const small = board(side);
   small.imageSmoothingQuality = "high";

@@ -1,13 +1,13 @@
 //! The product that the base spends its time on: rows of inputs times a kernel, four rows at a time.
 //!
 //! Rows are packed in fours, so that a tile of four rows by two vectors of outputs stays in registers and reads memory in order; the
-//! kernel lies in panels of two vectors, and what its file has in bytes stays in bytes until it is multiplied. The vectors are as wide as the machine has them, found out at run time where a build cannot
-//! know ([pulp](https://docs.rs/pulp)): AVX2 with FMA on x86-64, NEON on ARM, 128 bits in WebAssembly, fused there in the build with
-//! relaxed SIMD.
+//! kernel lies in panels of two vectors, and what its file has in bytes stays in bytes until it is multiplied. The vectors are as wide as
+//! the machine has them, found out at run time where a build cannot know ([pulp](https://docs.rs/pulp)): AVX2 with FMA on x86-64, NEON on
+//! ARM, 128 bits in WebAssembly, fused there in the build with relaxed SIMD.
 
 use pulp::{Arch, Simd, WithSimd};
 
-use crate::container::Numbers;
+use crate::numbers::Numbers;
 
 /// Rows that are computed side by side.
 pub(crate) const ROWS: usize = 4;
@@ -237,7 +237,7 @@ fn pairs<S: Simd>(numbers: &[f32]) -> &[[S::f32s; 2]] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::container::Levels;
+    use crate::numbers::Levels;
 
     #[test]
     fn levels_are_multiplied_as_the_numbers_that_they_stand_for() {

@@ -7,7 +7,7 @@
 use pulp::{Simd, WithSimd};
 
 use super::product::{Four, Panels, ROWS, Sink, arch, lanes};
-use crate::container::Numbers;
+use crate::numbers::Numbers;
 
 /// How one axis of a convolution is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

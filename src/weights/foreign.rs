@@ -4,10 +4,10 @@
 //! nothing is left over. What no file says (how pictures reach the net) a person may say.
 
 use crate::{
-    container::Numbers,
     error::Error,
     image::InputRange,
     inception::Folded,
+    numbers::Numbers,
     weights::{Source, keras, onnx, tfjs, torch},
 };
 

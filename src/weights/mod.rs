@@ -33,7 +33,10 @@ use crate::{
     latents::Stamp,
 };
 
-pub use crate::container::{Dtype, Levels, Numbers};
+pub use crate::{
+    container::Dtype,
+    numbers::{Levels, Numbers},
+};
 pub use arriving::Arriving;
 
 const WHAT: &str = "weights";

@@ -6,8 +6,9 @@
 use std::ops::Range;
 
 use crate::{
-    container::{Affine, Numbers, range},
+    container::{Affine, range},
     inception::kernels,
+    numbers::Numbers,
     weights::Source,
 };
 

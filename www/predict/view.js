@@ -19,6 +19,8 @@ import { announcement, batchText, caveatText, facts, isBusy, isUnsure, statusTex
  */
 
 const CARDS_A_FRAME = 40;
+/** The first cards come with a movement; were a thousand to, the page would be painted all the time. */
+const MOVING = 12;
 const BARS = 4;
 const SPEAK_EVERY = 5000;
 
@@ -156,6 +158,7 @@ export function createView(on) {
   function addCard(row, engine) {
     const url = row.answer?.thumbnail ? URL.createObjectURL(row.answer.thumbnail) : null;
     const card = { item: make("li", row.answer ? "card" : "card broken"), row, url };
+    card.item.classList.toggle("arriving", cards.size < MOVING);
     card.item.tabIndex = -1;
     card.item.dataset.id = String(row.id);
     cards.set(row.id, card);
