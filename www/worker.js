@@ -255,9 +255,9 @@ async function loadRuntime(build, tell = () => {}) {
     throw new Failure("network", `the program could not be fetched (${error.message}); check the connection and reload the page`);
   });
   const response = await get(new URL(`./pkg/${build}/inception_web_bg.wasm?v=${version}`, import.meta.url));
-  const counted = counting(response, (done) => tell({ stage: "runtime", done, total: bytes }));
-  const wasm = new Response(counted, { headers: { "content-type": "application/wasm" } });
-  await glue.default({ module_or_path: wasm });
+  void count(response.clone(), (done) => tell({ stage: "runtime", done, total: bytes }));
+  // The response as it came: the browser keeps the machine code that it makes of one, for the next visit.
+  await glue.default({ module_or_path: response });
   return glue;
 }
 
@@ -310,17 +310,14 @@ async function sha256(bytes) {
   return Array.from(hash, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** A body that tells how many bytes have come. @param {Response} response @param {(done: number) => void} tell */
-function counting(response, tell) {
-  let done = 0;
-  const counter = new TransformStream({
-    transform(chunk, controller) {
-      done += chunk.length;
-      tell(done);
-      controller.enqueue(chunk);
-    },
-  });
-  return response.body && response.body.pipeThrough(counter);
+/** Tells how many bytes have come; of what goes wrong hears whoever reads them for good. @param {Response} response @param {(done: number) => void} tell */
+async function count({ body }, tell) {
+  const reader = body?.getReader();
+  for (let done = 0; reader; ) {
+    const { value } = await reader.read().catch(() => ({ value: undefined }));
+    if (!value) return;
+    tell((done += value.length));
+  }
 }
 
 /** Pictures to outcomes in order; a broken one does not stop the others. @param {AnswerArgs} args @returns {Promise<Outcome[]>} */
