@@ -107,7 +107,7 @@ async function open() {
 async function start() {
   const chosen = query.has("weights") ? undefined : chosenBase();
   const loaded = await predict.load(async (onProgress) => {
-    const options = { device: wishedDevice(), head: query.get("head") ?? undefined, onProgress };
+    const options = { device: wishedDevice(), head: query.get("head") ?? undefined, onProgress, onChange: () => predict.engineChanged() };
     engine = await createEngine({ ...options, weights: query.get("weights") ?? chosen }).catch((cause) => {
       if (!chosen || cause.kind !== "weights") throw cause;
       forgetBase();

@@ -4,6 +4,8 @@
  * head; the rest stays with the engine's own worker. They start when a batch is worth it, and end when there has been no work for a while.
  */
 
+import { newLifeline, watch } from "./lifeline.js";
+
 /** @import { KeptBase } from "./engine.js" */
 /** @import { Methods } from "./messages.js" */
 
@@ -59,7 +61,11 @@ export class Crew {
   #start() {
     const worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
     const mate = new Mate(worker);
-    const starting = mate.call("load", { device: "cpu", ...this.#wish }).then(() => mate);
+    const lifeline = newLifeline();
+    const starting = mate.call("load", { device: "cpu", lifeline, ...this.#wish }).then(() => {
+      watch(lifeline, () => mate.gone());
+      return mate;
+    });
     this.#mates.set(worker, starting);
   }
 
@@ -78,6 +84,7 @@ export class Crew {
 /** One of them, which does one thing at a time. */
 export class Mate {
   #worker;
+  /** Hears that the worker has ended. */ #lost = () => {};
   /** What the engine calls the head that this worker answers with. @type {object | null} */ head = null;
 
   /** @param {Worker} worker */
@@ -88,6 +95,7 @@ export class Mate {
   /** @template {keyof Methods} M @param {M} method @param {Methods[M]["args"]} args @returns {Promise<Methods[M]["value"]>} */
   call(method, args) {
     return new Promise((resolve, reject) => {
+      this.#lost = () => reject(new Error("it ended without a word"));
       this.#worker.onerror = (event) => {
         event.preventDefault();
         reject(new Error(event.message || "its worker could not be loaded"));
@@ -98,5 +106,9 @@ export class Mate {
       };
       this.#worker.postMessage({ id: 0, method, args });
     });
+  }
+
+  gone() {
+    this.#lost();
   }
 }

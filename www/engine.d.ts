@@ -53,6 +53,8 @@ export interface EngineOptions {
   /** A head file, by `inception-web train`; by default the ten classes. */
   head?: string;
   onProgress?: (progress: LoadProgress) => void;
+  /** Hears when `device`, `deviceName` or `notice` changed: as soon as a lost card or a dead worker is noticed, and when another computes. */
+  onChange?: () => void;
 }
 
 /** A base that this browser keeps. */

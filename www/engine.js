@@ -2,10 +2,11 @@
 /**
  * The JavaScript door to inception-web: a worker that computes, behind promises. Types and their documentation: engine.d.ts.
  *
- * A worker that dies is started again, on the CPU, and the picture in flight is tried once more.
+ * A worker that dies is started again and asked once more what it was asked: on the graphics card, if it was there, once; then on the CPU.
  */
 
 import { Crew } from "./crew.js";
+import { newLifeline, watch } from "./lifeline.js";
 import { EngineWays } from "./ways.js";
 import { Dataset } from "./dataset.js";
 
@@ -33,14 +34,14 @@ export class EngineError extends Error {
 }
 
 /** @type {(options?: EngineOptions) => Promise<Engine>} */
-export async function createEngine({ device = "auto", weights, head, onProgress = () => {} } = {}) {
+export async function createEngine({ device = "auto", weights, head, onProgress = () => {}, onChange = () => {} } = {}) {
   const absolute = (/** @type {string | undefined} */ url) => url && new URL(url, document.baseURI).href;
   const wish = { weights: typeof weights === "object" ? weights : absolute(weights), head: absolute(head) };
-  const engine = new WorkerEngine(wish);
+  const engine = new WorkerEngine(wish, onChange);
   try {
     await engine.start(device, onProgress).catch((error) => {
       if (device === "cpu" || !(error instanceof EngineError && error.kind === "crash")) throw error;
-      return engine.startOver(onProgress);
+      return engine.startOver(error, onProgress);
     });
   } catch (error) {
     // Its worker may still be fetching.
@@ -60,14 +61,17 @@ class WorkerEngine {
   #nextId = 0;
   #disposed = false;
   #wish;
+  #onChange;
   #crew;
+  /** Whether the graphics card was given its other chance. */ #again = false;
   /** The head in use where it is not the one that was loaded first, for a worker that has to start again. @type {Uint8Array | null} */ #headFile = null;
   /** Pictures held out when the head in use was trained. @type {Set<number> | null} */ #validation = null;
   /** What of the dataset the worker has. @type {ReturnType<Dataset["rows"]> | null} */ #sent = null;
 
-  /** @param {{ weights?: string | KeptBase, head?: string }} wish */
-  constructor(wish) {
+  /** @param {{ weights?: string | KeptBase, head?: string }} wish @param {() => unknown} onChange */
+  constructor(wish, onChange) {
     this.#wish = wish;
+    this.#onChange = onChange;
     this.#crew = new Crew(wish);
     this.dataset = new Dataset((pictures, options) => this.embed(pictures, options));
     this.ways = new EngineWays({
@@ -92,8 +96,10 @@ class WorkerEngine {
     };
     this.#worker = worker;
     this.#sent = null;
+    const lifeline = newLifeline();
     try {
-      this.#loaded = await this.#call("load", { device, ...this.#wish }, progress);
+      this.#loaded = await this.#call("load", { device, lifeline, ...this.#wish }, progress);
+      watch(lifeline, () => this.#worker === worker && this.#stop(new EngineError("crash", "the engine stopped; reload the page")));
       if (this.#headFile) this.#loaded.head = await this.#call("openHead", { bytes: this.#headFile });
     } catch (error) {
       this.#stop(new EngineError("crash", "the engine could not be started"));
@@ -401,21 +407,21 @@ class WorkerEngine {
    * @returns {Promise<Methods[M]["value"]>}
    */
   async #ask(method, args, progress) {
-    await this.#started();
-    const worker = this.#worker;
-    try {
-      return await this.#call(method, args, progress);
-    } catch (error) {
-      if (!(error instanceof EngineError && (error.kind === "crash" || error.kind === "device")) || this.#disposed) throw error;
-      if (this.#worker && this.#worker !== worker) {
-        await this.#started(); // another call in flight was told first
-      } else {
+    for (let tries = 1; ; tries++) {
+      await this.#started();
+      const worker = this.#worker;
+      const { device } = this.#facts;
+      try {
+        if (tries > 1 && TABLE.has(method)) await this.#sync();
+        if (tries > 1 && SET.has(method)) await this.ways.restore((method, args) => this.#call(method, args));
+        return await this.#call(method, args, progress);
+      } catch (error) {
+        if (!(error instanceof EngineError && (error.kind === "crash" || error.kind === "device")) || this.#disposed) throw error;
+        if (tries > 1 && device === "cpu") throw error;
+        if (this.#worker && this.#worker !== worker) continue; // another call in flight was told first
         this.#stop(error);
-        await this.startOver();
+        await this.startOver(error);
       }
-      if (TABLE.has(method)) await this.#sync();
-      if (SET.has(method)) await this.ways.restore((method, args) => this.#call(method, args));
-      return this.#call(method, args, progress);
     }
   }
 
@@ -427,10 +433,23 @@ class WorkerEngine {
     }
   }
 
-  /** After a crash: on the CPU, and the person is told. @param {(progress: LoadProgress) => void} [progress] */
-  async startOver(progress) {
-    await this.start("cpu", progress);
-    this.#facts.notice = "The engine stopped, and was started again on the CPU.";
+  /** After a crash or a lost card; the person is told at once, and again when it is over. @param {EngineError} error @param {(progress: LoadProgress) => void} [progress] */
+  async startOver({ kind }, progress) {
+    const before = this.#loaded?.device;
+    const card = before === "webgpu" && !this.#again;
+    const what = kind === "device" ? "The graphics card was lost" : "The engine stopped";
+    this.#again ||= card;
+    if (this.#loaded) {
+      this.#loaded.notice = `${what}. ${before === "webgpu" && !card ? "The CPU takes over" : "It is started once more"}, and the work goes on.`;
+      this.#onChange();
+    }
+    const onCpu = () => this.#start("cpu", progress);
+    this.#starting = card ? this.#start("webgpu", progress).catch(onCpu) : onCpu();
+    await this.#starting;
+    const { device, notice } = this.#facts;
+    if (device === "webgpu") this.#facts.notice = `${what}, and was started again.`;
+    else this.#facts.notice = notice ?? (kind === "device" ? `${what}, so the CPU does the work.` : `${what}, and was started again on the CPU.`);
+    this.#onChange();
   }
 
   /**

@@ -33,7 +33,8 @@ export interface Methods {
 /** What people want of the long work under way. */
 export type Wish = "pause" | "resume" | "stop" | "cancel";
 
-export interface LoadArgs { device: "auto" | "webgpu" | "cpu"; weights?: string | KeptBase; head?: string }
+/** `lifeline` is to be held for as long as the worker lives. */
+export interface LoadArgs { device: "auto" | "webgpu" | "cpu"; lifeline: string; weights?: string | KeptBase; head?: string }
 
 export interface Loaded {
   device: "webgpu" | "cpu";

@@ -7,6 +7,7 @@
 
 import { relaxedSimd } from "./npm/wasm-feature-detect.js";
 import { Failure } from "./failure.js";
+import { hold } from "./lifeline.js";
 import { createWays } from "./worker-ways.js";
 import { cacheKey, checkedBefore, findWeights, forget, get, keep, openCache, rememberCheck } from "./worker-weights.js";
 
@@ -103,7 +104,8 @@ function explain(error) {
 }
 
 /** @param {LoadArgs} args @param {Tell} tell @returns {Promise<Loaded>} */
-async function load({ device: wished, weights, head }, tell) {
+async function load({ device: wished, lifeline, weights, head }, tell) {
+  await hold(lifeline);
   site = await manifest();
   const place = head ?? site.head;
   const find = () => findWeights(weights, site.weights, MANIFEST);

@@ -144,30 +144,33 @@ test("weights of something else, named by their address, are refused", async ({ 
   await expect(page.getByRole("alert")).toContainText('Weights: the file\'s metadata has no "format"; this is not a weights file of inception-web');
 });
 
-test("an engine whose worker dies starts again and finishes what was under way", async ({ page }) => {
-  await page.goto(EMPTY);
-  const { answered, notice } = await page.evaluate(async (text) => {
-    const workers = [];
-    const Real = window.Worker;
-    window.Worker = class extends Real {
-      constructor(...args) {
-        super(...args);
-        workers.push(this);
-      }
-    };
-    const { createEngine } = await import("/engine.js");
-    const engine = await createEngine({ device: "cpu" });
-    const good = new Blob([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))]);
-    const batch = engine.classify([good, good, good], {
-      onPicture: (index) => index === 0 && workers[0].dispatchEvent(new ErrorEvent("error", { message: "unreachable" })),
-    });
-    const another = engine.latents([good, good]);
-    const answered = (await batch).length + (await another).length;
-    return { answered, notice: engine.notice };
-  }, picture("cat"));
-  expect(answered).toBe(5);
-  expect(notice).toBe("The engine stopped, and was started again on the CPU.");
-});
+for (const how of ["says so", "says nothing"]) {
+  test(`an engine whose worker dies and ${how} starts again and finishes what was under way`, async ({ page }) => {
+    await page.goto(EMPTY);
+    const { answered, notice, told } = await page.evaluate(async ({ text, says }) => {
+      const workers = [];
+      const Real = window.Worker;
+      window.Worker = class extends Real {
+        constructor(...args) {
+          super(...args);
+          workers.push(this);
+        }
+      };
+      const { createEngine } = await import("/engine.js");
+      const told = [];
+      const engine = await createEngine({ device: "cpu", onChange: () => told.push(engine.notice) });
+      const good = new Blob([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))]);
+      const kill = says ? () => workers[0].dispatchEvent(new ErrorEvent("error", { message: "unreachable" })) : () => workers[0].terminate();
+      const batch = engine.classify([good, good, good], { onPicture: (index) => index === 0 && kill() });
+      const another = engine.latents([good, good]);
+      const answered = (await batch).length + (await another).length;
+      return { answered, notice: engine.notice, told };
+    }, { text: picture("cat"), says: how === "says so" });
+    expect(answered).toBe(5);
+    expect(notice).toBe("The engine stopped, and was started again on the CPU.");
+    expect(told).toEqual(["The engine stopped. It is started once more, and the work goes on.", notice]);
+  });
+}
 
 const types = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".wasm": "application/wasm", ".svg": "image/svg+xml" };
 const site = process.env.SITE ?? join(root, "target/site");
@@ -217,8 +220,7 @@ test("many pictures are shared among workers and answered in order, also where o
       postMessage(message, more) {
         if (message.method === "answer") asked[this.number] += 1;
         if (dies && this.number > 0 && asked[this.number] === 2) {
-          this.terminate();
-          this.dispatchEvent(new ErrorEvent("error", { message: "killed" }));
+          this.terminate(); // without a word
         } else super.postMessage(message, more);
       }
     };

@@ -38,12 +38,12 @@ test("a software adapter is left for the CPU unless it is asked for", async ({ p
   await expect(page.getByText("WebGPU here is emulated in software, which is slower than the CPU itself, so the CPU does the work.")).toBeVisible();
 });
 
-/** Runs a script in the worker before its own. @param {import("@playwright/test").Page} page @param {string} script */
-async function lying(page, script) {
+/** Runs a script in the worker before its own, or in the first ones. @param {import("@playwright/test").Page} page @param {string} script @param {number} [times] */
+async function lying(page, script, times) {
   await page.route("**/worker.js", async (route) => {
     const response = await route.fetch();
     await route.fulfill({ response, body: `${script}\n${await response.text()}` });
-  });
+  }, { times });
 }
 
 /** Says on the console which features every device is asked for, and what the worker warns of. @param {import("@playwright/test").Page} page */
@@ -251,20 +251,38 @@ test("a graphics card that fails while weights come leaves all of them to the CP
   expect(compare(latents[0], golden(`${names[0]}.latents`)).furthest).toBeLessThanOrEqual(1e-5);
 });
 
-test("a graphics card that is lost in the middle of a picture leaves it to the CPU", async ({ page }) => {
-  // The first submission is the self-check.
-  await lying(page, `let card, submissions = 0;
-    const ask = GPUAdapter.prototype.requestDevice, submit = GPUQueue.prototype.submit;
-    GPUAdapter.prototype.requestDevice = async function (...args) {
-      return (card = await ask.apply(this, args));
-    };
-    GPUQueue.prototype.submit = function (commands) {
-      submit.call(this, commands);
-      if (++submissions === 2) card.destroy();
-    };`);
+/** Loses the card in the first picture: the first submission is the self-check. */
+const LOSING = `let card, submissions = 0;
+  const ask = GPUAdapter.prototype.requestDevice, submit = GPUQueue.prototype.submit;
+  GPUAdapter.prototype.requestDevice = async function (...args) {
+    return (card = await ask.apply(this, args));
+  };
+  GPUQueue.prototype.submit = function (commands) {
+    submit.call(this, commands);
+    if (++submissions === 2) card.destroy();
+  };`;
+
+test("a graphics card that is lost twice in the middle of a picture leaves it to the CPU", async ({ page }) => {
+  await lying(page, LOSING);
   await page.goto(`${F32}style.css`);
   const { latents, device, notice } = await latentsInPage(page, { device: "webgpu" }, [picture(names[0])]);
-  expect(notice).toBe("The engine stopped, and was started again on the CPU.");
+  expect(notice).toBe("The graphics card was lost, so the CPU does the work.");
   expect(device).toBe("cpu");
   expect(compare(latents[0], golden(`${names[0]}.latents`)).furthest).toBeLessThanOrEqual(1e-5);
+});
+
+test("a graphics card that is lost once is started again, a sentence says so, and what was answered stays", async ({ page }) => {
+  await lying(page, LOSING.replace("=== 2", "=== 3"), 1);
+  await page.goto("?device=webgpu");
+  await expect(page.getByRole("status")).toHaveText(/^Ready · WebGPU/, { timeout: 200_000 });
+  const cards = page.getByRole("list", { name: "Results" }).getByRole("listitem");
+  await page.getByRole("button", { name: "Cat", exact: true }).click();
+  await expect(cards).toContainText(/cat\.jpg[\s\S]*\d+\.\d %/, { timeout: 200_000 });
+  await page.getByRole("button", { name: "Coffee", exact: true }).click();
+  await expect(page.getByText("The graphics card was lost. It is started once more, and the work goes on.")).toBeVisible({ timeout: 200_000 });
+  await expect(cards).toHaveCount(1);
+  await expect(cards.nth(1)).toContainText(/coffee\.jpg[\s\S]*\d+\.\d %/, { timeout: 200_000 });
+  await expect(cards.first()).toContainText(/cat\.jpg[\s\S]*\d+\.\d %/);
+  await expect(page.getByText("The graphics card was lost, and was started again.")).toBeVisible();
+  await expect(page.getByRole("status")).toHaveText(/^Ready · WebGPU/);
 });

@@ -45,6 +45,10 @@ export function createPredict(context, page) {
     load,
     add: (/** @type {readonly { name: string, file: Blob }[]} */ pictures) => attempt(() => add(pictures)),
     headChanged: () => context.attempt(headChanged),
+    engineChanged() {
+      const engine = context.engine();
+      if (engine) ready(engine);
+    },
     row: (/** @type {number} */ id) => state.rows.find((row) => row.id === id),
   };
 

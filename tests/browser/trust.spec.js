@@ -1,0 +1,166 @@
+// @ts-check
+/** What people who do not know the page may rely on: nothing leaves the tab, names stay words, and what is broken stands alone. */
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { expect, test } from "@playwright/test";
+import { black, chunk, claim, stripes } from "./pictures.js";
+
+/** @typedef {import("@playwright/test").Page} Page */
+
+const root = fileURLToPath(new URL("../../", import.meta.url));
+const kept = (/** @type {string} */ name) => readFileSync(join(root, "tests/pictures", name));
+const sample = (/** @type {string} */ name) => readFileSync(join(root, "www/samples", `${name}.jpg`));
+const PATIENT = { timeout: 120_000 };
+
+test.setTimeout(1_000_000);
+
+/** @param {Page} page */
+async function open(page) {
+  await page.goto("?device=cpu");
+  await expect(page.getByRole("status").first()).toHaveText(/^Ready/, PATIENT);
+}
+
+/** @param {Page} page */
+const results = (page) => page.getByRole("list", { name: "Results" }).getByRole("listitem");
+
+/** @param {string} name @param {Buffer} [buffer] */
+const file = (name, buffer = stripes(1)) => ({ name, mimeType: "image/png", buffer });
+
+/** @param {Page} page @param {string} name @param {{ name: string, mimeType: string, buffer: Buffer }[]} files */
+async function addClass(page, name, files) {
+  await page.getByRole("button", { name: "Add class", exact: true }).click();
+  await page.keyboard.type(name);
+  await page.keyboard.press("Enter");
+  await page.getByLabel(`Add pictures to ${name}`, { exact: true }).setInputFiles(files);
+}
+
+/** @param {Page} page @param {string} button @returns {Promise<string>} the path of what was saved */
+async function saved(page, button) {
+  const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: button, exact: true }).click()]);
+  return download.path();
+}
+
+test("nothing of a whole session leaves the tab, nothing breaks its policy, and names stay words", async ({ page, context }) => {
+  /** @type {import("@playwright/test").Request[]} */
+  const requests = [];
+  /** @type {string[]} */
+  const trouble = [];
+  context.on("request", (request) => requests.push(request));
+  context.on("console", (message) => /content security policy/i.test(message.text()) && trouble.push(message.text()));
+  page.on("dialog", (dialog) => {
+    trouble.push(`a name was run: ${dialog.message()}`);
+    return dialog.dismiss();
+  });
+  await page.addInitScript(() => addEventListener("securitypolicyviolation", ({ violatedDirective }) => console.error(`Content Security Policy: ${violatedDirective}`)));
+
+  await open(page);
+  const markup = "<img src=x onerror=alert(1)>";
+  const formula = '=HYPERLINK("x")';
+  await addClass(page, markup, [file(`${markup}.png`, sample("cat")), file(`${formula}.png`, sample("horse"))]);
+  await addClass(page, formula, [file("+1.png", sample("rocket")), file("-1.png", sample("coffee")), file("@1.png", sample("boats"))]);
+  const training = page.getByRole("region", { name: "Training" });
+  await expect(training.getByRole("button", { name: "Train", exact: true })).toBeEnabled(PATIENT);
+  await expect(page.locator("#teach-job")).toBeHidden(PATIENT);
+  await training.getByRole("button", { name: "Train", exact: true }).click();
+  await expect(training.getByText(/^Validation accuracy \d/)).toBeVisible(PATIENT);
+
+  const names = [`${markup}.png`, `${formula}.png`, "+1.png", "-1.png", "@1.png"];
+  await page.getByLabel("Choose pictures").setInputFiles(names.map((name) => file(name)));
+  await expect(results(page)).toHaveCount(names.length, PATIENT);
+  for (const [index, name] of names.entries()) await expect(results(page).nth(index).getByRole("heading")).toHaveText(name);
+  await expect(results(page).first().locator(".label")).toHaveText(new RegExp("^(<img src=x onerror=alert\\(1\\)>|=HYPERLINK\\(\"x\"\\))$"));
+
+  // What a spreadsheet would run as a formula begins with an apostrophe.
+  const lines = readFileSync(await saved(page, "Save CSV"), "utf8").split("\r\n").slice(1, -1);
+  expect(lines).toHaveLength(names.length);
+  for (const line of lines) for (const cell of line.split(",")) expect(cell).not.toMatch(/^"?[=+@\t]|^"?-\D/);
+  expect(lines[1]).toContain(`"'=HYPERLINK(""x"").png"`);
+
+  const project = await saved(page, "Save project");
+  await open(page);
+  await page.getByLabel("Open project", { exact: true }).setInputFiles(project);
+  await expect(page.getByLabel(`Add pictures to ${markup}`, { exact: true })).toBeAttached(PATIENT);
+  await expect(page.getByLabel(`Add pictures to ${formula}`, { exact: true })).toBeAttached();
+  await expect(page.locator('img[src="x"]')).toHaveCount(0);
+
+  expect(trouble).toEqual([]);
+  const here = new URL(page.url()).origin;
+  const network = requests.filter((request) => !/^(blob|data):/.test(request.url()));
+  console.log(`a whole session: ${network.length} requests, all of them GET to the page's own origin; no report of its policy`);
+  expect(network.length).toBeGreaterThan(30);
+  expect(network.filter((request) => new URL(request.url()).origin !== here).map((request) => request.url())).toEqual([]);
+  expect(network.filter((request) => request.method() !== "GET" || request.postData()).map((request) => request.url())).toEqual([]);
+});
+
+/** A PNG that says it is animated. @param {Buffer} still */
+function animated(still) {
+  const control = Buffer.alloc(8);
+  control.writeUInt32BE(1, 0);
+  const frame = Buffer.alloc(26);
+  still.copy(frame, 4, 16, 24); // width and height
+  frame.writeUInt16BE(1, 20);
+  frame.writeUInt16BE(10, 22);
+  return Buffer.concat([still.subarray(0, 33), chunk("acTL", control), chunk("fcTL", frame), still.subarray(33)]);
+}
+
+test("of five hundred pictures fifty are broken: each says why, the others are answered", async ({ page }) => {
+  const sound = ["grey.png", "grey16.png", "rgb16.png", "cmyk.jpg", "cmyk_adobe.jpg", "animation.gif", "one.png", "tall.png", "picture.webp", "picture.bmp", "picture.avif"];
+  const good = [...sound.map((name) => file(name, kept(name))), file("animated.png", animated(kept("rgba.png")))];
+  const known = /use JPEG, PNG, WebP, GIF, BMP/;
+  /** @type {[string, Buffer, RegExp][]} */
+  const bad = [
+    ["empty.jpg", kept("empty.jpg"), /empty \(0 bytes\)/],
+    ["claims.png", kept("huge_header.png"), /100000 x 100000 pixels are too many/],
+    ["square.png", claim(16384, 16384), /16384 x 16384 pixels are too many/],
+    ["cut.jpg", kept("truncated.jpg"), /cut off before its end/],
+    ["cut.png", kept("truncated.png"), /cut off before its end/],
+    ["text.png", Buffer.from("Not a picture, whatever its name says.\n"), known],
+    ["page.png", Buffer.from("<!doctype html><script>alert(1)</script>"), known],
+    ["phone.heic", kept("picture.heic"), /HEIC cannot be decoded here/],
+  ];
+  const files = Array.from({ length: 500 }, (_, n) => {
+    if (n === 250) return file("49 megapixels in 6 kilobytes.png", black(7000, 7000));
+    const [name, bytes] = n % 10 === 9 ? bad[Math.floor(n / 10) % bad.length] : [good[n % good.length].name, good[n % good.length].buffer];
+    return file(`${n} ${name}`, bytes);
+  });
+  await open(page);
+  await page.getByLabel("Choose pictures").setInputFiles(files);
+  await expect(page.getByText(/^500 pictures in .* · 50 could not be read$/)).toBeVisible({ timeout: 900_000 });
+  const cards = await results(page).evaluateAll((items) =>
+    items.map((item) => ({ name: item.querySelector("h3")?.textContent ?? "", reason: item.querySelector('[role="alert"]')?.textContent ?? "", share: /\d %/.test(item.textContent ?? "") })),
+  );
+  expect(cards.map(({ name }) => name)).toEqual(files.map(({ name }) => name));
+  for (const [n, { reason, share }] of cards.entries()) {
+    const broken = n % 10 === 9;
+    expect([n, share]).toEqual([n, !broken]);
+    if (broken) expect(reason).toMatch(bad[Math.floor(n / 10) % bad.length][2]);
+    else expect([n, reason]).toEqual([n, ""]);
+  }
+
+  // By the header alone: what it takes to say no.
+  const milliseconds = await page.evaluate(async (texts) => {
+    const { createEngine } = await import(new URL("engine.js", document.baseURI).href);
+    const engine = await createEngine({ device: "cpu" });
+    /** @type {number[]} */
+    const took = [];
+    for (const text of texts) {
+      const start = performance.now();
+      await engine.classify([new Blob([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))])], { onPicture: () => took.push(performance.now() - start) });
+    }
+    engine.dispose();
+    return took;
+  }, bad.map(([, bytes]) => bytes.toString("base64")));
+  console.log(`refused after ${bad.map(([name], n) => `${name} ${milliseconds[n].toFixed(1)}`).join(", ")} ms`);
+  expect(milliseconds).toHaveLength(bad.length);
+});
+
+test("a folder of anything gives its pictures, and says so where it has none", async ({ page }, info) => {
+  const folder = info.outputPath("words");
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, "notes.txt"), "no picture");
+  await open(page);
+  await page.getByLabel("Choose a folder").setInputFiles(folder);
+  await expect(page.getByRole("alert")).toHaveText("There is no picture in that. Try JPEG, PNG, WebP or GIF files.");
+  await expect(results(page)).toHaveCount(0);
+});
