@@ -78,6 +78,7 @@ self.onmessage = async ({ data }) => {
   const { id, method, args } = /** @type {Request} */ (data);
   const tell = (/** @type {unknown} */ progress) => self.postMessage({ id, progress });
   try {
+    if (!Object.hasOwn(methods, method)) throw new Failure("setting", `the worker has no method ${method}`);
     const verb = /** @type {(args: unknown, tell: (progress: unknown) => void) => unknown} */ (methods[method]);
     const value = await verb(args, tell);
     self.postMessage({ id, value }, { transfer: large(value) });

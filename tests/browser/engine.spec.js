@@ -172,6 +172,49 @@ for (const how of ["says so", "says nothing"]) {
   });
 }
 
+test("a worker answers every message by its number, whatever is in it, and goes on", async ({ page }) => {
+  await page.goto(EMPTY);
+  const told = await page.evaluate(async (text) => {
+    const worker = new Worker("/worker.js", { type: "module" });
+    /** @type {Map<number, any[]>} */
+    const replies = new Map();
+    let heard = () => {};
+    worker.onmessage = ({ data }) => {
+      if ("progress" in data) return;
+      replies.set(data.id, [...(replies.get(data.id) ?? []), data]);
+      heard();
+    };
+    /** @param {number} id @param {unknown} method @param {unknown} args @param {number} [count] */
+    const say = async (id, method, args, count = 1) => {
+      for (let n = 0; n < count; n++) worker.postMessage({ id, method, args });
+      while ((replies.get(id)?.length ?? 0) < count) await new Promise((resolve) => (heard = resolve));
+    };
+    const file = new Blob([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))]);
+    await say(1, "fly", {});
+    await say(2, "toString", {});
+    await say(3, undefined, undefined);
+    await say(4, "predict", { latents: new Float32Array(2048), topK: 1 }); // nothing is loaded yet
+    await say(5, "load", { device: "cpu", lifeline: "a test" });
+    worker.postMessage(null);
+    await say(6, "answer", { pictures: "none", topK: "many" });
+    await say(7, "predict", { latents: new Float32Array(3), topK: 1 });
+    await say(8, "answer", undefined);
+    await say(9, "predict", { latents: new Float32Array(2048), topK: 2 }, 2); // one number for two messages
+    await say(10, "answer", { pictures: [file], topK: 5, thumbnails: 0 });
+    worker.terminate();
+    const kinds = [...replies].map(([id, all]) => [id, all.map((reply) => (reply.error ? reply.error.kind : "value"))]);
+    return { kinds, unknown: replies.get(1)?.[0].error.message, outcome: replies.get(10)?.[0].value[0].predictions.length };
+  }, picture("cat"));
+  expect(told.unknown).toBe("the worker has no method fly");
+  expect(told.outcome).toBe(5);
+  const kinds = new Map(told.kinds);
+  for (const id of [1, 2, 3, 7]) expect(kinds.get(id)).toEqual(["setting"]);
+  expect(kinds.get(4)).toEqual(["crash"]);
+  expect(kinds.get(5)).toEqual(["value"]);
+  for (const id of [6, 8]) expect(kinds.get(id)).toEqual(["crash"]);
+  expect(kinds.get(9)).toEqual(["value", "value"]);
+});
+
 const types = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".wasm": "application/wasm", ".svg": "image/svg+xml" };
 const site = process.env.SITE ?? join(root, "target/site");
 
