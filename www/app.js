@@ -97,7 +97,7 @@ async function open() {
     const found = await openStore();
     const { project } = await found.load("");
     store = found;
-    teach.open(project, null);
+    teach.open(project, found.refusal);
   } catch (cause) {
     console.error(cause);
     teach.open(emptyProject, cause instanceof Error ? cause : new Error(String(cause)));

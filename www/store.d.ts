@@ -30,6 +30,8 @@ export class StoreError extends Error {
 }
 
 export interface Store {
+  /** Why nothing can be saved, only read: another tab does the saving. */
+  readonly refusal: StoreError | null;
   /** What earlier visits left; an empty project at the first. */
   load(fingerprint: string): Promise<Kept>;
   /** Saves what differs between two values of the project; asks for persistent storage once there are pictures. @throws {StoreError} */

@@ -46,6 +46,9 @@ const UNAVAILABLE =
 const NEWER = "storage: what is kept here was written by a newer version of this page, and is left as it is; reload the page to get that version";
 const CLOSED = 'storage: the browser closed this page\'s storage, or a newer version of the page took it over; save your work with "Save project" and reload';
 const BLOCKED = "storage: an older version of this page is open in another tab; close that tab and reload this one";
+const OTHER =
+  'storage: your classes are open in another tab, so this tab shows them and saves nothing; close the other tab and reload this one, or save your work with "Save project"';
+/** Where a browser cannot tell tabs of each other. */
 const ELSEWHERE =
   'storage: another tab changed what is kept, so this tab no longer saves; save your work with "Save project", or reload to see the other tab\'s';
 
@@ -56,6 +59,22 @@ export class StoreError extends Error {
     this.name = "StoreError";
     this.kind = kind;
   }
+}
+
+/** What the one tab that saves holds (Web Locks), until it is closed. */
+const WRITER = "inception-web classes";
+/** Milliseconds that a tab which is just being closed may take. */
+const CLOSING = 1000;
+/** Whether it is this one. @type {Promise<boolean> | undefined} */
+let writer;
+
+/** @returns {Promise<boolean>} */
+function becomeWriter() {
+  return new Promise((resolve) => {
+    if (!navigator.locks) return resolve(true);
+    const ever = () => (resolve(true), new Promise(() => {}));
+    navigator.locks.request(WRITER, { signal: AbortSignal.timeout(CLOSING) }, ever).catch((error) => resolve(named(error) !== "TimeoutError"));
+  });
 }
 
 /** @returns {Promise<Store>} */
@@ -86,7 +105,8 @@ export async function openStore() {
     if (named(error) === "QuotaExceededError") throw await told(error);
     throw new StoreError("unavailable", UNAVAILABLE, error);
   }
-  return new IndexedStore(database);
+  writer ??= becomeWriter();
+  return new IndexedStore(database, (await writer) ? null : new StoreError("failed", OTHER));
 }
 
 /** @implements {Store} */
@@ -103,9 +123,10 @@ class IndexedStore {
   #last = Promise.resolve();
   #askedToPersist = false;
 
-  /** @param {import("idb").IDBPDatabase<Schema>} database */
-  constructor(database) {
+  /** @param {import("idb").IDBPDatabase<Schema>} database @param {StoreError | null} refusal */
+  constructor(database, refusal) {
     this.#database = database;
+    this.refusal = refusal;
   }
 
   /** @param {string} fingerprint @returns {Promise<Kept>} */
@@ -301,6 +322,7 @@ class IndexedStore {
 
   /** @param {StoreName[]} names @param {(writing: Writing) => Promise<unknown>} work @returns {Promise<void>} */
   async #write(names, work) {
+    if (this.refusal) throw this.refusal;
     const writing = this.#database.transaction(names, "readwrite", { durability: "strict" });
     const done = writing.done.then(() => null, (/** @type {unknown} */ error) => error);
     try {

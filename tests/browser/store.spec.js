@@ -322,9 +322,40 @@ test("a page killed in the middle of a save leaves all of the last save, and not
   }
 });
 
-test("storage of a newer version is refused and left as it is, none at all is told, and tabs do not overwrite each other", async ({ page, context }) => {
+test("of two tabs one saves, and the other is told and only reads", async ({ page, context }) => {
+  const open = async () => {
+    const { openStore } = await import("/store.js");
+    self.store = await openStore();
+    self.kept = (await store.load("x")).project;
+    return store.refusal?.message ?? null;
+  };
+  const save = async (name) => {
+    const p = await import("/project.js");
+    const next = p.addClass(kept, name).project;
+    const told = await failure(store.saveProject(kept, next));
+    if (told === "nothing failed") self.kept = next;
+    return told;
+  };
+  const message = 'storage: your classes are open in another tab, so this tab shows them and saves nothing; close the other tab and reload this one, or save your work with "Save project"';
+  expect(await page.evaluate(open)).toBeNull();
+  expect(await page.evaluate(save, "cat")).toBe("nothing failed");
   const other = await context.newPage();
   await other.goto(EMPTY);
+  expect(await other.evaluate(open)).toBe(message);
+  expect(await other.evaluate(() => kept.classes.map(({ name }) => name))).toEqual(["cat"]);
+  expect(await other.evaluate(save, "dog")).toEqual({ kind: "failed", message });
+  expect(await page.evaluate(save, "fox")).toBe("nothing failed");
+  await page.close();
+  await other.reload();
+  expect(await other.evaluate(open)).toBeNull();
+  expect(await other.evaluate(() => kept.classes.map(({ name }) => name))).toEqual(["cat", "fox"]);
+  expect(await other.evaluate(save, "dog")).toBe("nothing failed");
+});
+
+test("storage of a newer version is refused and left as it is, none at all is told, and tabs that cannot tell of each other do not overwrite", async ({ page, context }) => {
+  const other = await context.newPage();
+  await other.goto(EMPTY);
+  for (const tab of [page, other]) await tab.evaluate(() => Object.defineProperty(navigator, "locks", { value: undefined }));
   const open = async () => {
     const { openStore } = await import("/store.js");
     self.store = await openStore();

@@ -148,7 +148,8 @@ export function createTeach(context, page) {
     await page.study.ready(kept ?? { project: state.project, embedded: new Map(), runs: [], runInUse: null, head: null });
     projectChanged();
     for (const { resolve } of waiting.splice(0)) resolve();
-    await context.store()?.sweep();
+    const store = context.store();
+    if (!store?.refusal) await store?.sweep();
   }
 
   /** The engine could not be loaded: nobody need wait for it. */
