@@ -110,7 +110,7 @@ test("the page's details lead to the measurement", async ({ page }) => {
 for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
   test(`an accessibility checker finds nothing wrong with a measurement, nor is it wider than a phone, ${colorScheme}`, async ({ page }) => {
     await page.emulateMedia({ colorScheme });
-    await page.setViewportSize({ width: 360, height: 740 });
+    await page.setViewportSize({ width: 320, height: 640 });
     await open(page);
     const before = await new AxeBuilder({ page }).analyze();
     expect(before.violations.map(({ id, nodes }) => `${id}: ${nodes[0].html}`)).toEqual([]);
@@ -119,6 +119,6 @@ for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
     const { violations, passes } = await new AxeBuilder({ page }).analyze();
     expect(passes.length).toBeGreaterThan(15);
     expect(violations.map(({ id, nodes }) => `${id}: ${nodes[0].html}`)).toEqual([]);
-    expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(360);
+    expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(320);
   });
 }

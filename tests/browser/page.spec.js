@@ -370,7 +370,7 @@ test("clear lets every thumbnail go", async ({ page }) => {
 });
 
 test("a narrow phone never scrolls sideways", async ({ page }) => {
-  await page.setViewportSize({ width: 360, height: 740 });
+  await page.setViewportSize({ width: 320, height: 640 });
   await open(page);
   expect(await sideways(page)).toBe(0);
   await clickSample(page, "Cat");

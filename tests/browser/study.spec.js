@@ -272,7 +272,7 @@ test("an answer has its reasons: where the evidence lies and the nearest picture
 for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
   test(`a judged head fits a phone, and an accessibility checker finds nothing wrong, ${colorScheme}`, async ({ page }) => {
     await page.emulateMedia({ colorScheme });
-    await page.setViewportSize({ width: 360, height: 740 });
+    await page.setViewportSize({ width: 320, height: 640 });
     await openTen(page);
     await set(page, { "Epochs, at most": "2" });
     await train(page);

@@ -425,7 +425,7 @@ test("without storage the page says that nothing is kept, and works", async ({ p
 });
 
 test("a narrow phone never scrolls sideways", async ({ page }) => {
-  await page.setViewportSize({ width: 360, height: 740 });
+  await page.setViewportSize({ width: 320, height: 640 });
   await open(page);
   expect(await sideways(page)).toBe(0);
   await twoClasses(page);
