@@ -1,7 +1,7 @@
 // @ts-check
 /**
  * Tells when a worker is gone, also where it died without a word, as one does that the system killed: it holds a lock (Web Locks) for as
- * long as it lives. Where a browser has no locks, only workers that say that they failed are missed.
+ * long as it lives. Where a browser has no locks, only a worker that says that it failed is noticed.
  */
 
 /** A lifeline's name, to be sent to the worker that is to hold it. @returns {string} */

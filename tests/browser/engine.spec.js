@@ -4,7 +4,7 @@ import { createServer } from "node:http";
 import { extname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "@playwright/test";
-import { compare, F32, golden, latentsInPage, names, picture } from "./golden.js";
+import { compare, F32, golden, keepWorkers, latentsInPage, names, picture } from "./golden.js";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 const status = (/** @type {import("@playwright/test").Page} */ page) => page.getByRole("status");
@@ -147,15 +147,8 @@ test("weights of something else, named by their address, are refused", async ({ 
 for (const how of ["says so", "says nothing"]) {
   test(`an engine whose worker dies and ${how} starts again and finishes what was under way`, async ({ page }) => {
     await page.goto(EMPTY);
+    await keepWorkers(page);
     const { answered, notice, told } = await page.evaluate(async ({ text, says }) => {
-      const workers = [];
-      const Real = window.Worker;
-      window.Worker = class extends Real {
-        constructor(...args) {
-          super(...args);
-          workers.push(this);
-        }
-      };
       const { createEngine } = await import("/engine.js");
       const told = [];
       const engine = await createEngine({ device: "cpu", onChange: () => told.push(engine.notice) });

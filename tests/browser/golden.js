@@ -49,3 +49,16 @@ export async function latentsInPage(page, options, pictures) {
     { options, pictures },
   );
 }
+
+/** Keeps the workers that a page starts from now on in its global `workers`, so that they can be killed. @param {import("@playwright/test").Page} page */
+export function keepWorkers(page) {
+  return page.evaluate(() => {
+    window.workers = [];
+    window.Worker = class extends Worker {
+      constructor(...args) {
+        super(...args);
+        window.workers.push(this);
+      }
+    };
+  });
+}

@@ -4,6 +4,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "@playwright/test";
+import { keepWorkers } from "./golden.js";
 import { stripes } from "./pictures.js";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
@@ -127,15 +128,8 @@ test("a dataset grows by pictures, and a head learns them", async ({ page }) => 
 
 test("training is paused, stopped and cancelled, and survives its worker", async ({ page }) => {
   await page.goto(EMPTY);
+  await keepWorkers(page);
   const told = await page.evaluate(async (url) => {
-    const workers = [];
-    const Real = window.Worker;
-    window.Worker = class extends Real {
-      constructor(...args) {
-        super(...args);
-        workers.push(this);
-      }
-    };
     const { createEngine } = await import("/engine.js");
     const engine = await createEngine({ device: "cpu" });
     await engine.importLatents(await (await fetch(`/${url}`)).blob());
