@@ -1,21 +1,13 @@
 // `npm test`: installs what the tests need, runs all of them in turn, stops at the first that fails.
-import { execFileSync, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { ask, findChromium } from "./chromium.js";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const site = join(root, "target", "site");
 process.chdir(root);
-
-/** @param {string} tool @param {string[]} args */
-function ask(tool, ...args) {
-  try {
-    return execFileSync(tool, args, { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim();
-  } catch {
-    return "";
-  }
-}
 
 /** @param {string} what @param {[string, ...string[]]} command @param {Record<string, string>} [env] */
 function step(what, [tool, ...args], env = {}) {
@@ -31,15 +23,13 @@ function step(what, [tool, ...args], env = {}) {
   console.log(`== ${what}: passed in ${seconds} s`);
 }
 
-/** The Chromium to test in: the one named, one on the PATH, Debian's, or Playwright's own. */
+/** The Chromium to test in: one that is there, Debian's, or Playwright's own. */
 function chromium() {
-  const names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
-  const find = () => process.env.CHROMIUM || names.map((name) => ask("which", name)).find(Boolean);
-  if (!find() && process.getuid?.() === 0 && ask("which", "apt-get")) {
+  if (!findChromium() && process.getuid?.() === 0 && ask("which", "apt-get")) {
     step("a browser to test in", ["apt-get", "update"]);
     step("a browser to test in", ["apt-get", "install", "-y", "--no-install-recommends", "chromium"]);
   }
-  const found = find();
+  const found = findChromium();
   if (!found) step("a browser to test in", ["npx", "playwright", "install", "--with-deps", "chromium"]);
   return found ?? "";
 }

@@ -3,7 +3,7 @@
 import { listenForFiles } from "./arrivals.js";
 import { chosenBase, createBase, forgetBase } from "./base/wires.js";
 import { createCompare } from "./compare/wires.js";
-import { byId } from "./dom.js";
+import { byId, jpegUrl } from "./dom.js";
 import { createEngine } from "./engine.js";
 import { keepPage, showStorage } from "./offline.js";
 import { createPredict } from "./predict/wires.js";
@@ -42,7 +42,8 @@ const context = {
   headChanged: () => void predict.headChanged(),
   pictureUrl(picture) {
     const image = teach.imageOf(picture);
-    return image && addressOf(image);
+    if (image instanceof Uint8Array) return jpegUrl(image);
+    return image instanceof Blob ? addressOf(image) : null;
   },
 };
 

@@ -1,7 +1,7 @@
 // @ts-check
 /** A project as one .zip that people can read by hand, and pictures out of folders in a .zip. Both read and write one entry after the other. */
 import { BlobWriter, Reader, Uint8ArrayReader, Uint8ArrayWriter, ZipReader, ZipWriter, configure } from "./npm/zip.js";
-import { emptyProject, hashOf } from "./project.js";
+import { emptyProject, hashOf, openFile } from "./project.js";
 import { pictures as inPictures } from "./words.js";
 
 /** @typedef {import("./engine.js").Embedded} Embedded */
@@ -46,8 +46,6 @@ const LATENTS = 2048;
 const MOST = 2e9;
 /** Bytes that are read ahead. */
 const BLOCK = 4e6;
-/** Thumbnails that are read at a time. */
-const BULK = 256;
 /** File names' ends, and the types of the pictures behind them. */
 const TYPES = new Map([
   ["jpg", "image/jpeg"], ["jpeg", "image/jpeg"], ["jpe", "image/jpeg"], ["jfif", "image/jpeg"], ["png", "image/png"], ["webp", "image/webp"],
@@ -68,6 +66,7 @@ export async function saveProject(kept, engine, { onProgress, signal } = {}) {
   // Before anything else: more latents may come while the rest is written.
   const latents = withLatents.length ? await bytesOf(await engine.exportLatents("safetensors")) : null;
 
+  const contents = await Promise.all(project.pictures.map(({ file }) => openFile(file)));
   const folder = uniqueNames();
   const folders = new Map(project.classes.map(({ id, name }) => [id, { path: `pictures/${folder(name)}`, unique: uniqueNames() }]));
   /** @param {Picture} picture @returns {string | null} */
@@ -83,11 +82,11 @@ export async function saveProject(kept, engine, { onProgress, signal } = {}) {
     base: { name: engine.base.name, fingerprint: engine.fingerprint },
     nextId: project.nextId,
     classes: project.classes.map(({ id, name }) => ({ id, name })),
-    pictures: project.pictures.map((picture) => {
-      const { id, name, label, hash, file } = picture;
+    pictures: project.pictures.map((picture, i) => {
+      const { id, name, label, hash } = picture;
       const { width = 0, height = 0, thumbnail = null } = embedded.get(hash) ?? {};
       return {
-        id, name, class: label, hash, file: place(picture), type: file?.type ?? "", row: rows.get(id) ?? null, width, height,
+        id, name, class: label, hash, file: place(picture), type: contents[i]?.type ?? "", row: rows.get(id) ?? null, width, height,
         thumbnail: thumbnail && thumbnailPath(hash),
       };
     }),
@@ -114,20 +113,10 @@ export async function saveProject(kept, engine, { onProgress, signal } = {}) {
   for (const run of runs) await add(headPath(run.id), run.head, 0);
   if (head) await add("heads/in-use.safetensors", head, 0);
   for (const [i, { file }] of description.pictures.entries()) {
-    const content = project.pictures[i].file;
+    const content = contents[i];
     if (file && content) await add(file, await bytesOf(content), 0);
   }
-  // Many at once, for reading one Blob takes milliseconds.
-  for (let i = 0; i < thumbnails.length; i += BULK) {
-    const some = thumbnails.slice(i, i + BULK);
-    const bytes = await bytesOf(new Blob(some.flatMap(({ thumbnail }) => thumbnail ?? [])));
-    let from = 0;
-    for (const { hash, thumbnail } of some) {
-      const to = from + (thumbnail?.size ?? 0);
-      await add(thumbnailPath(hash), bytes.subarray(from, to), 0);
-      from = to;
-    }
-  }
+  for (const { hash, thumbnail } of thumbnails) if (thumbnail) await add(thumbnailPath(hash), thumbnail, 0);
   return zip.close();
 }
 
@@ -161,10 +150,10 @@ export async function openProject(zip, engine, { onProgress, signal } = {}) {
     pictureFiles.push(entry.file === null ? null : await openPicture(entry, entry.file, read));
     onProgress?.({ done: ++done, total });
   }
-  /** @type {Map<string, Blob>} */
+  /** @type {Map<string, Uint8Array<ArrayBuffer>>} */
   const small = new Map();
   for (const [hash, path] of thumbnails) {
-    small.set(hash, new Blob([await read(path)], { type: "image/jpeg" }));
+    small.set(hash, await read(path));
     onProgress?.({ done: ++done, total });
   }
   /** @type {Map<string, Embedded>} */

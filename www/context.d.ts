@@ -19,7 +19,7 @@ export interface Context {
   announce(words: string): void;
   /** The engine has another head in use: the status line and the answers shown follow. */
   headChanged(): void;
-  /** An object URL for what stands for a picture: its thumbnail, or its file; null if it has neither. Kept and revoked by the page. */
+  /** An address of what stands for a picture: its thumbnail, or its file of this visit; null if it has neither. Those of files are kept and revoked by the page. */
   pictureUrl(picture: Picture): string | null;
 }
 

@@ -10,6 +10,13 @@ export function download(name, blob) {
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
 
+/** An address that is the picture itself: thousands are made as somebody scrolls, and those of Blobs take a millisecond each. @param {Uint8Array} jpeg */
+export function jpegUrl(jpeg) {
+  let text = "";
+  for (let i = 0; i < jpeg.length; i += 8192) text += String.fromCharCode(...jpeg.subarray(i, i + 8192));
+  return `data:image/jpeg;base64,${btoa(text)}`;
+}
+
 /** @template {HTMLElement} T @param {string} id @param {{ new (): T, prototype: T }} type @returns {T} */
 export function byId(id, type) {
   const element = document.getElementById(id);

@@ -70,7 +70,7 @@ export interface Embedded {
   width: number;
   height: number;
   /** JPEG, square: what the network saw, stretched. */
-  thumbnail: Blob | null;
+  thumbnail: Uint8Array<ArrayBuffer> | null;
 }
 
 export interface EmbedOptions extends LatentsOptions {

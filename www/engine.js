@@ -184,7 +184,8 @@ class WorkerEngine {
         onPicture(index, error);
         answers[index] = null;
       } else {
-        onPicture?.(index, outcome);
+        const { thumbnail } = outcome;
+        onPicture?.(index, { ...outcome, thumbnail: thumbnail && new Blob([thumbnail], { type: "image/jpeg" }) });
         answers[index] = outcome.predictions;
       }
     });

@@ -58,7 +58,7 @@ export interface TableArgs { latents: Float32Array; labels: Uint32Array; classes
 export type Trained = Omit<TrainedInfo, "head"> & { head: HeadInfo } & Pick<TrainReport, "epochs" | "end" | "seconds">;
 
 export type Outcome =
-  | { latents: Float32Array; predictions: Prediction[]; milliseconds: number; width: number; height: number; thumbnail?: Blob }
+  | { latents: Float32Array; predictions: Prediction[]; milliseconds: number; width: number; height: number; thumbnail?: Uint8Array<ArrayBuffer> }
   | { error: { kind: ErrorKind; message: string } };
 
 export type Request = { [M in keyof Methods]: { id: number; method: M; args: Methods[M]["args"] } }[keyof Methods];

@@ -10,6 +10,12 @@ export interface Class {
   readonly name: string;
 }
 
+/** A file that lies in the browser's storage, and is opened when somebody needs it: to open thousands takes a second. */
+export interface KeptFile {
+  /** The file, the same each time; it stays readable when it is removed from the storage later. @throws {Error} a sentence: it is gone */
+  open(): Promise<Blob>;
+}
+
 export interface Picture {
   readonly id: number;
   /** The file's name, with its folders. */
@@ -19,7 +25,7 @@ export interface Picture {
   /** SHA-256 of the file, 64 hexadecimal digits; of the latents' bytes where there is no file. */
   readonly hash: string;
   /** Null where only latents were loaded. */
-  readonly file: Blob | null;
+  readonly file: Blob | KeptFile | null;
 }
 
 export interface Project {
@@ -47,16 +53,18 @@ export function moveClass(project: Project, id: number, index: number): Project;
 export function removeClass(project: Project, id: number): Project;
 /** Adds pictures to a class; those whose hash is in that class already are left out and counted. */
 export function addPictures(
-  project: Project, label: number, pictures: readonly { name: string; hash: string; file: Blob | null }[],
+  project: Project, label: number, pictures: readonly { name: string; hash: string; file: Picture["file"] }[],
 ): { project: Project; ids: number[]; duplicates: number };
 /** Adds pictures by the names of their classes, which are made where missing, in order; duplicates are left out and counted. */
 export function addNamed(
-  project: Project, classes: readonly string[], pictures: readonly { name: string; hash: string; file: Blob | null; className: string }[],
+  project: Project, classes: readonly string[], pictures: readonly { name: string; hash: string; file: Picture["file"]; className: string }[],
 ): { project: Project; ids: number[]; duplicates: number };
 /** Gives pictures another class; where their hash is in it already, the moved one is dropped. */
 export function relabel(project: Project, pictures: Iterable<number>, label: number): Project;
 export function removePictures(project: Project, pictures: Iterable<number>): Project;
 /** Pictures by class id; classes without pictures are there with an empty list. Computed once a project value. */
 export function byClass(project: Project): ReadonlyMap<number, readonly Picture[]>;
+/** A picture's file, read from the storage if it lies there; null where only latents were loaded. @throws {Error} a sentence: it is gone */
+export function openFile<T extends Picture["file"]>(file: T): Promise<T extends null ? null : Blob>;
 /** SHA-256 in hexadecimal. */
 export function hashOf(content: Blob | ArrayBufferView): Promise<string>;

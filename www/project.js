@@ -4,7 +4,7 @@
 /** @typedef {import("./project.js").Project} Project */
 /** @typedef {import("./project.js").Picture} Picture */
 /** @typedef {import("./project.js").Class} Class */
-/** @typedef {{ name: string, hash: string, file: Blob | null }} Arrival */
+/** @typedef {Pick<Picture, "name" | "hash" | "file">} Arrival */
 
 /** @type {Project} */
 export const emptyProject = Object.freeze({ name: "my classes", classes: [], pictures: [], nextId: 1 });
@@ -110,6 +110,11 @@ export function byClass(project) {
   for (const picture of project.pictures) groups.get(picture.label)?.push(picture);
   grouped.set(project, groups);
   return groups;
+}
+
+/** @param {Picture["file"]} file @returns {Promise<Blob | null>} */
+export async function openFile(file) {
+  return file && "open" in file ? file.open() : file;
 }
 
 /** @param {Blob | ArrayBufferView} content @returns {Promise<string>} */

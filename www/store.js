@@ -4,11 +4,12 @@
  * before it or after it. Saves run one after the other, in the order they were asked for.
  */
 import { openDB } from "./npm/idb.js";
-import { emptyProject } from "./project.js";
+import { emptyProject, openFile } from "./project.js";
 import { megabytes } from "./words.js";
 
 /** @typedef {import("./project.js").Project} Project */
 /** @typedef {import("./project.js").Picture} Picture */
+/** @typedef {import("./project.js").KeptFile} KeptFile */
 /** @typedef {import("./engine.js").Embedded} Embedded */
 /** @typedef {import("./store.js").Store} Store */
 /** @typedef {import("./store.js").Kept} Kept */
@@ -38,6 +39,8 @@ const VERSION = 1;
 const CHUNK = 64;
 /** Records that are read at a time. */
 const BULK = 256;
+/** Where each quarter of all hashes ends: four requests at a time are answered sooner than one. */
+const QUARTERS = ["4", "8", "c", "g"];
 /** @type {StoreName[]} */
 const ALL = ["pictures", "files", "latents", "runs", "state"];
 
@@ -48,6 +51,7 @@ const CLOSED = 'storage: the browser closed this page\'s storage, or a newer ver
 const BLOCKED = "storage: an older version of this page is open in another tab; close that tab and reload this one";
 const OTHER =
   'storage: your classes are open in another tab, so this tab shows them and saves nothing; close the other tab and reload this one, or save your work with "Save project"';
+const GONE = "storage: this picture's file is no longer kept, another tab removed it; reload the page to see what is";
 /** Where a browser cannot tell tabs of each other. */
 const ELSEWHERE =
   'storage: another tab changed what is kept, so this tab no longer saves; save your work with "Save project", or reload to see the other tab\'s';
@@ -63,8 +67,9 @@ export class StoreError extends Error {
 
 /** What the one tab that saves holds (Web Locks), until it is closed. */
 const WRITER = "inception-web classes";
-/** Milliseconds that a tab which is just being closed may take. */
+/** Milliseconds that a tab which is just being closed may take, and one that opens its files before it lets go of the storage. */
 const CLOSING = 1000;
+const LETTING_GO = 5000;
 /** Whether it is this one. @type {Promise<boolean> | undefined} */
 let writer;
 
@@ -82,6 +87,8 @@ export async function openStore() {
   if (!globalThis.indexedDB) throw new StoreError("unavailable", UNAVAILABLE);
   /** @type {import("idb").IDBPDatabase<Schema>} */
   let database;
+  /** @type {IndexedStore | undefined} */
+  let opened;
   try {
     database = await new Promise((resolve, reject) => {
       /** @type {typeof openDB<Schema>} */ (openDB)(NAME, VERSION, {
@@ -94,9 +101,9 @@ export async function openStore() {
             fresh.createObjectStore("state");
           }
         },
-        blocked: () => reject(new StoreError("unavailable", BLOCKED)),
-        // A newer page in another tab must not wait for this one.
-        blocking: () => database.close(),
+        blocked: () => setTimeout(() => reject(new StoreError("unavailable", BLOCKED)), LETTING_GO),
+        // A newer page in another tab must not wait for this one, whose pictures stay open.
+        blocking: () => void (opened ? opened.letGo() : database.close()),
       }).then(resolve, reject);
     });
   } catch (error) {
@@ -106,7 +113,8 @@ export async function openStore() {
     throw new StoreError("unavailable", UNAVAILABLE, error);
   }
   writer ??= becomeWriter();
-  return new IndexedStore(database, (await writer) ? null : new StoreError("failed", OTHER));
+  opened = new IndexedStore(database, (await writer) ? null : new StoreError("failed", OTHER));
+  return opened;
 }
 
 /** @implements {Store} */
@@ -122,6 +130,8 @@ class IndexedStore {
   /** @type {Promise<unknown>} */
   #last = Promise.resolve();
   #askedToPersist = false;
+  /** Latents that are read while the page does not know its base yet, if all are of one. @type {ReturnType<typeof readAhead> | null} */
+  #ahead = null;
 
   /** @param {import("idb").IDBPDatabase<Schema>} database @param {StoreError | null} refusal */
   constructor(database, refusal) {
@@ -132,6 +142,8 @@ class IndexedStore {
   /** @param {string} fingerprint @returns {Promise<Kept>} */
   load(fingerprint) {
     return this.#queue(async () => {
+      const ahead = await this.#ahead;
+      this.#ahead = null;
       const reading = this.#database.transaction(ALL, "readonly");
       const state = reading.objectStore("state");
       const frame = /** @type {Frame | undefined} */ (await state.get("project"));
@@ -139,8 +151,8 @@ class IndexedStore {
       const [inUse, runs, latents, project] = await Promise.all([
         state.get("head"),
         reading.objectStore("runs").getAll(),
-        readLatents(reading, fingerprint),
-        this.#kept && revision === this.#revision ? this.#kept : readProject(reading, frame),
+        ahead?.fingerprint === fingerprint ? ahead.latents : readLatents(reading, fingerprint),
+        this.#kept && revision === this.#revision ? this.#kept : readProject(this.#database, reading, frame),
       ]);
       if (!this.#kept) {
         // Only once: what another tab saved after that must not be taken for what this tab shows.
@@ -155,6 +167,7 @@ class IndexedStore {
       }
       const head = /** @type {HeadInUse | undefined} */ (inUse) ?? null;
       this.#persist(project);
+      if (!fingerprint) this.#ahead = readAhead(this.#database);
       return {
         project,
         embedded,
@@ -170,6 +183,9 @@ class IndexedStore {
     return this.#queue(async () => {
       const kept = this.#kept ?? before;
       const { changed, gone, files, unused } = difference(kept, after);
+      const going = new Set(unused);
+      await openAll(kept, (hash) => going.has(hash));
+      const written = await Promise.all(files.map(async ({ hash, file }) => ({ hash, file: await openFile(file) })));
       await this.#write(["pictures", "files", "state"], async (writing) => {
         await this.#stamp(writing, after);
         const pictures = writing.objectStore("pictures");
@@ -177,7 +193,7 @@ class IndexedStore {
         await inChunks(changed, ({ file, ...record }) => pictures.put(record));
         const store = writing.objectStore("files");
         await inChunks(unused, (hash) => store.delete(hash));
-        await inChunks(files, (record) => store.put(record));
+        await inChunks(written, (record) => store.put(record));
       });
       this.#kept = after;
       this.#revision += 1;
@@ -189,7 +205,7 @@ class IndexedStore {
   saveEmbedded(fingerprint, embedded) {
     for (const hash of embedded.keys()) this.#fresh.add(hash);
     return this.#queue(async () => {
-      const records = await pack(fingerprint, embedded);
+      const records = pack(fingerprint, embedded);
       await this.#write(["latents"], (writing) => {
         const store = writing.objectStore("latents");
         return inChunks(records, (record) => store.put(record));
@@ -242,7 +258,10 @@ class IndexedStore {
     for (const hash of kept.embedded.keys()) this.#fresh.add(hash);
     return this.#queue(async () => {
       const { changed, files } = difference(emptyProject, kept.project);
-      const records = await pack(fingerprint, kept.embedded);
+      const stays = new Set(files.map(({ hash }) => hash));
+      await openAll(this.#kept, (hash) => !stays.has(hash));
+      const written = await Promise.all(files.map(async ({ hash, file }) => ({ hash, file: await openFile(file) })));
+      const records = pack(fingerprint, kept.embedded);
       /** @type {HeadInUse} */
       const head = kept.runInUse !== null ? { run: kept.runInUse } : kept.head && { bytes: kept.head };
       let revision = 0;
@@ -259,7 +278,7 @@ class IndexedStore {
         // Files that both projects have stay where they are: they are by far the most to write.
         const store = writing.objectStore("files");
         const there = new Set(await store.getAllKeys());
-        const missing = files.filter(({ hash }) => !there.delete(hash));
+        const missing = written.filter(({ hash }) => !there.delete(hash));
         await inChunks([...there], (hash) => store.delete(hash));
         await inChunks(missing, (record) => store.put(record));
       });
@@ -288,10 +307,7 @@ class IndexedStore {
       const reading = this.#database.transaction(["files", "latents", "runs", "state"], "readonly");
       const sizes = { files: 0, latents: 0, heads: 0 };
       const files = reading.objectStore("files");
-      await inBulk(
-        (after) => files.getAll(IDBKeyRange.lowerBound(after, true), BULK),
-        ({ file }) => (sizes.files += file.size),
-      );
+      await inBulk((after) => files.getAll(IDBKeyRange.lowerBound(after, true), BULK), ({ file }) => (sizes.files += file.size));
       const fingerprints = new Set((await reading.objectStore("latents").getAllKeys()).map(([fingerprint]) => fingerprint));
       for (const fingerprint of fingerprints) {
         await eachLatents(reading, fingerprint, ({ latents, thumbnail }) => (sizes.latents += latents.byteLength + (thumbnail?.byteLength ?? 0)));
@@ -306,6 +322,12 @@ class IndexedStore {
   /** @returns {Promise<{ used: number, granted: number } | null>} */
   usage() {
     return usage();
+  }
+
+  /** Closes the storage. What is shown stays readable. */
+  async letGo() {
+    await openAll(this.#kept, () => true).catch(() => {});
+    this.#database.close();
   }
 
   /**
@@ -358,16 +380,46 @@ class IndexedStore {
   }
 }
 
-/** @param {Reading} reading @param {Frame | undefined} frame @returns {Promise<Project>} */
-async function readProject(reading, frame) {
+/** @implements {KeptFile} */
+class FileOnDisk {
+  #database;
+  #hash;
+  /** @type {Promise<Blob> | undefined} */
+  #opened;
+
+  /** @param {import("idb").IDBPDatabase<Schema>} database @param {string} hash */
+  constructor(database, hash) {
+    this.#database = database;
+    this.#hash = hash;
+  }
+
+  /** @returns {Promise<Blob>} */
+  open() {
+    return (this.#opened ??= this.#read());
+  }
+
+  async #read() {
+    try {
+      const record = await this.#database.get("files", this.#hash);
+      if (record) return record.file;
+      throw new StoreError("failed", GONE);
+    } catch (error) {
+      this.#opened = undefined;
+      throw await told(error);
+    }
+  }
+}
+
+/** Files that are about to be deleted are opened first: what is taken back then still has them. @param {Project | null} project @param {(hash: string) => boolean} which */
+async function openAll(project, which) {
+  await Promise.all(project?.pictures.filter(({ hash }) => which(hash)).map(({ file }) => openFile(file)) ?? []);
+}
+
+/** @param {import("idb").IDBPDatabase<Schema>} database @param {Reading} reading @param {Frame | undefined} frame @returns {Promise<Project>} */
+async function readProject(database, reading, frame) {
   if (!frame) return emptyProject;
-  /** @type {Map<string, Blob>} */
-  const files = new Map();
-  const store = reading.objectStore("files");
-  await inBulk(
-    (after) => store.getAll(IDBKeyRange.lowerBound(after, true), BULK),
-    ({ hash, file }) => files.set(hash, file),
-  );
+  const hashes = await reading.objectStore("files").getAllKeys();
+  const files = new Map(hashes.map((hash) => [hash, new FileOnDisk(database, hash)]));
   const records = await reading.objectStore("pictures").getAll();
   let pictures = records.map((record) => ({ ...record, file: files.get(record.hash) ?? null }));
   if (frame.order) {
@@ -375,6 +427,19 @@ async function readProject(reading, frame) {
     pictures = frame.order.flatMap((id) => byId.get(id) ?? []);
   }
   return { name: frame.name, classes: frame.classes, pictures, nextId: frame.nextId };
+}
+
+/** @param {import("idb").IDBPDatabase<Schema>} database @returns {Promise<{ fingerprint: string, latents: Map<string, KeptLatents> } | null>} */
+async function readAhead(database) {
+  try {
+    const reading = database.transaction(ALL, "readonly");
+    const store = reading.objectStore("latents");
+    const fingerprint = (await store.getKey(IDBKeyRange.lowerBound([])))?.[0];
+    if (!fingerprint || (await store.getKey(IDBKeyRange.lowerBound([fingerprint, []])))) return null;
+    return { fingerprint, latents: await readLatents(reading, fingerprint) };
+  } catch {
+    return null; // it is told when they are needed
+  }
 }
 
 /** @param {Reading} reading @param {string} fingerprint @returns {Promise<Map<string, KeptLatents>>} by hash */
@@ -388,7 +453,11 @@ async function readLatents(reading, fingerprint) {
 /** @param {Reading} reading @param {string} fingerprint @param {(record: KeptLatents) => unknown} take */
 function eachLatents(reading, fingerprint, take) {
   const store = reading.objectStore("latents");
-  return inBulk((after) => store.getAll(IDBKeyRange.bound([fingerprint, after], [fingerprint, []], true), BULK), take);
+  return Promise.all(
+    QUARTERS.map((to, i) =>
+      inBulk((after) => store.getAll(IDBKeyRange.bound([fingerprint, after || (QUARTERS[i - 1] ?? "")], [fingerprint, to], true, true), BULK), take),
+    ),
+  );
 }
 
 /**
@@ -418,7 +487,7 @@ function difference(before, after) {
   const filed = new Set(unused);
   /** @type {Picture[]} */
   const changed = [];
-  /** @type {{ hash: string, file: Blob }[]} */
+  /** @type {{ hash: string, file: NonNullable<Picture["file"]> }[]} */
   const files = [];
   for (const picture of after.pictures) {
     const { id, hash, file } = picture;
@@ -443,39 +512,16 @@ async function inChunks(items, request) {
   }
 }
 
-/**
- * Thumbnails as bytes: as Blobs each would be a file on the disk. They are read many at once, for reading one takes milliseconds.
- * @param {string} fingerprint @param {ReadonlyMap<string, Embedded>} embedded @returns {Promise<KeptLatents[]>}
- */
-async function pack(fingerprint, embedded) {
-  const entries = [...embedded];
-  /** @type {KeptLatents[]} */
-  const records = [];
-  for (let i = 0; i < entries.length; i += BULK) {
-    const some = entries.slice(i, i + BULK);
-    const bytes = await new Blob(some.flatMap(([, { thumbnail }]) => thumbnail ?? [])).arrayBuffer();
-    let from = 0;
-    for (const [hash, { latents, width, height, thumbnail }] of some) {
-      const to = from + (thumbnail?.size ?? 0);
-      records.push({ fingerprint, hash, latents, width, height, thumbnail: thumbnail && bytes.slice(from, to) });
-      from = to;
-    }
-  }
-  return records;
+/** @param {string} fingerprint @param {ReadonlyMap<string, Embedded>} embedded @returns {KeptLatents[]} */
+function pack(fingerprint, embedded) {
+  return Array.from(embedded, ([hash, { latents, width, height, thumbnail }]) => ({
+    fingerprint, hash, latents, width, height, thumbnail: thumbnail && thumbnail.slice().buffer,
+  }));
 }
 
-/** Thumbnails become Blobs when they are first looked at: thousands of Blobs take a second to make. @param {KeptLatents} kept @returns {Embedded} */
-function unpack({ latents, width, height, thumbnail: bytes }) {
-  /** @type {Blob | null} */
-  let made = null;
-  return {
-    latents,
-    width,
-    height,
-    get thumbnail() {
-      return bytes && (made ??= new Blob([bytes], { type: "image/jpeg" }));
-    },
-  };
+/** @param {KeptLatents} kept @returns {Embedded} */
+function unpack({ latents, width, height, thumbnail }) {
+  return { latents, width, height, thumbnail: thumbnail && new Uint8Array(thumbnail) };
 }
 
 /** @param {unknown} error @returns {string} */

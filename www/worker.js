@@ -328,7 +328,7 @@ async function answer({ pictures, topK, thumbnails }) {
   const start = performance.now();
   /** @type {Outcome[]} */
   const outcomes = [];
-  /** @type {{ index: number, decoded: Decoded, width: number, height: number, thumbnail: Blob | undefined }[]} */
+  /** @type {{ index: number, decoded: Decoded, width: number, height: number, thumbnail: Uint8Array<ArrayBuffer> | undefined }[]} */
   const good = [];
   for (const [index, picture] of pictures.entries()) {
     try {
@@ -507,15 +507,15 @@ function board(side) {
 }
 
 /** @param {Decoded} decoded @param {number} side */
-function jpeg(decoded, side) {
+async function jpeg(decoded, side) {
   const whole = board(INPUT);
   decoded.thumbnail(bytesOf(seen));
   whole.putImageData(seen, 0, 0);
-  if (side === INPUT) return whole.canvas.convertToBlob({ type: "image/jpeg", quality: 0.85 });
-  const small = board(side);
-  small.imageSmoothingQuality = "high";
-  small.drawImage(whole.canvas, 0, 0, side, side);
-  return small.canvas.convertToBlob({ type: "image/jpeg", quality: 0.85 });
+  const drawn = board(side);
+  drawn.imageSmoothingQuality = "high";
+  if (drawn !== whole) drawn.drawImage(whole.canvas, 0, 0, side, side);
+  const blob = await drawn.canvas.convertToBlob({ type: "image/jpeg", quality: 0.85 });
+  return new Uint8Array(await blob.arrayBuffer());
 }
 
 /** @param {number} width @param {number} height */

@@ -2,6 +2,7 @@
 /** Joins the view, the state and the engine for the three ways. */
 import { isCifar } from "../arrivals.js";
 import { download } from "../dom.js";
+import { openFile } from "../project.js";
 import { pictures } from "../words.js";
 import { setFiles } from "./files.js";
 import { NAMES, SEEDS, WAYS, busy, filters, initialState, outcomeText, plain, reduce, sizesWanted } from "./state.js";
@@ -101,8 +102,11 @@ export function createCompare(context) {
   async function openTaught() {
     const { classes, pictures, name } = context.project();
     const names = new Map(classes.map((one) => [one.id, one.name]));
-    const files = pictures.flatMap(({ name, label, file }) => (file ? [{ name, file, className: names.get(label) ?? "" }] : []));
-    await openSet(name, async () => ({ files, refused: [] }));
+    await openSet(name, async () => {
+      const opened = await Promise.all(pictures.map(({ file }) => openFile(file)));
+      const files = pictures.flatMap(({ name, label }, i) => (opened[i] ? [{ name, file: opened[i], className: names.get(label) ?? "" }] : []));
+      return { files, refused: [] };
+    });
   }
 
   /** @param {string} name @param {(signal: AbortSignal) => Promise<{ files: SetFile[], refused: PictureSet["refused"] }>} gather */

@@ -1,16 +1,18 @@
 // @ts-check
 /** Pictures in a grid of which only what is visible is in the document: ten thousand scroll as smoothly as ten. */
 import { CARRIED } from "../arrivals.js";
-import { make } from "../dom.js";
+import { jpegUrl, make } from "../dom.js";
+import { openFile } from "../project.js";
 import { KEYS } from "./classes.js";
 
 /** @import { Picture } from "../project.js" */
+/** What stands for a picture: a thumbnail, or its file. @typedef {Uint8Array | NonNullable<Picture["file"]>} Image */
 /** @typedef {{ pictures: readonly Picture[], selection: ReadonlySet<number>, classNames: ReadonlyMap<number, string>, classIds: readonly number[], hasLatents(picture: Picture): boolean }} Shown */
-/** @typedef {{ element: HTMLElement, image: HTMLImageElement, name: HTMLElement, label: HTMLElement, picture: Picture | null, blob: Blob | null, url: string | null }} Tile */
+/** @typedef {{ element: HTMLElement, image: HTMLImageElement, name: HTMLElement, label: HTMLElement, picture: Picture | null, shown: Image | null, url: string | null }} Tile */
 /**
  * @typedef {{
  *   select(ids: ReadonlySet<number>): unknown, relabel(ids: ReadonlySet<number>, label: number): unknown, remove(ids: ReadonlySet<number>): unknown,
- *   urlOf(picture: Picture): { image: Blob | null, ratio: number | null },
+ *   imageOf(picture: Picture): { image: Image | null, ratio: number | null },
  * }} GridHandlers
  */
 
@@ -67,60 +69,78 @@ export function createGrid(scroller, on) {
 
   function paint() {
     const { length } = shown.pictures;
-    const width = scroller.clientWidth - 2 * GAP;
+    const { clientHeight, clientWidth, scrollTop } = scroller;
+    const width = clientWidth - 2 * GAP;
     if (width <= 0) return;
     columns = Math.max(1, Math.floor((width + GAP) / (SMALLEST + GAP)));
     side = Math.floor((width - GAP * (columns - 1)) / columns);
     const height = side + CAPTION + GAP;
     sheet.style.blockSize = `${Math.ceil(length / columns) * height + GAP}px`;
-    const from = Math.max(0, (Math.floor(scroller.scrollTop / height) - MARGIN) * columns);
-    const to = Math.min(length, (Math.ceil((scroller.scrollTop + scroller.clientHeight) / height) + MARGIN) * columns);
+    const from = Math.max(0, (Math.floor(scrollTop / height) - MARGIN) * columns);
+    const to = Math.min(length, (Math.ceil((scrollTop + clientHeight) / height) + MARGIN) * columns);
     const hadFocus = scroller.contains(document.activeElement);
+    /** @type {Tile[]} */
+    const spare = [];
     for (const [index, tile] of tiles) {
       if ((index >= from && index < to) || (index === current && index < length)) continue;
+      tiles.delete(index);
+      spare.push(tile);
+    }
+    for (let index = from; index < to; index++) fill(index, height, spare);
+    if (length && (current < from || current >= to)) fill(current, height, spare);
+    for (const tile of spare) {
       empty(tile);
       tile.element.remove();
-      tiles.delete(index);
     }
-    for (let index = from; index < to; index++) fill(index, height);
-    if (length && (current < from || current >= to)) fill(current, height);
     if (hadFocus && !scroller.contains(document.activeElement)) focus();
   }
 
-  /** @param {number} index @param {number} height */
-  function fill(index, height) {
-    const tile = tiles.get(index) ?? newTile(index);
+  /** @param {number} index @param {number} height @param {Tile[]} spare tiles that went out of sight, to be used again */
+  function fill(index, height, spare) {
+    const tile = tiles.get(index) ?? spare.pop() ?? newTile();
+    tiles.set(index, tile);
     const { element } = tile;
+    element.dataset.index = String(index);
     const picture = shown.pictures[index];
     const className = shown.classNames.get(picture.label) ?? "";
     const ready = shown.hasLatents(picture);
     element.style.inlineSize = `${side}px`;
     element.style.translate = `${GAP + (index % columns) * (side + GAP)}px ${GAP + Math.floor(index / columns) * height}px`;
     element.tabIndex = index === current ? 0 : -1;
-    element.setAttribute("aria-setsize", String(shown.pictures.length));
-    element.setAttribute("aria-posinset", String(index + 1));
-    element.setAttribute("aria-selected", String(shown.selection.has(picture.id)));
-    element.setAttribute("aria-label", `${picture.name}, class ${className}${ready ? "" : ", waiting"}`);
+    /** What stays as it is costs nothing. @param {string} name @param {string} value */
+    const say = (name, value) => element.getAttribute(name) !== value && element.setAttribute(name, value);
+    say("aria-setsize", String(shown.pictures.length));
+    say("aria-posinset", String(index + 1));
+    say("aria-selected", String(shown.selection.has(picture.id)));
+    say("aria-label", `${picture.name}, class ${className}${ready ? "" : ", waiting"}`);
     element.toggleAttribute("data-waiting", !ready);
-    tile.label.textContent = className;
-    const { image, ratio } = on.urlOf(picture);
-    if (tile.picture?.id === picture.id && tile.blob === image) return;
+    if (tile.label.textContent !== className) tile.label.textContent = className;
+    const { image, ratio } = on.imageOf(picture);
+    tile.image.classList.toggle("whole", ratio === null);
+    tile.image.style.width = ratio === null ? "" : `${side * Math.min(1, ratio)}px`; // a thumbnail is square: what the network saw
+    tile.image.style.height = ratio === null ? "" : `${side / Math.max(1, ratio)}px`;
+    if (tile.picture?.id === picture.id && tile.shown === image) return;
     empty(tile);
     tile.picture = picture;
-    tile.blob = image;
+    tile.shown = image;
     element.title = picture.name;
     element.dataset.id = String(picture.id);
     tile.name.textContent = image ? "" : picture.name;
     tile.image.hidden = !image;
-    if (!image) return;
-    tile.url = URL.createObjectURL(image);
-    tile.image.src = tile.url;
-    tile.image.classList.toggle("whole", ratio === null);
-    tile.image.style.setProperty("--ratio", String(ratio ?? 1)); // the thumbnail is square: what the network saw
+    if (image instanceof Uint8Array) tile.image.src = jpegUrl(image);
+    else if (image) showFile(tile, image);
   }
 
-  /** @param {number} index @returns {Tile} */
-  function newTile(index) {
+  /** @param {Tile} tile @param {NonNullable<Picture["file"]>} file */
+  async function showFile(tile, file) {
+    const blob = await openFile(file).catch(() => null); // a file that is gone has its name
+    if (!blob || tile.shown !== file) return;
+    tile.url = URL.createObjectURL(blob);
+    tile.image.src = tile.url;
+  }
+
+  /** @returns {Tile} */
+  function newTile() {
     const image = document.createElement("img");
     image.alt = "";
     image.decoding = "async";
@@ -130,18 +150,14 @@ export function createGrid(scroller, on) {
     const element = make("div", "tile", make("div", "tile-frame", image, name), label);
     element.setAttribute("role", "option");
     element.draggable = true;
-    element.dataset.index = String(index);
     sheet.append(element);
-    /** @type {Tile} */
-    const tile = { element, image, name, label, picture: null, blob: null, url: null };
-    tiles.set(index, tile);
-    return tile;
+    return { element, image, name, label, picture: null, shown: null, url: null };
   }
 
   /** @param {Tile} tile */
   function empty(tile) {
     if (tile.url) URL.revokeObjectURL(tile.url);
-    tile.url = null;
+    tile.url = tile.shown = null;
     tile.image.removeAttribute("src");
   }
 

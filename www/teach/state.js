@@ -158,9 +158,9 @@ export function gallery({ project, shown }) {
   return shown === null ? project.pictures : project.pictures.filter(({ label }) => label === shown);
 }
 
-/** Files by their hash, each once, whose latents are still to be computed. @param {State} state @returns {Map<string, Blob>} */
+/** Files by their hash, each once, whose latents are still to be computed. @param {State} state @returns {Map<string, NonNullable<Picture["file"]>>} */
 export function lacking({ project, embedded }) {
-  /** @type {Map<string, Blob>} */
+  /** @type {Map<string, NonNullable<Picture["file"]>>} */
   const found = new Map();
   for (const { hash, file } of project.pictures) if (file && !embedded.has(hash)) found.set(hash, file);
   return found;

@@ -1,7 +1,7 @@
 // @ts-check
 /** From classes and pictures to a kept project with its latents: actions change the state, the state is shown, and what changed is saved. */
 import { download } from "../dom.js";
-import { addClass, addNamed, addPictures, emptyProject, hashOf, mergeClasses, moveClass, relabel, removeClass, removePictures, renameClass } from "../project.js";
+import { addClass, addNamed, addPictures, emptyProject, hashOf, mergeClasses, moveClass, openFile, relabel, removeClass, removePictures, renameClass } from "../project.js";
 import { pictures, sentence } from "../words.js";
 import { addedText, gallery, initialState, lacking, listed, reduce } from "./state.js";
 import { createTeachView } from "./view.js";
@@ -88,7 +88,7 @@ export function createTeach(context, page) {
     saveLatents: (form) => context.attempt(() => saveLatents(form)),
     openProject: (file) => context.attempt(() => openProject(file)),
     saveProject: () => context.attempt(saveProject),
-    urlOf,
+    imageOf,
     classForRow: (id, label) => context.attempt(() => teach(id, label)),
   });
 
@@ -108,8 +108,8 @@ export function createTeach(context, page) {
     get embedded() {
       return context.engine()?.dataset.embedded ?? state.embedded;
     },
-    /** What stands for a picture. @param {Picture} picture @returns {Blob | null} */
-    imageOf: (picture) => state.embedded.get(picture.hash)?.thumbnail ?? picture.file,
+    /** @param {Picture} picture */
+    imageOf: (picture) => imageOf(picture).image,
     /** Whether leaving the page would lose something. */
     get busy() {
       return saving || computing !== null || tasks > 0 || trouble !== null || (!context.store() && state.project.pictures.length > 0);
@@ -255,7 +255,6 @@ export function createTeach(context, page) {
     else compute(); // what came at the last moment
   }
 
-  /** @returns {[string, Blob][]} */
   function wanted() {
     return [...lacking(state)].filter(([hash]) => !state.held.has(hash));
   }
@@ -284,7 +283,8 @@ export function createTeach(context, page) {
       dispatch({ type: "computing", job: job() });
       /** @type {Map<string, string>} */
       const reasons = new Map();
-      await engine.embed(round.map(([, file]) => file), {
+      const files = await Promise.all(round.map(([, file]) => openFile(file)));
+      await engine.embed(files, {
         thumbnails: THUMBNAIL,
         signal,
         onPicture(index, outcome) {
@@ -381,8 +381,8 @@ export function createTeach(context, page) {
     const row = page.row(id);
     const engine = context.engine();
     if (!row?.answer || !engine) return;
-    const { name, file, answer: { latents, width, height, thumbnail = null } } = row;
-    const hash = await hashOf(file);
+    const { name, file, answer: { latents, width, height, thumbnail: seen } } = row;
+    const [hash, thumbnail] = await Promise.all([hashOf(file), seen ? seen.arrayBuffer().then((bytes) => new Uint8Array(bytes)) : null]);
     if (!engine.dataset.embedded.has(hash)) engine.dataset.embedded.set(hash, { latents, width, height, thumbnail });
     dispatch({ type: "embedded", embedded: engine.dataset.embedded });
     const into = label ?? newClass();
@@ -475,8 +475,8 @@ export function createTeach(context, page) {
     tell(`Removed all classes with ${pictures(there)}.`);
   }
 
-  /** What stands for a picture, as a Blob to be shown. @param {Picture} picture */
-  function urlOf(picture) {
+  /** What stands for a picture, its thumbnail or else its file, and the shape of what the thumbnail stretches. @param {Picture} picture */
+  function imageOf(picture) {
     const embedded = state.embedded.get(picture.hash);
     return { image: embedded?.thumbnail ?? picture.file, ratio: embedded?.width && embedded.thumbnail ? embedded.width / embedded.height : null };
   }

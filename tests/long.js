@@ -1,0 +1,317 @@
+// A long day in one tab, in minutes: `node tests/long.js`, after `npm test` or `cargo run --release`. It prints what README.md quotes.
+//   1. pictures classified and heads trained, over and over: is memory flat, is everything let go of, does it stay as fast?
+//   2. a project of many pictures: how soon is it there, and does it scroll?
+// Options: --device cpu|webgpu, --pictures 1000, --trainings 50, --project 10000 (0 leaves a part out).
+import { spawn } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { chromium } from "@playwright/test";
+import { findChromium } from "./chromium.js";
+
+/** @typedef {import("@playwright/test").BrowserContext} BrowserContext */
+/** @typedef {import("@playwright/test").Page} Page */
+/** @typedef {import("@playwright/test").CDPSession} CDPSession */
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+const { values } = parseArgs({
+  options: {
+    device: { type: "string", default: "cpu" },
+    pictures: { type: "string", default: "1000" },
+    trainings: { type: "string", default: "50" },
+    project: { type: "string", default: "10000" },
+    port: { type: "string", default: "8097" },
+  },
+});
+const [PICTURES, TRAININGS, PROJECT] = [values.pictures, values.trainings, values.project].map(Number);
+/** The first is the warm-up. */
+const ROUNDS = 10;
+const PATIENT = { timeout: 600_000 };
+const address = `http://127.0.0.1:${values.port}/`;
+
+/** Counts what a page or a worker takes and what it lets go of. In a page and in a worker, before anything else runs. */
+function watch() {
+  const held = { urls: 0, buffers: 0, bufferBytes: 0 };
+  const { createObjectURL, revokeObjectURL } = URL;
+  const urls = new Set();
+  URL.createObjectURL = (what) => {
+    const url = createObjectURL.call(URL, what);
+    urls.add(url);
+    return url;
+  };
+  URL.revokeObjectURL = (url) => {
+    urls.delete(url);
+    revokeObjectURL.call(URL, url);
+  };
+  /** @type {WebAssembly.Memory[]} */
+  const memories = [];
+  for (const name of ["instantiate", "instantiateStreaming"]) {
+    const real = WebAssembly[name];
+    WebAssembly[name] = async (...args) => {
+      const made = await real.apply(WebAssembly, args);
+      const { memory } = (made.instance ?? made).exports;
+      if (memory) memories.push(memory);
+      return made;
+    };
+  }
+  if (self.GPUDevice) {
+    const { createBuffer } = GPUDevice.prototype;
+    const live = new Map();
+    let last = 0;
+    const forget = (number) => {
+      held.bufferBytes -= live.get(number) ?? 0;
+      if (live.delete(number)) held.buffers -= 1;
+    };
+    const collected = new FinalizationRegistry(forget);
+    GPUDevice.prototype.createBuffer = function (description) {
+      const buffer = createBuffer.call(this, description);
+      const number = (last += 1);
+      live.set(number, description.size);
+      held.buffers += 1;
+      held.bufferBytes += description.size;
+      collected.register(buffer, number);
+      const { destroy } = buffer;
+      buffer.destroy = () => {
+        forget(number);
+        destroy.call(buffer);
+      };
+      return buffer;
+    };
+  }
+  self.held = () => ({ ...held, urls: urls.size, wasm: memories.reduce((sum, { buffer }) => sum + buffer.byteLength, 0) });
+}
+
+/** @param {BrowserContext} context */
+async function watchAll(context) {
+  await context.addInitScript(watch);
+  await context.route(/\/worker\.js$/, async (route) => {
+    const response = await route.fetch();
+    await route.fulfill({ response, body: `(${watch})();\n${await response.text()}` });
+  });
+}
+
+/**
+ * What is held after garbage was collected.
+ * @param {Page} page @param {CDPSession} cdp
+ */
+async function holds(page, cdp) {
+  for (let i = 0; i < 2; i++) {
+    await cdp.send("HeapProfiler.collectGarbage");
+    await page.waitForTimeout(500);
+  }
+  const all = await Promise.all([page, ...page.workers()].map((each) => each.evaluate(() => self.held())));
+  const sum = (/** @type {string} */ name) => all.reduce((total, each) => total + each[name], 0);
+  const { metrics } = await cdp.send("Performance.getMetrics");
+  const metric = (/** @type {string} */ name) => metrics.find((each) => each.name === name)?.value ?? 0;
+  return {
+    wasm: sum("wasm") / 1e6, buffers: sum("buffers"), bufferBytes: sum("bufferBytes") / 1e6, urls: sum("urls"),
+    listeners: metric("JSEventListeners"), nodes: metric("Nodes"), heap: metric("JSHeapUsedSize") / 1e6, workers: page.workers().length,
+  };
+}
+
+/** The tab's own memory, in MB. @param {import("@playwright/test").Browser} browser @returns {Promise<string>} */
+async function resident(browser) {
+  if (process.platform !== "linux") return "?";
+  const cdp = await browser.newBrowserCDPSession();
+  const { processInfo } = await cdp.send("SystemInfo.getProcessInfo");
+  await cdp.detach();
+  const sizes = processInfo.filter(({ type }) => type === "renderer").map(({ id }) => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${id}/status`, "utf8"))?.[1] ?? 0) / 1000);
+  return Math.max(...sizes).toFixed(0);
+}
+
+/** @param {number[]} numbers @returns {number} */
+function median(numbers) {
+  const sorted = numbers.toSorted((a, b) => a - b);
+  const half = sorted.length >> 1;
+  return sorted.length % 2 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
+}
+
+/** @param {Page} page @param {string} [device] */
+async function open(page, device = values.device) {
+  await page.goto(`${address}?device=${device}`);
+  await page.waitForFunction(() => /^Ready/.test(document.querySelector("#status")?.textContent ?? ""), null, PATIENT);
+}
+
+async function longDay() {
+  const browser = await chromium.launch(launch);
+  const context = await browser.newContext({ serviceWorkers: "block" });
+  await watchAll(context);
+  const page = await context.newPage();
+  const cdp = await context.newCDPSession(page);
+  await cdp.send("Performance.enable");
+  await open(page);
+  console.log(`\n${await page.locator("#status").textContent()}`);
+  const training = page.getByRole("region", { name: "Training", exact: true });
+  await page.getByRole("button", { name: "Ten-class latents" }).click();
+  await training.getByText("10 classes, 5,000 pictures").waitFor(PATIENT);
+
+  const samples = ["cat", "airplane", "boats", "horse", "rocket", "coffee"].map((name) => readFileSync(`${root}www/samples/${name}.jpg`));
+  const rows = [];
+  const [each, heads] = [PICTURES / ROUNDS, TRAININGS / ROUNDS];
+  for (let round = 0; round < ROUNDS; round++) {
+    const files = Array.from({ length: each }, (_, n) => {
+      // No two are the same file.
+      const buffer = Buffer.concat([samples[n % samples.length], Buffer.from(`${round} ${n}`)]);
+      return { name: `${round} ${n}.jpg`, mimeType: "image/jpeg", buffer };
+    });
+    let start = Date.now();
+    await page.getByLabel("Choose pictures").setInputFiles(files);
+    await page.locator("#batch-text").getByText(new RegExp(`^${each} pictures in `)).waitFor(PATIENT);
+    const picture = (Date.now() - start) / each;
+    await page.getByRole("button", { name: "Clear", exact: true }).click();
+    start = Date.now();
+    const runs = page.getByRole("table", { name: "Runs", exact: true }).locator("tbody tr");
+    for (let n = 0; n < heads; n++) {
+      await page.getByRole("button", { name: "Train", exact: true }).click();
+      await runs.nth(n + (round ? 1 : 0)).waitFor(PATIENT);
+      await page.getByRole("button", { name: "Train", exact: true }).waitFor(PATIENT);
+    }
+    const head = (Date.now() - start) / heads;
+    // Of each round one run stays in the list, so that it is as long in each.
+    while ((await runs.count()) > 1) await runs.last().getByRole("button", { name: /^Remove/ }).click();
+    const found = await holds(page, cdp);
+    rows.push({ picture, head, ...found });
+    console.log(
+      `${String((round + 1) * each).padStart(5)} pictures, ${String((round + 1) * heads).padStart(2)} trainings: ${picture.toFixed(0)} ms a picture, ${head.toFixed(0)} ms a training; ` +
+        `WebAssembly ${found.wasm.toFixed(1)} MB, ${found.buffers} GPU buffers of ${found.bufferBytes.toFixed(1)} MB, JavaScript ${found.heap.toFixed(1)} MB, ` +
+        `${found.urls} object URLs, ${found.listeners} listeners, ${found.nodes} nodes, ${found.workers} workers; tab ${await resident(browser)} MB`,
+    );
+  }
+  const warm = rows.slice(1);
+  const [early, late] = [warm.slice(0, 3), warm.slice(-3)];
+  /** @param {"picture" | "head"} what */
+  const slower = (what) => (median(late.map((row) => row[what])) / median(early.map((row) => row[what])) - 1) * 100;
+  console.log(`the last three rounds against the first three after the warm-up: a picture ${slower("picture").toFixed(1)} %, a training ${slower("head").toFixed(1)} % more time`);
+  for (const name of /** @type {const} */ (["wasm", "buffers", "bufferBytes", "urls", "listeners", "nodes"])) {
+    const [first, last] = [warm[0][name], warm[warm.length - 1][name]];
+    console.log(`${name}: ${first.toFixed(1)} -> ${last.toFixed(1)}${last > first * 1.02 + 1 ? "  GROWS" : ""}`);
+    if (last > first * 1.02 + 1) process.exitCode = 1;
+  }
+  await browser.close();
+}
+
+/** In a profile on the disk, as people's are. */
+async function manyPictures() {
+  const profile = mkdtempSync(join(tmpdir(), "inception-web-long-"));
+  const context = await chromium.launchPersistentContext(profile, { ...launch, serviceWorkers: "block", viewport: { width: 1280, height: 900 } });
+  const page = await context.newPage();
+  await open(page, "cpu");
+  const fingerprint = await page.evaluate(async () => {
+    const { createEngine } = await import(new URL("engine.js", document.baseURI).href);
+    const engine = await createEngine({ device: "cpu" });
+    const { fingerprint } = engine;
+    engine.dispose();
+    return fingerprint;
+  });
+  // Each picture its own file and its own thumbnail, drawn; its latents are random numbers: none of this is looked at by the network.
+  await page.goto(`${address}style.css`);
+  await page.evaluate(async ({ fingerprint, count }) => {
+    const { addClass, addPictures, emptyProject } = await import("/project.js");
+    const { openStore } = await import("/store.js");
+    const store = await openStore();
+    await store.load(fingerprint);
+    let project = emptyProject;
+    for (let n = 0; n < 10; n++) project = addClass(project, `class ${n}`).project;
+    const canvas = new OffscreenCanvas(128, 128);
+    const pen = canvas.getContext("2d");
+    const embedded = new Map();
+    const arrivals = [];
+    for (let n = 0; n < count; n++) {
+      pen.fillStyle = `hsl(${n % 360} 60% 50%)`;
+      pen.fillRect(0, 0, 128, 128);
+      pen.fillStyle = "white";
+      pen.font = "30px sans-serif";
+      pen.fillText(String(n), 10, 70);
+      const blob = await canvas.convertToBlob({ type: "image/jpeg" });
+      const bytes = new Uint8Array(await blob.arrayBuffer());
+      const hash = [...new Uint8Array(await crypto.subtle.digest("SHA-256", bytes))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+      embedded.set(hash, { latents: Float32Array.from({ length: 2048 }, () => Math.random()), width: 128, height: 128, thumbnail: bytes });
+      arrivals.push({ name: `${n}.jpg`, hash, file: new File([bytes], `${n}.jpg`, { type: "image/jpeg" }) });
+    }
+    for (const [i, { id }] of project.classes.entries()) project = addPictures(project, id, arrivals.filter((_, n) => n % 10 === i)).project;
+    await store.saveEmbedded(fingerprint, embedded);
+    await store.saveProject(emptyProject, project);
+  }, { fingerprint, count: PROJECT });
+  await page.close();
+
+  const words = `10 classes · ${PROJECT.toLocaleString("en")} pictures`;
+  for (let visit = 1; visit <= 3; visit++) {
+    const page = await context.newPage();
+    await page.addInitScript((words) => {
+      const seen = (self.seen = {});
+      const look = () => {
+        if (!seen.classes && document.querySelector("#teach-summary")?.textContent?.includes(words)) seen.classes = performance.now();
+        if (!seen.picture && [...document.querySelectorAll(".tile img")].some((image) => image.complete && image.naturalWidth)) seen.picture = performance.now();
+        const labels = [...document.querySelectorAll(".tile")];
+        if (!seen.latents && labels.length && labels.every((tile) => !tile.hasAttribute("data-waiting"))) seen.latents = performance.now();
+        if (!seen.ready && /^Ready/.test(document.querySelector("#status")?.textContent ?? "")) seen.ready = performance.now();
+        if (!seen.latents || !seen.picture || !seen.ready) requestAnimationFrame(look);
+      };
+      requestAnimationFrame(look);
+      seen.longest = 0;
+      new PerformanceObserver((list) => list.getEntries().forEach(({ duration }) => (seen.longest = Math.max(seen.longest, duration)))).observe({ type: "longtask", buffered: true });
+    }, words);
+    await page.goto(`${address}?device=cpu`);
+    await page.waitForFunction(() => self.seen.latents && self.seen.picture && self.seen.ready, null, PATIENT);
+    const seen = await page.evaluate(() => self.seen);
+    console.log(
+      `visit ${visit}: ${PROJECT} pictures listed after ${(seen.classes / 1000).toFixed(2)} s, the first seen after ${(seen.picture / 1000).toFixed(2)} s, ` +
+        `network ready after ${(seen.ready / 1000).toFixed(2)} s, latents there after ${(seen.latents / 1000).toFixed(2)} s; longest task ${seen.longest.toFixed(0)} ms`,
+    );
+    if (visit === 3) await scroll(page);
+    await page.close();
+  }
+  await context.close();
+  rmSync(profile, { recursive: true, force: true });
+}
+
+/** @param {Page} page */
+async function scroll(page) {
+  const gallery = page.getByRole("listbox", { name: /pictures/i }).first();
+  await gallery.scrollIntoViewIfNeeded();
+  await page.waitForTimeout(1000);
+  const box = await gallery.boundingBox();
+  await page.mouse.move(box.x + box.width / 2, box.y + box.height / 2);
+  await page.evaluate(() => {
+    self.frames = [];
+    let last = performance.now();
+    const tick = (/** @type {number} */ now) => {
+      self.frames.push(now - last);
+      last = now;
+      self.raf = requestAnimationFrame(tick);
+    };
+    self.raf = requestAnimationFrame((now) => ((last = now), (self.raf = requestAnimationFrame(tick))));
+  });
+  const start = Date.now();
+  while (Date.now() - start < 8000) {
+    await page.mouse.wheel(0, 240);
+    await page.waitForTimeout(16);
+  }
+  const { frames, top, tiles } = await page.evaluate(() => {
+    cancelAnimationFrame(self.raf);
+    return { frames: self.frames, top: document.querySelector(".tile")?.closest("[role=listbox]")?.scrollTop, tiles: document.querySelectorAll(".tile").length };
+  });
+  const sorted = frames.toSorted((a, b) => a - b);
+  const total = frames.reduce((sum, each) => sum + each, 0);
+  console.log(
+    `scrolling: ${(frames.length / total * 1000).toFixed(1)} frames a second over ${(total / 1000).toFixed(1)} s and ${top.toFixed(0)} pixels; ` +
+      `median ${median(frames).toFixed(1)} ms, 95 % within ${sorted[Math.floor(sorted.length * 0.95)].toFixed(1)} ms, longest ${sorted.at(-1).toFixed(1)} ms; ${tiles} tiles in the document`,
+  );
+}
+
+const server = spawn(`${root}target/release/inception-web`, ["serve", "--port", values.port, "--weights", "npm"], { cwd: root, stdio: ["ignore", "ignore", "inherit"] });
+const gpu = values.device === "webgpu" ? ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan"] : ["--disable-gpu"];
+const launch = { executablePath: findChromium(), args: ["--no-sandbox", ...gpu] };
+try {
+  for (let tries = 0; ; tries++) {
+    if (await fetch(address).then(({ ok }) => ok, () => false)) break;
+    if (tries > 600) throw new Error(`no page at ${address}; run \`cargo run --release\` once`);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+  }
+  if (PICTURES && TRAININGS) await longDay();
+  if (PROJECT) await manyPictures();
+} finally {
+  server.kill();
+}
