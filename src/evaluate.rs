@@ -740,4 +740,26 @@ mod tests {
             "evaluate: the class \"dog\" has one picture, and folds need two of each; add pictures to it"
         );
     }
+
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn folds_are_even_in_size_and_in_each_class(sizes in prop::collection::vec(2usize..60, 2..6), folds in 2usize..=20, seed: u64) {
+            let names: Vec<_> = (0..sizes.len()).map(|class| class.to_string()).collect();
+            let names: Vec<_> = names.iter().map(String::as_str).collect();
+            let rows: Vec<_> = sizes.iter().enumerate().flat_map(|(class, size)| vec![(class as i64, [class as f32; 3]); *size]).collect();
+            let latents = Rc::new(table(&names, &rows));
+            let validation = CrossValidation::new(latents.clone(), Settings { seed, ..Settings::default() }, folds).expect("two of each class");
+            let mut all: Vec<_> = validation.folds.concat();
+            all.sort_unstable();
+            prop_assert_eq!(all, (0..rows.len()).collect::<Vec<_>>());
+            let even = |counts: Vec<usize>| counts.iter().max().expect("a fold") - counts.iter().min().expect("a fold") <= 1;
+            prop_assert!(even(validation.folds.iter().map(Vec::len).collect()) || rows.len() < folds);
+            for class in 0..sizes.len() {
+                let of = |fold: &Vec<usize>| fold.iter().filter(|row| latents.labels[**row] == class as i64).count();
+                prop_assert!(even(validation.folds.iter().map(of).collect()));
+            }
+        }
+    }
 }

@@ -575,4 +575,36 @@ mod tests {
             "{low} {high}"
         );
     }
+
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn softmax_is_a_distribution_in_the_order_of_the_logits(logits in prop::collection::vec(-1e30f32..1e30, 1..50), small in prop::collection::vec(-20f32..20.0, 1..50), shift in -50f32..50.0) {
+            for logits in [&logits, &small] {
+                let shares = softmax(logits);
+                prop_assert!(shares.iter().all(|share| (0.0..=1.0).contains(share)), "{shares:?}");
+                prop_assert!((shares.iter().map(|share| f64::from(*share)).sum::<f64>() - 1.0).abs() < 1e-5);
+                for (a, x) in shares.iter().zip(logits) {
+                    for (b, y) in shares.iter().zip(logits) {
+                        prop_assert!(a <= b || x > y, "{x} has {a}, and {y} has {b}");
+                    }
+                }
+            }
+            // Only differences count.
+            let moved = softmax(&small.iter().map(|logit| logit + shift).collect::<Vec<_>>());
+            for (a, b) in softmax(&small).iter().zip(moved) {
+                prop_assert!((a - b).abs() < 1e-4, "{a} and {b}");
+            }
+        }
+
+        #[test]
+        fn wilsons_interval_lies_around_the_accuracy_and_narrows(total in 1usize..100_000, share in 0f64..=1.0) {
+            let scores = Scores { correct: (total as f64 * share) as usize, total };
+            let [low, high] = scores.interval();
+            prop_assert!(-1e-12 <= low && low <= scores.accuracy() && scores.accuracy() <= high && high <= 1.0 + 1e-12);
+            let [wider_low, wider_high] = Scores { correct: scores.correct * 10, total: total * 10 }.interval();
+            prop_assert!(wider_high - wider_low < high - low);
+        }
+    }
 }

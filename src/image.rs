@@ -437,4 +437,73 @@ mod tests {
         assert_eq!(input.len(), INPUT * INPUT * 3);
         assert_eq!(input[..3], [-1.0, 0.0, 1.0]);
     }
+
+    use proptest::prelude::*;
+
+    /// Pictures of up to 40 pixels a side, of one shade in every channel or of many.
+    fn pictures() -> impl Strategy<Value = Pixels> {
+        (1usize..40, 1usize..40).prop_flat_map(|(width, height)| {
+            prop::collection::vec(any::<u8>(), width * height * 3).prop_map(move |rgb| Pixels {
+                width,
+                height,
+                rgb,
+            })
+        })
+    }
+
+    fn channel(pixels: &[f32], channel: usize) -> impl Iterator<Item = f32> {
+        pixels.iter().copied().skip(channel).step_by(3)
+    }
+
+    /// Largest difference between pixel (y, x) of `a` and pixel `at(y, x)` of `b`.
+    fn off(a: &Resized, b: &Resized, at: impl Fn(usize, usize) -> (usize, usize)) -> f32 {
+        let pixel = |of: &Resized, (y, x): (usize, usize), c| of.0[(y * INPUT + x) * 3 + c];
+        (0..INPUT * INPUT * 3)
+            .map(|i| (i / 3 / INPUT, i / 3 % INPUT, i % 3))
+            .map(|(y, x, c)| (pixel(a, (y, x), c) - pixel(b, at(y, x), c)).abs())
+            .fold(0.0, f32::max)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(100))]
+
+        #[test]
+        fn resize_makes_no_colour_that_was_not_between_those_there(picture in pictures()) {
+            let resized = picture.resize();
+            for c in 0..3 {
+                let (low, high) = picture.rgb.iter().skip(c).step_by(3).fold((255, 0), |(low, high), v| (low.min(*v), high.max(*v)));
+                for value in channel(&resized.0, c) {
+                    prop_assert!(value >= f32::from(low) - 1e-3 && value <= f32::from(high) + 1e-3, "{value} of {low} to {high}");
+                }
+            }
+        }
+
+        #[test]
+        fn resize_does_not_care_which_side_is_up(picture in pictures()) {
+            let Pixels { width, height, .. } = picture;
+            let moved = |width: usize, height: usize, from: &dyn Fn(usize, usize) -> (usize, usize)| Pixels {
+                width,
+                height,
+                rgb: (0..width * height).flat_map(|i| {
+                    let (y, x) = from(i / width, i % width);
+                    let start = (y * picture.width + x) * 3;
+                    picture.rgb[start..start + 3].to_vec()
+                }).collect(),
+            };
+            let resized = picture.resize();
+            let mirrored = moved(width, height, &|y, x| (y, width - 1 - x)).resize();
+            prop_assert!(off(&resized, &mirrored, |y, x| (y, INPUT - 1 - x)) < 1e-2);
+            let turned = moved(height, width, &|y, x| (x, y)).resize();
+            prop_assert!(off(&resized, &turned, |y, x| (x, y)) < 1e-2);
+        }
+
+        #[test]
+        fn a_negative_resizes_to_the_negative(picture in pictures()) {
+            let negative = Pixels { rgb: picture.rgb.iter().map(|value| 255 - value).collect(), ..picture };
+            let resized = picture.resize();
+            for (value, other) in resized.0.iter().zip(&negative.resize().0) {
+                prop_assert!((value + other - 255.0).abs() < 1e-2);
+            }
+        }
+    }
 }

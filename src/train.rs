@@ -927,4 +927,28 @@ mod tests {
             assert_eq!(got, want);
         }
     }
+
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_split_takes_its_share_of_each_class_and_loses_no_row(labels in prop::collection::vec(0usize..6, 1..300), share in 0f64..0.9, seed: u64) {
+            let rows: Vec<_> = (0..labels.len()).map(|i| i * 3).collect();
+            let split = |seed| hold_out(&rows, |row| labels[row / 3], 6, share, &mut StdRng::seed_from_u64(seed));
+            let (most, held) = split(seed);
+            let mut all: Vec<_> = most.iter().chain(&held).copied().collect();
+            all.sort_unstable();
+            prop_assert_eq!(&all, &rows);
+            for class in 0..6 {
+                let of = |part: &[usize]| part.iter().filter(|row| labels[**row / 3] == class).count();
+                let (kept, taken) = (of(&most), of(&held));
+                let own = kept + taken;
+                prop_assert!(own == 0 || kept > 0, "nothing to learn of class {}", class);
+                // Half a picture is rounded, and no class is left without one that can spare it.
+                let wish = own as f64 * share;
+                prop_assert!((taken as f64 - wish).abs() <= 1.0, "{} of {}, for {}", taken, own, wish);
+            }
+            prop_assert_eq!(split(seed), (most, held));
+        }
+    }
 }

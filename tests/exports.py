@@ -1,4 +1,5 @@
-"""Files that cross over: Python's tables train here, and heads and latents from here answer the same in NumPy and in ONNX Runtime.
+"""Files that cross over: Python's tables train here, heads and latents from here answer the same in NumPy and in ONNX Runtime, and scores
+are scikit-learn's.
 
     node tests/exports.js       # makes a virtual environment of tests/exports.requirements.txt and runs this in it
 """
@@ -15,6 +16,9 @@ import onnx
 import onnxruntime
 from safetensors import safe_open
 from safetensors.numpy import save_file
+from scipy.stats import binomtest
+from sklearn import metrics
+from sklearn.calibration import calibration_curve
 
 PROGRAM = Path(sys.argv[1]).resolve()
 ROOT = Path(__file__).resolve().parent.parent
@@ -198,6 +202,69 @@ def heads_cross_over(folder, kind, table, pictures, train):
         check(len(got) in (len(pictures), len(rows)) and off < TOLERANCE, f"{kind} head: {who} probabilities are the safetensors file's (off by {off:.1e} at most)")
 
 
+def same(ours, theirs):
+    """Numbers that are equal but for the last digits of f64; what is undefined is null here, and NaN there."""
+    ours = np.array([np.nan if score is None else score for score in ours], dtype=np.float64)
+    return np.allclose(ours, theirs, rtol=0, atol=1e-9, equal_nan=True)
+
+
+def scores_are_scikit_learns(folder):
+    """On tables drawn at random, with classes that nobody answers, that nobody has, and that the head does not know."""
+    rng = np.random.default_rng(7)
+    tables = answered_never = asked_never = 0
+    for count in range(2, 8):
+        # Latent k is large in class k: whatever answer is wanted can be had.
+        classes = [f"class {k}" for k in range(count)]
+        def save(path, wanted, labels, strength):
+            latents = rng.normal(0, 0.05, (len(labels), 2048))
+            latents[np.arange(len(labels)), wanted] += strength
+            save_file({"latents": latents.astype("f4"), "labels": np.asarray(labels, "i8")}, path, {"classes": json.dumps(classes)})
+
+        taught = np.arange(40 * count) % count
+        save(folder / "taught.safetensors", taught, taught, 4.0)
+        head = folder / "drawn.safetensors"
+        run("train", folder / "taught.safetensors", "--out", head, "--epochs", 8, "--validation", 0)
+        for size in (1, 3, 40, 700):
+            labels = rng.integers(0, count if rng.random() < 0.5 else max(1, count - 1), size)
+            right = rng.random(size) < rng.random()
+            wanted = np.where(right, labels, rng.integers(0, max(1, count - 1), size))
+            save(folder / "asked.safetensors", wanted, labels, rng.uniform(0.3, 4.0, size))
+            printed, _ = run("evaluate", folder / "asked.safetensors", "--head", head, "--json")
+            ours = json.loads(printed)["evaluation"]
+            truth = np.array([answer["label"] for answer in ours["answers"]])
+            answered = np.array([answer["answered"] for answer in ours["answers"]])
+            sure = np.array([answer["probability"] for answer in ours["answers"]])
+            every = np.arange(count)
+            precision, recall, f1, support = metrics.precision_recall_fscore_support(truth, answered, labels=every, zero_division=np.nan)
+            interval = binomtest(int((truth == answered).sum()), size).proportion_ci(0.95, "wilson")
+            there = support > 0
+            in_bins = np.minimum((sure * 10).astype(int), 9)
+            shares = np.array([(in_bins == k).sum() / size for k in range(10)])
+            accuracy, confidence = calibration_curve(truth == answered, sure, n_bins=10)
+            error = (np.abs(accuracy - confidence) * shares[shares > 0]).sum()
+            facts = {
+                "labels": np.array_equal(truth, labels),
+                "accuracy": same([ours["accuracy"]], metrics.accuracy_score(truth, answered)),
+                "interval": same(ours["interval"], interval),
+                "confusion": np.array_equal(ours["confusion"], metrics.confusion_matrix(truth, answered, labels=every)),
+                "precision": same([each["precision"] for each in ours["classes"]], precision),
+                "recall": same([each["recall"] for each in ours["classes"]], recall),
+                "f1": same([each["f1"] for each in ours["classes"]], f1),
+                "pictures": [each["pictures"] for each in ours["classes"]] == support.tolist(),
+                "macro F1": same([ours["macroF1"]], np.nan_to_num(f1[there]).mean()),
+                # Probabilities are f32.
+                "calibration error": abs(ours["calibrationError"] - error) < 1e-6,
+            }
+            wrong = [name for name, holds in facts.items() if not holds]
+            if wrong:
+                sys.exit(f"FAILED: {', '.join(wrong)} of {size} answers to {count} classes are not scikit-learn's: {json.dumps(ours)[:3000]}")
+            tables += 1
+            answered_never += int(np.isnan(precision).sum())
+            asked_never += int(np.isnan(recall).sum())
+    check(answered_never > 3 and asked_never > 3, f"classes were never answered ({answered_never}) and never asked ({asked_never})")
+    passed(f"accuracy, interval, confusion, precision, recall, F1 and calibration of {tables} tables are scikit-learn's")
+
+
 def main():
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
@@ -213,6 +280,7 @@ def main():
 
         python_tables_train_here(folder, {key: metadata[key] for key in ("base", "fingerprint")})
         latents_cross_over(folder, table)
+        scores_are_scikit_learns(folder)
         heads_cross_over(folder, "linear", table, pictures, ["--validation", "0"])
         heads_cross_over(folder, "hidden", table, pictures, ["--validation", "0", "--hidden", "16", "--learning-rate", "5e-3"])
         said = refused("export", table, "--to", folder / "latents.onnx")

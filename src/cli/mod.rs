@@ -5,6 +5,7 @@ mod evaluate;
 mod export;
 mod extract;
 mod fetch;
+mod licences;
 mod pictures;
 mod predict;
 mod serve;

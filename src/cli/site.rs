@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use wasm_bindgen_cli_support::Bindgen;
 
-use super::{Outcome, at, entries, fetch, file_name, read, weights, write};
+use super::{Outcome, at, entries, fetch, file_name, licences, read, weights, write};
 
 const TARGET: &str = "wasm32-unknown-unknown";
 /// A folder of `pkg/`, and the features of its build: the page loads the one that its device needs, and `tools` when somebody trains,
@@ -45,6 +45,8 @@ const LIBRARIES: [(&str, &str, Option<&str>); 6] = [
         None,
     ),
 ];
+/// What of others is in the page, and its licences.
+const THIRD_PARTY: &str = "pkg/THIRD_PARTY.txt";
 /// The ten-class head, from `pkg/`; it belongs to the npm base alone.
 const HEAD: &str = "../ten-classes/head.safetensors";
 
@@ -73,6 +75,7 @@ pub fn run(args: Args) -> Outcome {
         )?;
     }
     copy(&root.join("pkg/npm"), &args.out.join("npm"))?;
+    fs::copy(root.join(THIRD_PARTY), args.out.join(THIRD_PARTY))?;
     for ending in ["", ".br"] {
         let file = |path: &Path| PathBuf::from(format!("{}{ending}", path.display()));
         if file(&site.base).exists() {
@@ -171,6 +174,8 @@ pub fn listed(root: &Path, manifest: &Value) -> Outcome<Value> {
             }
         }
     }
+    let licences = read(&root.join(THIRD_PARTY))?;
+    files.insert(THIRD_PARTY.into(), (licences.len(), sha256(&licences)));
     let mut manifest = manifest.clone();
     let text = json!([manifest, files]).to_string();
     manifest["version"] = sha256(text.as_bytes())[..16].into();
@@ -265,7 +270,7 @@ pub fn imagenet_classes(root: &Path) -> Outcome<Vec<String>> {
     Ok(classes.into_values().collect())
 }
 
-/// Copies the libraries of the page to `pkg/npm`, each one file, with the licences of all that is in them.
+/// Copies the libraries of the page to `pkg/npm`, each one file, and lists all that the page is made of.
 fn libraries(root: &Path) -> Outcome {
     let packages = install(root)?;
     let out = root.join("pkg/npm");
@@ -281,25 +286,35 @@ fn libraries(root: &Path) -> Outcome {
     }
     let classes = serde_json::to_string(&imagenet_classes(root)?)?;
     renew(&out.join("imagenet.json"), &classes)?;
-    let mut licences = String::new();
-    for Package { folder, version } in packages {
-        let name = folder.rsplit("node_modules/").next().unwrap_or(&folder);
-        let path = root.join(&folder);
-        // A package without the text names its licence.
-        let text = fs::read_to_string(path.join("LICENSE")).or_else(|_| {
-            let package: Value = serde_json::from_slice(&read(&path.join("package.json"))?)?;
-            let licence = package["license"].as_str();
-            let licence = licence.ok_or_else(|| format!("{}: no licence", path.display()))?;
-            Outcome::Ok(format!(
-                "{licence}, https://spdx.org/licenses/{licence}.html"
-            ))
-        })?;
-        let licence = format!("{name} {version}\n\n{}\n\n\n", text.trim());
-        if !licences.contains(&licence) {
-            licences += &licence;
-        }
+    third_party(root, &packages)
+}
+
+/// Lists what of others is in the page, where the locks say that it may be something else than at the last time.
+fn third_party(root: &Path, packages: &[Package]) -> Outcome {
+    let (list, stamp) = (root.join(THIRD_PARTY), target(root).join("licences.stamp"));
+    let mut hash = Sha256::new();
+    for file in ["Cargo.toml", "Cargo.lock", "package-lock.json"] {
+        hash.update(read(&root.join(file))?);
     }
-    renew(&out.join("LICENSES.txt"), &licences)
+    let locks = hex(&hash.finalize());
+    if list.exists() && fs::read_to_string(&stamp).is_ok_and(|listed| listed == locks) {
+        return Ok(());
+    }
+    require_target()?;
+    let mut parts = licences::crates(root, TARGET)?;
+    for Package { folder, version } in packages {
+        let name = folder.rsplit("node_modules/").next().unwrap_or(folder);
+        parts.push(licences::package(name, version, root.join(folder))?);
+    }
+    parts.sort();
+    parts.dedup_by(|a, b| a.name == b.name);
+    renew(&list, &licences::listing(&parts)?)?;
+    write(&stamp, locks.as_bytes())
+}
+
+/// Where cargo builds.
+fn target(root: &Path) -> PathBuf {
+    env::var("CARGO_TARGET_DIR").map_or_else(|_| root.join("target"), PathBuf::from)
 }
 
 /// Writes a file unless it is so already: a server that runs may be reading it.
@@ -362,7 +377,7 @@ fn locked(root: &Path) -> Outcome<Vec<Package>> {
 
 /// Builds one wasm and its JavaScript into `pkg/NAME`; returns the wasm's path.
 fn runtime(root: &Path, name: &str, features: &str, profile: &str) -> Outcome<PathBuf> {
-    let target = env::var("CARGO_TARGET_DIR").map_or_else(|_| root.join("target"), PathBuf::from);
+    let target = target(root);
     let out = root.join("pkg").join(name);
     let wasm = out.join("inception_web_bg.wasm");
     let stamp = target.join(format!("{name}.stamp"));

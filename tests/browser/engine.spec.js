@@ -208,6 +208,108 @@ test("a worker answers every message by its number, whatever is in it, and goes 
   expect(kinds.get(9)).toEqual(["value", "value"]);
 });
 
+test("three hundred messages at random get a reply each, and the worker answers as before", async ({ page }) => {
+  const interfaces = readFileSync(join(root, "www/messages.d.ts"), "utf8");
+  const methods = [.../export interface Methods \{(.*?)\n\}/s.exec(interfaces)[1].matchAll(/^ {2}(\w+): \{ args/gm)].map(([, name]) => name);
+  expect(methods).toContain("predict");
+  await page.goto(EMPTY);
+  const told = await page.evaluate(async ({ methods, text }) => {
+    const worker = new Worker("/worker.js", { type: "module" });
+    /** @type {Map<number, any[]>} */
+    const replies = new Map();
+    let heard = () => {};
+    worker.onmessage = ({ data }) => {
+      if ("progress" in data) return;
+      replies.set(data.id, [...(replies.get(data.id) ?? []), data]);
+      heard();
+    };
+    const reply = async (id) => {
+      while (!replies.has(id)) await new Promise((resolve) => (heard = resolve));
+      return replies.get(id)[0];
+    };
+    const picture = new Blob([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))]);
+    const known = async (id) => {
+      worker.postMessage({ id, method: "answer", args: { pictures: [picture], topK: 3, thumbnails: 0 } });
+      return (await reply(id)).value?.[0].predictions;
+    };
+    worker.postMessage({ id: -1, method: "load", args: { device: "cpu", lifeline: "a test" } });
+    await reply(-1);
+    const before = await known(-2);
+
+    let state = 1;
+    const below = (n) => (state = (state * 48271) % 2147483647) % n;
+    const one = (of) => of[below(of.length)];
+    const odd = () => one([undefined, null, -1, 0, 1, 2.5, NaN, Infinity, 2 ** 31, "", "safetensors", "cpu", "cancel", "stop", [], {}, [null], new Float32Array(2048), new Float32Array(4096), new Float32Array(0), new Uint32Array([0, 9]), new Uint8Array(30), new Blob(["x"]), [new Blob([])], [new File(["x"], "x.bin")]]);
+    const names = ["pictures", "topK", "thumbnails", "latents", "labels", "classes", "names", "files", "form", "rows", "count", "bytes", "share", "settings", "folds", "options", "way", "from", "picture", "label", "wish"];
+    const safe = methods.filter((name) => name !== "load"); // which makes a new session
+    for (let id = 0; id < 300; id++) {
+      const args = one([() => odd(), () => Object.fromEntries(Array.from({ length: below(6) }, () => [one(names), odd()])), () => Object.fromEntries(names.map((name) => [name, odd()]))])();
+      worker.postMessage({ id, method: below(12) ? one(safe) : odd(), args: args instanceof Blob ? {} : args });
+    }
+    worker.postMessage({ id: 300, method: "steer", args: { wish: "resume" } });
+    const kinds = {};
+    for (let id = 0; id <= 300; id++) {
+      const { error } = await reply(id);
+      const kind = error ? error.kind : "value";
+      kinds[kind] = (kinds[kind] ?? 0) + 1;
+    }
+    worker.postMessage({ id: -3, method: "openHead", args: { bytes: null } });
+    await reply(-3);
+    const after = await known(-4);
+    worker.terminate();
+    return { kinds, before, after, several: [...replies.values()].filter((all) => all.length > 1).length };
+  }, { methods, text: picture("cat") });
+  console.log(`301 messages: ${Object.entries(told.kinds).map(([kind, count]) => `${count} ${kind}`).join(", ")}`);
+  expect(told.several).toBe(0);
+  expect(told.before).toHaveLength(3);
+  expect(told.after).toEqual(told.before);
+});
+
+test("what comes back after its work was cancelled disturbs nothing", async ({ page }) => {
+  await page.goto(EMPTY);
+  const told = await page.evaluate(async (texts) => {
+    const { createEngine } = await import("/engine.js");
+    const engine = await createEngine({ device: "cpu" });
+    const [cat, rocket] = texts.map((text) => new Blob([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))]));
+    const [want] = await engine.classify([rocket], { topK: 2 });
+    const [latents] = await engine.latents([rocket]);
+    const unheard = [];
+    addEventListener("unhandledrejection", ({ reason }) => unheard.push(String(reason)));
+    const failure = (promise) => promise.then(() => "finished", ({ kind, message }) => `${kind}: ${message}`);
+
+    // While the worker still has a picture of the batch.
+    const batch = new AbortController();
+    const [cancelled, other] = await Promise.all([
+      failure(engine.classify([cat, cat, cat, cat], { signal: batch.signal, onPicture: () => {} })),
+      new Promise((resolve) => setTimeout(() => (batch.abort(), resolve(engine.classify([rocket], { topK: 2 }))), 100)),
+    ]);
+    const gone = new AbortController();
+    gone.abort();
+    const atOnce = await failure(engine.classify([cat], { signal: gone.signal }));
+
+    // While it trains.
+    await engine.dataset.add("one", [cat, rocket]);
+    await engine.dataset.add("two", [new Blob([await cat.arrayBuffer(), "x"])]);
+    const training = new AbortController();
+    const [stopped, during] = await Promise.all([
+      failure(engine.train({ epochs: 500, patience: 0 }, { signal: training.signal, onEpoch: () => training.abort() })),
+      engine.predict(latents, 2),
+    ]);
+    const [after] = await engine.classify([rocket], { topK: 2 });
+    const report = await engine.train({ epochs: 2 });
+    engine.dispose();
+    return { want, cancelled, other: other[0], atOnce, stopped, during, after, epochs: report.epochs.length, unheard };
+  }, [picture("cat"), picture("rocket")]);
+  expect(told.cancelled).toMatch(/^cancelled: cancelled after [0-4] of 4 pictures$/);
+  expect(told.other).toEqual(told.want);
+  expect(told.atOnce).toBe("cancelled: cancelled after 0 of 1 pictures");
+  expect(told.stopped).toMatch(/^cancelled: /);
+  expect(told.during).toEqual(told.want);
+  expect(told.after).toEqual(told.want);
+  expect(told.epochs).toBe(2);
+  expect(told.unheard).toEqual([]);
+});
+
 const types = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".wasm": "application/wasm", ".svg": "image/svg+xml" };
 const site = process.env.SITE ?? join(root, "target/site");
 

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "@playwright/test";
+import { fuzzProjects } from "../fuzz/project.js";
 
 /** A file of the site with nothing in it that runs. */
 const EMPTY = "style.css";
@@ -700,6 +701,14 @@ test("damaged projects are refused with the reason", async ({ page }) => {
   });
   const noZip = "project: this is not a .zip file, or it was cut off; save or download it again";
   expect(broken).toEqual(["project: pictures/_CAT (2)/up.jpg in the .zip is damaged; save or download it again", noZip, noZip]);
+});
+
+test("a project's zip, changed at random, is opened whole or refused in a sentence", async ({ page }) => {
+  const { inputs, opened, refused, slowest, wrong } = await page.evaluate(fuzzProjects, { seed: 7, inputs: 600 });
+  console.log(`${inputs} changed projects: ${opened} opened, the others refused in ${refused.length} kinds of sentence; the slowest took ${slowest.toFixed(0)} ms`);
+  expect(wrong).toEqual([]);
+  expect(opened).toBeGreaterThan(20);
+  expect(refused.length).toBeGreaterThan(20);
 });
 
 test("pictures come out of a zip with their folders; system files and what is no picture do not", async ({ page }) => {
