@@ -4,6 +4,7 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "@playwright/test";
+import { Uint8ArrayReader, Uint8ArrayWriter, ZipReader, ZipWriter } from "@zip.js/zip.js";
 import { black, chunk, claim, stripes } from "./pictures.js";
 
 /** @typedef {import("@playwright/test").Page} Page */
@@ -39,6 +40,32 @@ async function addClass(page, name, files) {
 async function saved(page, button) {
   const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: button, exact: true }).click()]);
   return download.path();
+}
+
+/** A saved project with `words` in place of names, and of another base. @param {string} path @param {string} words @returns {Promise<string>} */
+async function marked(path, words) {
+  const zip = new ZipWriter(new Uint8ArrayWriter());
+  for (const entry of await new ZipReader(new Uint8ArrayReader(readFileSync(path))).getEntries()) {
+    if (entry.directory) continue;
+    let bytes = await entry.getData(new Uint8ArrayWriter());
+    if (entry.filename.endsWith(".json")) {
+      const value = JSON.parse(new TextDecoder().decode(bytes));
+      if (entry.filename === "project.json") {
+        Object.assign(value, { name: words, base: { name: words, fingerprint: "0".repeat(64) } });
+        for (const picture of value.pictures) picture.name = words;
+      } else {
+        for (const run of value) {
+          run.name = run.report.settings.name = words;
+          for (const one of [...run.report.classes, ...(run.report.evaluation?.classes ?? [])]) one.name = words;
+        }
+      }
+      bytes = new TextEncoder().encode(JSON.stringify(value));
+    }
+    await zip.add(entry.filename, new Uint8ArrayReader(bytes));
+  }
+  const out = test.info().outputPath("marked.zip");
+  writeFileSync(out, await zip.close());
+  return out;
 }
 
 test("nothing of a whole session leaves the tab, nothing breaks its policy, and names stay words", async ({ page, context }) => {
@@ -82,6 +109,14 @@ test("nothing of a whole session leaves the tab, nothing breaks its policy, and 
   await page.getByLabel("Open project", { exact: true }).setInputFiles(project);
   await expect(page.getByLabel(`Add pictures to ${markup}`, { exact: true })).toBeAttached(PATIENT);
   await expect(page.getByLabel(`Add pictures to ${formula}`, { exact: true })).toBeAttached();
+  await expect(page.locator('img[src="x"]')).toHaveCount(0);
+
+  // A stranger's project, with markup wherever there is text.
+  await page.getByLabel("Open project", { exact: true }).setInputFiles(await marked(project, markup));
+  await expect(page.getByText(`The project was made with another base ("${markup}")`)).toBeVisible(PATIENT);
+  await expect(page.getByLabel(`Name of ${markup}`)).toHaveValue(markup);
+  await expect(page.getByRole("listbox").getByRole("option", { name: markup }).first()).toHaveAttribute("title", markup);
+  await page.getByLabel(`Compare ${markup}`).check();
   await expect(page.locator('img[src="x"]')).toHaveCount(0);
 
   expect(trouble).toEqual([]);

@@ -114,8 +114,11 @@ export function createGrid(scroller, on) {
     say("aria-selected", String(shown.selection.has(picture.id)));
     say("aria-label", `${picture.name}, class ${className}${ready ? "" : ", waiting"}`);
     element.toggleAttribute("data-waiting", !ready);
+    say("title", picture.name);
     if (tile.label.textContent !== className) tile.label.textContent = className;
     const { image, ratio } = on.imageOf(picture);
+    const name = image ? "" : picture.name;
+    if (tile.name.textContent !== name) tile.name.textContent = name;
     tile.image.classList.toggle("whole", ratio === null);
     tile.image.style.width = ratio === null ? "" : `${side * Math.min(1, ratio)}px`; // a thumbnail is square: what the network saw
     tile.image.style.height = ratio === null ? "" : `${side / Math.max(1, ratio)}px`;
@@ -123,9 +126,7 @@ export function createGrid(scroller, on) {
     empty(tile);
     tile.picture = picture;
     tile.shown = image;
-    element.title = picture.name;
     element.dataset.id = String(picture.id);
-    tile.name.textContent = image ? "" : picture.name;
     tile.image.hidden = !image;
     if (image instanceof Uint8Array) tile.image.src = jpegUrl(image);
     else if (image) showFile(tile, image);
@@ -133,7 +134,7 @@ export function createGrid(scroller, on) {
 
   /** @param {Tile} tile @param {NonNullable<Picture["file"]>} file */
   async function showFile(tile, file) {
-    const blob = await openFile(file).catch(() => null); // a file that is gone has its name
+    const blob = await openFile(file).catch(() => null);
     if (!blob || tile.shown !== file) return;
     tile.url = URL.createObjectURL(blob);
     tile.image.src = tile.url;
