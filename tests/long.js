@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { Worker } from "node:worker_threads";
 import { chromium } from "@playwright/test";
 import { findChromium } from "./chromium.js";
 
@@ -121,6 +122,14 @@ async function resident(browser) {
   return Math.max(...sizes).toFixed(0);
 }
 
+/** Milliseconds that the same arithmetic takes on both cores: what else the machine has to do makes it longer, and the page's work alike. */
+async function machine() {
+  const work = "let x = 1; for (let i = 0; i < 2e8; i++) x = (x * 48271) % 2147483647;";
+  const start = performance.now();
+  await Promise.all([1, 2].map(() => new Promise((resolve) => new Worker(work, { eval: true }).on("exit", resolve))));
+  return performance.now() - start;
+}
+
 /** @param {number[]} numbers @returns {number} */
 function median(numbers) {
   const sorted = numbers.toSorted((a, b) => a - b);
@@ -156,11 +165,13 @@ async function longDay() {
       const buffer = Buffer.concat([samples[n % samples.length], Buffer.from(`${round} ${n}`)]);
       return { name: `${round} ${n}.jpg`, mimeType: "image/jpeg", buffer };
     });
+    const speed = [await machine()];
     let start = Date.now();
     await page.getByLabel("Choose pictures").setInputFiles(files);
     await page.locator("#batch-text").getByText(new RegExp(`^${each} pictures in `)).waitFor(PATIENT);
     const picture = (Date.now() - start) / each;
     await page.getByRole("button", { name: "Clear", exact: true }).click();
+    speed.push(await machine());
     start = Date.now();
     const runs = page.getByRole("table", { name: "Runs", exact: true }).locator("tbody tr");
     for (let n = 0; n < heads; n++) {
@@ -169,24 +180,26 @@ async function longDay() {
       await page.getByRole("button", { name: "Train", exact: true }).waitFor(PATIENT);
     }
     const head = (Date.now() - start) / heads;
+    speed.push(await machine());
     // Of each round one run stays in the list, so that it is as long in each.
     for (let left = await runs.count(); left > 1; left--) {
       await runs.last().getByRole("button", { name: /^Remove/ }).click();
       await runs.nth(left - 1).waitFor({ state: "detached" });
     }
     const found = await holds(page, cdp);
-    rows.push({ picture, head, ...found });
+    const [before, between, after] = speed;
+    rows.push({ picture: picture / (before + between), head: head / (between + after), ...found });
     console.log(
       `${String((round + 1) * each).padStart(5)} pictures, ${String((round + 1) * heads).padStart(2)} trainings: ${picture.toFixed(0)} ms a picture, ${head.toFixed(0)} ms a training; ` +
         `WebAssembly ${found.wasm.toFixed(1)} MB, ${found.buffers} GPU buffers of ${found.bufferBytes.toFixed(1)} MB, JavaScript ${found.heap.toFixed(1)} MB, ` +
-        `${found.urls} object URLs, ${found.listeners} listeners, ${found.nodes} nodes, ${found.workers} workers; tab ${await resident(browser)} MB`,
+        `${found.urls} object URLs, ${found.listeners} listeners, ${found.nodes} nodes, ${found.workers} workers; tab ${await resident(browser)} MB; machine ${median(speed).toFixed(0)} ms`,
     );
   }
   const warm = rows.slice(1);
   const [early, late] = [warm.slice(0, 3), warm.slice(-3)];
   /** @param {"picture" | "head"} what */
   const slower = (what) => (median(late.map((row) => row[what])) / median(early.map((row) => row[what])) - 1) * 100;
-  console.log(`the last three rounds against the first three after the warm-up: a picture ${slower("picture").toFixed(1)} %, a training ${slower("head").toFixed(1)} % more time`);
+  console.log(`as parts of what the machine took for the same arithmetic, the last three rounds against the first three after the warm-up: a picture ${slower("picture").toFixed(1)} %, a training ${slower("head").toFixed(1)} % more`);
   for (const name of /** @type {const} */ (["wasm", "buffers", "bufferBytes", "urls", "listeners", "nodes"])) {
     const [first, last] = [warm[0][name], warm[warm.length - 1][name]];
     console.log(`${name}: ${first.toFixed(1)} -> ${last.toFixed(1)}${last > first * 1.02 + 1 ? "  GROWS" : ""}`);

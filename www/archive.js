@@ -129,7 +129,7 @@ export async function openProject(zip, engine, { onProgress, signal } = {}) {
   const read = (path) => {
     signal?.throwIfAborted();
     const entry = files.get(prefix + path);
-    if (!entry) throw new Error(`project: ${path} is missing in the .zip; it was changed after it was saved, so open an untouched copy`);
+    if (!entry) throw new Error(`project: ${brief(path)} is missing in the .zip; it was changed after it was saved, so open an untouched copy`);
     return unpack(entry, "project");
   };
   const description = checkedDescription(await json(read, "project.json"));
@@ -428,7 +428,12 @@ function checkedRuns(value) {
 
 /** @param {string} what @returns {Error} */
 function damaged(what) {
-  return new Error(`project: ${what}; it was changed after it was saved, so open an untouched copy`);
+  return new Error(`project: ${brief(what)}; it was changed after it was saved, so open an untouched copy`);
+}
+
+/** Names in a damaged project may be as long as a book. @param {string} words @returns {string} */
+function brief(words) {
+  return words.length <= 200 ? words : `${words.slice(0, 80)} … ${words.slice(-80)}`;
 }
 
 /** @param {unknown} value @param {string} what @returns {Record<string, unknown>} */

@@ -19,6 +19,9 @@ import { Dataset } from "./dataset.js";
 const TABLE = new Set(["train", "crossValidate", "evaluate", "nearest", "components", "writeLatents"]);
 /** Methods that need the picture set in the worker. */
 const SET = new Set(["plan", "compare", "learningCurve", "setPictures", "layers"]);
+/** Pictures on end that may stop the worker; where more do, it is not the pictures. */
+const MOST_STOPPED = 3;
+const STOPPED = "picture: the engine stopped at it, twice; save it anew in another format, or leave it out";
 /** What thumbnails of answers measure: the picture that the network saw. */
 const INPUT = 299;
 /** Principal components that the finer map starts from. */
@@ -32,6 +35,9 @@ export class EngineError extends Error {
     this.kind = kind;
   }
 }
+
+/** What calls hear whose worker was stopped by another's. */
+class Bystander extends EngineError {}
 
 /** @type {(options?: EngineOptions) => Promise<Engine>} */
 export async function createEngine({ device = "auto", weights, head, onProgress = () => {}, onChange = () => {} } = {}) {
@@ -306,14 +312,30 @@ class WorkerEngine {
     /** Outcomes that wait for those of pictures before them. @type {Map<number, Outcome>} */
     const ready = new Map();
     let done = 0;
+    /** How many pictures on end stopped the worker whenever it was asked about them. */
+    let stopped = 0;
     /** @param {number} count @param {(pictures: Picture[]) => Promise<Outcome[]>} answer */
     const work = async (count, answer) => {
       while (left.length && !signal?.aborted) {
-        const taken = left.splice(0, count);
-        const outcomes = await answer(taken.map((index) => pictures[index])).catch((error) => {
-          left.unshift(...taken);
-          throw error;
-        });
+        const taken = left.splice(0, stopped ? 1 : count);
+        /** @type {Outcome[]} */
+        let outcomes;
+        try {
+          outcomes = await answer(taken.map((index) => pictures[index]));
+          stopped = 0;
+        } catch (error) {
+          const crash = error instanceof EngineError && error.kind === "crash";
+          if (crash) stopped += 1;
+          if (!crash || this.#disposed || stopped > MOST_STOPPED) {
+            left.unshift(...taken);
+            throw error;
+          }
+          if (taken.length > 1) { // one by one, to see which it is
+            left.unshift(...taken);
+            continue;
+          }
+          outcomes = [{ error: { kind: "picture", message: STOPPED } }];
+        }
         taken.forEach((index, at) => ready.set(index, outcomes[at]));
         for (let next; (next = ready.get(done)); onProgress?.({ done, total })) {
           ready.delete(done);
@@ -408,6 +430,7 @@ class WorkerEngine {
    * @returns {Promise<Methods[M]["value"]>}
    */
   async #ask(method, args, progress) {
+    let blamed = 0;
     for (let tries = 1; ; tries++) {
       await this.#started();
       const worker = this.#worker;
@@ -418,9 +441,10 @@ class WorkerEngine {
         return await this.#call(method, args, progress);
       } catch (error) {
         if (!(error instanceof EngineError && (error.kind === "crash" || error.kind === "device")) || this.#disposed) throw error;
-        if (tries > 1 && device === "cpu") throw error;
+        if (!(error instanceof Bystander)) blamed += 1;
+        if (blamed > 1 && device === "cpu") throw error;
         if (this.#worker && this.#worker !== worker) continue; // another call in flight was told first
-        this.#stop(error);
+        this.#stop(new Bystander(error.kind, error.message));
         await this.startOver(error);
       }
     }

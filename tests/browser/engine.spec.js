@@ -208,6 +208,45 @@ test("a worker answers every message by its number, whatever is in it, and goes 
   expect(kinds.get(9)).toEqual(["value", "value"]);
 });
 
+test("a picture that stops the worker again and again is left out with its reason, and everything else is answered", async ({ page }) => {
+  await page.goto(EMPTY);
+  const told = await page.evaluate(async (text) => {
+    // A worker whose program panics at one picture, or at all.
+    let poison = 7;
+    window.Worker = class extends Worker {
+      postMessage(message, transfer) {
+        const { id, method, args } = message;
+        const panics = method === "answer" && args.pictures.some(({ size }) => poison === Infinity || size === poison);
+        if (!panics) return super.postMessage(message, transfer);
+        setTimeout(() => this.onmessage({ data: { id, error: { kind: "crash", message: "unreachable" } } }));
+      }
+    };
+    const { createEngine } = await import("/engine.js");
+    const engine = await createEngine({ device: "cpu" });
+    const good = new Blob([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))]);
+    const bad = new Blob([new Uint8Array(7)]);
+    const [want] = await engine.classify([good]);
+    const reasons = [];
+    const onPicture = (index, outcome) => outcome instanceof Error && reasons.push(`${index} ${outcome.kind}: ${outcome.message}`);
+    // With another call beside it, which has nothing to do with it.
+    const [batch, beside] = await Promise.all([engine.classify([good, bad, good, bad, good], { onPicture }), engine.classify([good, good, good])]);
+    const alone = await engine.classify([bad]).catch(({ kind }) => kind);
+    poison = Infinity;
+    const all = await engine.classify(Array(20).fill(good), { onPicture: () => {} }).catch(({ kind }) => kind);
+    poison = 7;
+    const [after] = await engine.classify([good]);
+    engine.dispose();
+    return { want, batch, beside, reasons, alone, all, after };
+  }, picture("cat"));
+  expect(told.batch).toEqual([told.want, null, told.want, null, told.want]);
+  expect(told.beside).toEqual([told.want, told.want, told.want]);
+  const reason = "picture: picture: the engine stopped at it, twice; save it anew in another format, or leave it out";
+  expect(told.reasons).toEqual([`1 ${reason}`, `3 ${reason}`]);
+  expect(told.alone).toBe("picture");
+  expect(told.all).toBe("crash");
+  expect(told.after).toEqual(told.want);
+});
+
 test("three hundred messages at random get a reply each, and the worker answers as before", async ({ page }) => {
   const interfaces = readFileSync(join(root, "www/messages.d.ts"), "utf8");
   const methods = [.../export interface Methods \{(.*?)\n\}/s.exec(interfaces)[1].matchAll(/^ {2}(\w+): \{ args/gm)].map(([, name]) => name);

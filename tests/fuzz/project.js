@@ -155,7 +155,7 @@ export async function fuzzProjects({ seed, inputs = Infinity, seconds = Infinity
         const what = fault(value.kept);
         if (what) wrong.push({ input, what: `opened with wrong ${what}` });
       } catch (error) {
-        const sentence = error?.constructor === Error && /^(project|zip): .{10,}$/s.test(error.message) && verb !== "isProject";
+        const sentence = error?.constructor === Error && /^(project|zip): .{10,400}$/s.test(error.message) && verb !== "isProject";
         if (!sentence) wrong.push({ input, what: `${verb}: ${error?.stack ?? error}` });
         else if (verb === "openProject") {
           const kind = error.message.replace(/".*"|\(.*\)|[\d.]+/gs, "…").slice(0, 70);
