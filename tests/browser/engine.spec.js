@@ -165,22 +165,30 @@ for (const how of ["says so", "says nothing"]) {
   });
 }
 
+/** Runs in the page: a worker of its own as `worker`, its `replies` by their numbers, and `reply`, which waits for those of a number. */
+function speak() {
+  self.worker = new Worker("/worker.js", { type: "module" });
+  self.replies = new Map();
+  let heard = () => {};
+  worker.onmessage = ({ data }) => {
+    if ("progress" in data) return;
+    replies.set(data.id, [...(replies.get(data.id) ?? []), data]);
+    heard();
+  };
+  self.reply = async (id, count = 1) => {
+    while ((replies.get(id)?.length ?? 0) < count) await new Promise((resolve) => (heard = resolve));
+    return replies.get(id)[0];
+  };
+}
+
 test("a worker answers every message by its number, whatever is in it, and goes on", async ({ page }) => {
   await page.goto(EMPTY);
+  await page.evaluate(speak);
   const told = await page.evaluate(async (text) => {
-    const worker = new Worker("/worker.js", { type: "module" });
-    /** @type {Map<number, any[]>} */
-    const replies = new Map();
-    let heard = () => {};
-    worker.onmessage = ({ data }) => {
-      if ("progress" in data) return;
-      replies.set(data.id, [...(replies.get(data.id) ?? []), data]);
-      heard();
-    };
     /** @param {number} id @param {unknown} method @param {unknown} args @param {number} [count] */
     const say = async (id, method, args, count = 1) => {
       for (let n = 0; n < count; n++) worker.postMessage({ id, method, args });
-      while ((replies.get(id)?.length ?? 0) < count) await new Promise((resolve) => (heard = resolve));
+      await reply(id, count);
     };
     const file = new Blob([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))]);
     await say(1, "fly", {});
@@ -252,20 +260,8 @@ test("three hundred messages at random get a reply each, and the worker answers 
   const methods = [.../export interface Methods \{(.*?)\n\}/s.exec(interfaces)[1].matchAll(/^ {2}(\w+): \{ args/gm)].map(([, name]) => name);
   expect(methods).toContain("predict");
   await page.goto(EMPTY);
+  await page.evaluate(speak);
   const told = await page.evaluate(async ({ methods, text }) => {
-    const worker = new Worker("/worker.js", { type: "module" });
-    /** @type {Map<number, any[]>} */
-    const replies = new Map();
-    let heard = () => {};
-    worker.onmessage = ({ data }) => {
-      if ("progress" in data) return;
-      replies.set(data.id, [...(replies.get(data.id) ?? []), data]);
-      heard();
-    };
-    const reply = async (id) => {
-      while (!replies.has(id)) await new Promise((resolve) => (heard = resolve));
-      return replies.get(id)[0];
-    };
     const picture = new Blob([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))]);
     const known = async (id) => {
       worker.postMessage({ id, method: "answer", args: { pictures: [picture], topK: 3, thumbnails: 0 } });
