@@ -124,6 +124,7 @@ export function createStudy(context) {
     const options = { ...state.settings, name: state.settings.name === state.defaults.name ? state.project.name : state.settings.name };
     training = new AbortController();
     dispatch({ type: "started", limit: options.epochs, at: performance.now() });
+    context.announce("Training");
     const clock = setInterval(() => dispatch({ type: "tick", at: performance.now() }), TICK);
     /** @type {Run} */
     let run;

@@ -244,22 +244,26 @@ export function createTeach(context, page) {
     if (computing || !engine || !state.loaded || !wanted().length) return;
     const run = new AbortController();
     computing = run;
-    let finished = false;
+    /** @type {number | null} */
+    let read = null;
     await context.attempt(async () => {
-      await computeAll(engine, run.signal);
-      finished = true;
+      read = await computeAll(engine, run.signal);
     });
     computing = null;
     dispatch({ type: "computing", job: null });
-    if (!finished) dispatch({ type: "held", hashes: new Set(lacking(state).keys()) });
-    else compute(); // what came at the last moment
+    if (read === null) {
+      dispatch({ type: "held", hashes: new Set(lacking(state).keys()) });
+      return;
+    }
+    if (read) context.announce(`Read ${pictures(read)}`);
+    compute(); // what came at the last moment
   }
 
   function wanted() {
     return [...lacking(state)].filter(([hash]) => !state.held.has(hash));
   }
 
-  /** @param {Engine} engine @param {AbortSignal} signal */
+  /** @param {Engine} engine @param {AbortSignal} signal @returns {Promise<number>} how many pictures it has read */
   async function computeAll(engine, signal) {
     const { embedded } = engine.dataset;
     const looked = new Set();
@@ -301,6 +305,7 @@ export function createTeach(context, page) {
         projectChanged();
       }
     }
+    return done;
   }
 
   /** @param {Engine} engine */
