@@ -18,7 +18,10 @@ import { KEYS } from "./classes.js";
 
 const SMALLEST = 92;
 const GAP = 10;
+/** The class under a tile: in pixels where letters are of the usual size, and as much larger as they are. */
 const CAPTION = 22;
+/** Pixels of usual letters. */
+const USUAL = 16;
 /** Rows beyond the visible ones, on each side. */
 const MARGIN = 2;
 
@@ -33,6 +36,8 @@ export function createGrid(scroller, on) {
   let shown = { pictures: [], selection: new Set(), classNames: new Map(), classIds: [], hasLatents: () => true };
   let columns = 1;
   let side = SMALLEST;
+  /** Of a row. */
+  let height = SMALLEST + CAPTION + GAP;
   /** Where the keyboard is, and where a stretch of chosen pictures began. */
   let current = 0;
   let anchor = 0;
@@ -72,9 +77,10 @@ export function createGrid(scroller, on) {
     const { clientHeight, clientWidth, scrollTop } = scroller;
     const width = clientWidth - 2 * GAP;
     if (width <= 0) return;
-    columns = Math.max(1, Math.floor((width + GAP) / (SMALLEST + GAP)));
+    const larger = parseFloat(getComputedStyle(document.documentElement).fontSize) / USUAL;
+    columns = Math.max(1, Math.floor((width + GAP) / (SMALLEST * larger + GAP)));
     side = Math.floor((width - GAP * (columns - 1)) / columns);
-    const height = side + CAPTION + GAP;
+    height = side + CAPTION * larger + GAP;
     sheet.style.blockSize = `${Math.ceil(length / columns) * height + GAP}px`;
     const from = Math.max(0, (Math.floor(scrollTop / height) - MARGIN) * columns);
     const to = Math.min(length, (Math.ceil((scrollTop + clientHeight) / height) + MARGIN) * columns);
@@ -86,8 +92,8 @@ export function createGrid(scroller, on) {
       tiles.delete(index);
       spare.push(tile);
     }
-    for (let index = from; index < to; index++) fill(index, height, spare);
-    if (length && (current < from || current >= to)) fill(current, height, spare);
+    for (let index = from; index < to; index++) fill(index, spare);
+    if (length && (current < from || current >= to)) fill(current, spare);
     for (const tile of spare) {
       empty(tile);
       tile.element.remove();
@@ -95,8 +101,8 @@ export function createGrid(scroller, on) {
     if (hadFocus && !scroller.contains(document.activeElement)) focus();
   }
 
-  /** @param {number} index @param {number} height @param {Tile[]} spare tiles that went out of sight, to be used again */
-  function fill(index, height, spare) {
+  /** @param {number} index @param {Tile[]} spare tiles that went out of sight, to be used again */
+  function fill(index, spare) {
     const tile = tiles.get(index) ?? spare.pop() ?? newTile();
     tiles.set(index, tile);
     const { element } = tile;
@@ -249,7 +255,7 @@ export function createGrid(scroller, on) {
 
   /** @param {string} key @param {number} length @returns {number | null} */
   function goal(key, length) {
-    const page = columns * Math.max(1, Math.floor(scroller.clientHeight / (side + CAPTION + GAP)));
+    const page = columns * Math.max(1, Math.floor(scroller.clientHeight / height));
     switch (key) {
       case "ArrowRight": return current + 1;
       case "ArrowLeft": return current - 1;
@@ -266,7 +272,6 @@ export function createGrid(scroller, on) {
   /** @param {number} index */
   function go(index) {
     current = index;
-    const height = side + CAPTION + GAP;
     const top = Math.floor(index / columns) * height;
     if (top < scroller.scrollTop) scroller.scrollTop = top;
     else if (top + height + GAP > scroller.scrollTop + scroller.clientHeight) scroller.scrollTop = top + height + GAP - scroller.clientHeight;
