@@ -152,8 +152,13 @@ test("runs are compared, restored after a reload, and removed with a way back", 
   await expect(runs(page).filter({ hasText: "in use" }).getByRole("textbox")).toHaveValue("Run 1");
   await page.getByRole("button", { name: "Remove Run 2" }).click();
   await expect(runs(page)).toHaveCount(2);
+  // A training between does not take its place.
+  await train(page);
   await page.getByRole("button", { name: "Undo", exact: true }).last().click();
-  await expect(runs(page)).toHaveCount(3);
+  await expect(runs(page)).toHaveCount(4);
+  await page.reload();
+  await expect(runs(page)).toHaveCount(4, LOADED);
+  await expect(page.getByRole("button", { name: /^Remove Run/ })).toHaveCount(3);
 });
 
 test("the same seed gives the same head to the byte, in three forms that can be saved and one that can be loaded", async ({ page }) => {

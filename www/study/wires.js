@@ -134,7 +134,7 @@ export function createStudy(context) {
         signal: training.signal,
         onEpoch: (report) => dispatch({ type: "epoch", report, at: performance.now() }),
       });
-      const id = Math.max(0, ...state.runs.map((run) => run.id)) + 1;
+      const id = Math.max(state.removed?.id ?? 0, ...state.runs.map((run) => run.id)) + 1; // one that was removed may come back
       run = { id, at: Date.now(), name: `Run ${id}`, report, head: await headBytes() };
     } finally {
       clearInterval(clock);
