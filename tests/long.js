@@ -87,7 +87,7 @@ function watch() {
 /** @param {BrowserContext} context */
 async function watchAll(context) {
   await context.addInitScript(watch);
-  await context.route(/\/worker\.js$/, async (route) => {
+  await context.route(/\/worker\/worker\.js$/, async (route) => {
     const response = await route.fetch();
     await route.fulfill({ response, body: `(${watch})();\n${await response.text()}` });
   });
@@ -224,8 +224,8 @@ async function manyPictures() {
   // Each picture its own file and its own thumbnail, drawn; its latents are random numbers: none of this is looked at by the network.
   await page.goto(`${address}style.css`);
   await page.evaluate(async ({ fingerprint, count }) => {
-    const { addClass, addPictures, emptyProject } = await import("/project.js");
-    const { openStore } = await import("/store.js");
+    const { addClass, addPictures, emptyProject } = await import("/project/project.js");
+    const { openStore } = await import("/project/store.js");
     const store = await openStore();
     await store.load(fingerprint);
     let project = emptyProject;

@@ -36,7 +36,7 @@ export interface Scored {
 }
 /** What a training came to. */
 export interface TrainedInfo {
-  settings: Required<import("../../www/engine.js").TrainOptions>; classes: { name: string; pictures: number }[]; pictures: number;
+  settings: Required<import("../../www/engine/engine.js").TrainOptions>; classes: { name: string; pictures: number }[]; pictures: number;
   bestEpoch: number; validation: Uint32Array; evaluation: Scored | null; head: Uint8Array<ArrayBuffer>;
 }
 "#;
@@ -58,7 +58,7 @@ pub struct Training {
 #[wasm_bindgen]
 impl Training {
     /// One pass over the pictures.
-    #[wasm_bindgen(unchecked_return_type = "import('../../www/engine.js').EpochReport")]
+    #[wasm_bindgen(unchecked_return_type = "import('../../www/engine/engine.js').EpochReport")]
     pub fn epoch(&mut self) -> JsValue {
         plain(&self.trainer.epoch())
     }

@@ -24,9 +24,9 @@ const TYPES: &str = r#"
 /** A picture set, without its pictures. */
 export interface SetInfo { sha256: string; classes: string[]; training: number[]; test: number[] }
 /** How far a comparison is; `epoch` at the end of one. */
-export interface Told { stage: "train" | "test"; way: Way; done: number; total: number; epoch: import("../../www/engine.js").EpochReport | null }
+export interface Told { stage: "train" | "test"; way: Way; done: number; total: number; epoch: import("../../www/engine/engine.js").EpochReport | null }
 /** The parts of comparison.d.ts that come from here as they are. */
-export type Way = import("../../www/comparison.js").Way;
+export type Way = import("../../www/engine/comparison.js").Way;
 "#;
 
 /// Files of a picture set, as they come.
@@ -316,7 +316,7 @@ impl Ways {
 
     /// A way's layers as they would be trained.
     #[wasm_bindgen(
-        unchecked_return_type = "Pick<import('../../www/comparison.js').WayResult, 'way' | 'name' | 'parameters' | 'frozenParameters' | 'layers'>"
+        unchecked_return_type = "Pick<import('../../www/engine/comparison.js').WayResult, 'way' | 'name' | 'parameters' | 'frozenParameters' | 'layers'>"
     )]
     pub fn layers(&self, way: &str) -> Result<JsValue, JsValue> {
         #[derive(Serialize)]
@@ -379,14 +379,14 @@ impl Comparing {
     }
 
     /// One of them.
-    #[wasm_bindgen(unchecked_return_type = "import('../../www/comparison.js').WayResult")]
+    #[wasm_bindgen(unchecked_return_type = "import('../../www/engine/comparison.js').WayResult")]
     pub fn row(&self, at: usize) -> JsValue {
         let result: Option<&WayResult> = self.0.results().get(at);
         plain(&result)
     }
 
     /// The whole table.
-    #[wasm_bindgen(unchecked_return_type = "import('../../www/comparison.js').Comparison")]
+    #[wasm_bindgen(unchecked_return_type = "import('../../www/engine/comparison.js').Comparison")]
     pub fn finish(self) -> JsValue {
         plain(&self.0.finish())
     }
@@ -411,7 +411,7 @@ impl Curving {
     }
 
     /// Trainings done and in all, pictures a class and the seed of the one under way, and the points so far.
-    #[wasm_bindgen(js_name = soFar, unchecked_return_type = "{ run: number; runs: number; perClass: number; seed: number; points: import('../../www/comparison.js').LearningCurve['points'] }")]
+    #[wasm_bindgen(js_name = soFar, unchecked_return_type = "{ run: number; runs: number; perClass: number; seed: number; points: import('../../www/engine/comparison.js').LearningCurve['points'] }")]
     pub fn so_far(&self) -> JsValue {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
@@ -434,7 +434,7 @@ impl Curving {
     }
 
     /// The whole curve.
-    #[wasm_bindgen(unchecked_return_type = "import('../../www/comparison.js').LearningCurve")]
+    #[wasm_bindgen(unchecked_return_type = "import('../../www/engine/comparison.js').LearningCurve")]
     pub fn finish(self) -> JsValue {
         plain(&self.0.finish())
     }

@@ -167,7 +167,7 @@ for (const how of ["says so", "says nothing"]) {
 
 /** Runs in the page: a worker of its own as `worker`, its `replies` by their numbers, and `reply`, which waits for those of a number. */
 function speak() {
-  self.worker = new Worker("/worker.js", { type: "module" });
+  self.worker = new Worker("/worker/worker.js", { type: "module" });
   self.replies = new Map();
   let heard = () => {};
   worker.onmessage = ({ data }) => {
@@ -256,7 +256,7 @@ test("a picture that stops the worker again and again is left out with its reaso
 });
 
 test("three hundred messages at random get a reply each, and the worker answers as before", async ({ page }) => {
-  const interfaces = readFileSync(join(root, "www/messages.d.ts"), "utf8");
+  const interfaces = readFileSync(join(root, "www/engine/messages.d.ts"), "utf8");
   const methods = [.../export interface Methods \{(.*?)\n\}/s.exec(interfaces)[1].matchAll(/^ {2}(\w+): \{ args/gm)].map(([, name]) => name);
   expect(methods).toContain("predict");
   await page.goto(EMPTY);

@@ -76,7 +76,7 @@ test("what is taught is listed with its size, and can be freed and taken back", 
   await expect(storage.getByRole("row", { name: "You have taught no classes yet 0.0 MB" })).toBeVisible();
   await page.getByRole("button", { name: "Ten-class latents" }).click();
   const saved = () => page.evaluate(async () => {
-    const { openStore } = await import("/store.js");
+    const { openStore } = await import("/project/store.js");
     return (await openStore()).sizes();
   });
   await expect.poll(async () => (await saved()).latents).toBeGreaterThan(5000 * 2048 * 4 - 1);
@@ -97,7 +97,7 @@ test("what is taught is listed with its size, and can be freed and taken back", 
 
   await storage.getByRole("button", { name: "Free your classes" }).click();
   await expect.poll(() => page.evaluate(async () => {
-    const { openStore } = await import("/store.js");
+    const { openStore } = await import("/project/store.js");
     return (await (await openStore()).load("")).project.classes.length;
   })).toBe(0);
   await page.reload();

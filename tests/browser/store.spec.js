@@ -55,7 +55,7 @@ test.beforeEach(async ({ page, context }) => {
 
 test("each change of a project makes a new one, and leaves the old one as it was", async ({ page }) => {
   const told = await page.evaluate(async () => {
-    const p = await import("/project.js");
+    const p = await import("/project/project.js");
     const show = ({ classes, pictures, nextId }) => [
       classes.map(({ id, name }) => `${id} ${name}`).join(", "), pictures.map(({ id, label, hash }) => `${id}:${label}:${Number.parseInt(hash, 16)}`).join(" "), nextId,
     ];
@@ -135,8 +135,8 @@ test("each change of a project makes a new one, and leaves the old one as it was
 
 test("what was saved is there after a reload, in the same order, with the head in use", async ({ page }) => {
   const saved = await page.evaluate(async (fingerprint) => {
-    const p = await import("/project.js");
-    const { openStore } = await import("/store.js");
+    const p = await import("/project/project.js");
+    const { openStore } = await import("/project/store.js");
     const store = await openStore();
     const first = await plain(await store.load(fingerprint));
     let project = p.addClass(p.emptyProject, "cat").project;
@@ -158,14 +158,14 @@ test("what was saved is there after a reload, in the same order, with the head i
   expect(saved.found).toEqual(["3".padStart(64, "0")]);
   await page.reload();
   const loaded = await page.evaluate(async (fingerprint) => {
-    const { openStore } = await import("/store.js");
+    const { openStore } = await import("/project/store.js");
     const store = await openStore();
     const kept = await store.load(fingerprint);
     const here = await plain(kept);
     await store.removeRun(2);
     const without = await plain(await store.load("cd".repeat(32)));
     // Latents of pictures that are in no project are forgotten; those of another base are not.
-    const { removePictures } = await import("/project.js");
+    const { removePictures } = await import("/project/project.js");
     const same = (await store.load(fingerprint)).project === kept.project;
     const fewer = removePictures(kept.project, kept.project.pictures.filter(({ hash }) => hash === hex(3)).map(({ id }) => id));
     await store.saveProject(kept.project, fewer);
@@ -185,8 +185,8 @@ test("what was saved is there after a reload, in the same order, with the head i
 
 test("a save writes only what changed, in the order asked for, and a failed one is made up for by the next", async ({ page }) => {
   const told = await page.evaluate(async () => {
-    const p = await import("/project.js");
-    const { openStore } = await import("/store.js");
+    const p = await import("/project/project.js");
+    const { openStore } = await import("/project/store.js");
     const store = await openStore();
     await store.load("x");
     const written = [];
@@ -239,8 +239,8 @@ test("a full quota is told in a sentence, and leaves what was kept before", asyn
   // Before the first save: the browser remembers for a while how much is left.
   await cdp.send("Storage.overrideQuotaForOrigin", { origin, quotaSize: 2_000_000 });
   const project = await page.evaluate(async () => {
-    const p = await import("/project.js");
-    const { openStore } = await import("/store.js");
+    const p = await import("/project/project.js");
+    const { openStore } = await import("/project/store.js");
     self.store = await openStore();
     await store.load("x");
     self.one = p.addPictures(p.addClass(p.emptyProject, "cat").project, 1, [arrival(1), arrival(2)]).project;
@@ -248,8 +248,8 @@ test("a full quota is told in a sentence, and leaves what was kept before", asyn
     return plain(one);
   });
   const told = await page.evaluate(async () => {
-    const p = await import("/project.js");
-    const { openStore } = await import("/store.js");
+    const p = await import("/project/project.js");
+    const { openStore } = await import("/project/store.js");
     self.two = p.addPictures(one, 1, Array.from({ length: 100 }, (_, n) => arrival(n + 10, 100_000))).project;
     const failed = await failure(store.saveProject(one, two));
     const latents = await failure(store.saveEmbedded("x", new Map(Array.from({ length: 1000 }, (_, n) => [hex(n), embeddedOf(n)]))));
@@ -263,7 +263,7 @@ test("a full quota is told in a sentence, and leaves what was kept before", asyn
   await cdp.send("Storage.overrideQuotaForOrigin", { origin });
   const after = await page.evaluate(async () => {
     await store.saveProject(one, two);
-    const { openStore } = await import("/store.js");
+    const { openStore } = await import("/project/store.js");
     return (await (await openStore()).load("x")).project.pictures.length;
   });
   expect(after).toBe(102);
@@ -283,8 +283,8 @@ test("a page killed in the middle of a save leaves all of the last save, and not
     for (const wait of [0, 400, Infinity]) {
       const { context, page } = await open();
       await page.evaluate(async (fingerprint) => {
-        const p = await import("/project.js");
-        const { openStore } = await import("/store.js");
+        const p = await import("/project/project.js");
+        const { openStore } = await import("/project/store.js");
         self.store = await openStore();
         const before = (await store.load(fingerprint)).project;
         self.one = p.addPictures(p.addClass(p.emptyProject, "cat").project, 1, [arrival(1), arrival(2)]).project;
@@ -301,7 +301,7 @@ test("a page killed in the middle of a save leaves all of the last save, and not
       await context.close();
       const again = await open();
       const found = await again.page.evaluate(async (fingerprint) => {
-        const { openStore } = await import("/store.js");
+        const { openStore } = await import("/project/store.js");
         const { project, embedded } = await (await openStore()).load(fingerprint);
         const labels = new Set(project.classes.map(({ id }) => id));
         return {
@@ -333,8 +333,8 @@ test("a tab that is closed at any step of a save leaves what was kept before, an
   };
   // What there is before, and what each save makes of it.
   const start = async (fingerprint) => {
-    const p = await import("/project.js");
-    const { openStore } = await import("/store.js");
+    const p = await import("/project/project.js");
+    const { openStore } = await import("/project/store.js");
     self.store = await openStore();
     const before = p.addNamed(p.emptyProject, ["cat", "dog"], [1, 2, 3].map((n) => ({ ...arrival(n), className: "cat" }))).project;
     const embedded = new Map([1, 2].map((n) => [hex(n), embeddedOf(n)]));
@@ -352,7 +352,7 @@ test("a tab that is closed at any step of a save leaves what was kept before, an
     };
   };
   const kept = async (fingerprint) => {
-    const { openStore } = await import("/store.js");
+    const { openStore } = await import("/project/store.js");
     return plain(await (await openStore()).load(fingerprint));
   };
   let steps = 0;
@@ -397,8 +397,8 @@ test("a tab that is closed at any step of a save leaves what was kept before, an
 
 test("files are opened when they are wanted, and what is taken back still has them", async ({ page }) => {
   const told = await page.evaluate(async () => {
-    const p = await import("/project.js");
-    const { openStore } = await import("/store.js");
+    const p = await import("/project/project.js");
+    const { openStore } = await import("/project/store.js");
     const first = await openStore();
     await first.load("x");
     await first.saveProject(p.emptyProject, p.addPictures(p.addClass(p.emptyProject, "cat").project, 1, [1, 2, 3, 4].map((n) => arrival(n))).project);
@@ -466,8 +466,8 @@ test("what the first version of the page kept is opened, and only then written a
     database.close();
   }, FINGERPRINT);
   const told = await page.evaluate(async (fingerprint) => {
-    const { openStore } = await import("/store.js");
-    const { renameClass } = await import("/project.js");
+    const { openStore } = await import("/project/store.js");
+    const { renameClass } = await import("/project/project.js");
     const store = await openStore();
     const kept = await store.load(fingerprint);
     const renamed = renameClass(kept.project, 1, "kitten");
@@ -492,13 +492,13 @@ test("what the first version of the page kept is opened, and only then written a
 
 test("of two tabs one saves, and the other is told and only reads", async ({ page, context }) => {
   const open = async () => {
-    const { openStore } = await import("/store.js");
+    const { openStore } = await import("/project/store.js");
     self.store = await openStore();
     self.kept = (await store.load("x")).project;
     return store.refusal?.message ?? null;
   };
   const save = async (name) => {
-    const p = await import("/project.js");
+    const p = await import("/project/project.js");
     const next = p.addClass(kept, name).project;
     const told = await failure(store.saveProject(kept, next));
     if (told === "nothing failed") self.kept = next;
@@ -525,12 +525,12 @@ test("storage of a newer version is refused and left as it is, none at all is to
   await other.goto(EMPTY);
   for (const tab of [page, other]) await tab.evaluate(() => Object.defineProperty(navigator, "locks", { value: undefined }));
   const open = async () => {
-    const { openStore } = await import("/store.js");
+    const { openStore } = await import("/project/store.js");
     self.store = await openStore();
     self.kept = (await store.load("x")).project;
   };
   const save = async (name) => {
-    const p = await import("/project.js");
+    const p = await import("/project/project.js");
     const next = p.addClass(kept, name).project;
     const told = await failure(store.saveProject(kept, next));
     self.kept = next;
@@ -548,7 +548,7 @@ test("storage of a newer version is refused and left as it is, none at all is to
   expect(await other.evaluate(() => kept.classes.map(({ name }) => name))).toEqual(["cat", "fox"]);
 
   const told = await page.evaluate(async () => {
-    const { openStore } = await import("/store.js");
+    const { openStore } = await import("/project/store.js");
     // Both tabs let go of the storage for the newer version.
     const newer = await new Promise((resolve) => {
       const request = indexedDB.open("inception-web", 99);
@@ -583,7 +583,7 @@ test("storage of a newer version is refused and left as it is, none at all is to
 
 /** A project with awkward names, the same picture in two classes, latents without a file, runs. */
 async function awkward() {
-  const p = await import("/project.js");
+  const p = await import("/project/project.js");
   const pictures = await Promise.all(
     ["../../up.jpg", "/abs\u0000olute.jpg", "A.jpg", "sub/a.JPG", "con.jpg", "x".repeat(300) + ".png", "..", "日本.png"].map(async (name, n) => {
       const picture = new Blob([bytes(n, 50)], { type: "image/jpeg" });
@@ -603,7 +603,7 @@ async function awkward() {
 
 test("a project saved to a zip and opened again is the same project", async ({ page }) => {
   const told = await page.evaluate(async (make) => {
-    const { saveProject, openProject, isProject } = await import("/archive.js");
+    const { saveProject, openProject, isProject } = await import("/project/archive.js");
     const { ZipReader, BlobReader, ZipWriter, BlobWriter } = await import("/npm/zip.js");
     const kept = await (0, make)();
     const progress = [];
@@ -667,13 +667,13 @@ const damages = [
 
 test("damaged projects are refused with the reason", async ({ page }) => {
   await page.evaluate(async (make) => {
-    const { saveProject } = await import("/archive.js");
+    const { saveProject } = await import("/project/archive.js");
     self.kept = await (0, make)();
     self.zip = await saveProject(kept, engineOf(kept));
   }, await page.evaluateHandle(`(${awkward})`));
   for (const [fact, change, says] of damages) {
     const told = await page.evaluate(async (change) => {
-      const { openProject } = await import("/archive.js");
+      const { openProject } = await import("/project/archive.js");
       const { ZipReader, BlobReader, ZipWriter, BlobWriter, TextReader, TextWriter } = await import("/npm/zip.js");
       const packed = new ZipWriter(new BlobWriter(), { level: 0 });
       for (const entry of await new ZipReader(new BlobReader(zip)).getEntries()) {
@@ -690,7 +690,7 @@ test("damaged projects are refused with the reason", async ({ page }) => {
     expect(told, fact).toMatch(says instanceof RegExp ? says : new RegExp(`^${says.replace(/[.()]/g, "\\$&")}$`));
   }
   const broken = await page.evaluate(async () => {
-    const { openProject } = await import("/archive.js");
+    const { openProject } = await import("/project/archive.js");
     const whole = new Uint8Array(await zip.arrayBuffer());
     const text = new TextDecoder("latin1").decode(whole);
     const flipped = whole.slice();
@@ -713,7 +713,7 @@ test("a project's zip, changed at random, is opened whole or refused in a senten
 
 test("pictures come out of a zip with their folders; system files and what is no picture do not", async ({ page }) => {
   const told = await page.evaluate(async () => {
-    const { unzipPictures, classOf } = await import("/archive.js");
+    const { unzipPictures, classOf } = await import("/project/archive.js");
     const { ZipWriter, BlobWriter, BlobReader } = await import("/npm/zip.js");
     const pack = async (names, options = {}) => {
       const zip = new ZipWriter(new BlobWriter(), options);

@@ -40,7 +40,7 @@ test("a software adapter is left for the CPU unless it is asked for", async ({ p
 
 /** Runs a script in the worker before its own, or in the first ones. @param {import("@playwright/test").Page} page @param {string} script @param {number} [times] */
 async function lying(page, script, times) {
-  await page.route("**/worker.js", async (route) => {
+  await page.route("**/worker/worker.js", async (route) => {
     const response = await route.fetch();
     await route.fulfill({ response, body: `${script}\n${await response.text()}` });
   }, { times });

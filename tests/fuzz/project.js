@@ -10,8 +10,8 @@ import { parseArgs } from "node:util";
  * @returns {Promise<{ inputs: number, opened: number, refused: [string, number][], slowest: number, wrong: { input: number, what: string }[] }>}
  */
 export async function fuzzProjects({ seed, inputs = Infinity, seconds = Infinity }) {
-  const { isProject, openProject, saveProject, unzipPictures } = await import("/archive.js");
-  const { addNamed, emptyProject, hashOf } = await import("/project.js");
+  const { isProject, openProject, saveProject, unzipPictures } = await import("/project/archive.js");
+  const { addNamed, emptyProject, hashOf } = await import("/project/project.js");
   const { BlobReader, BlobWriter, Uint8ArrayReader, Uint8ArrayWriter, ZipReader, ZipWriter } = await import("/npm/zip.js");
   const LATENTS = 2048;
 

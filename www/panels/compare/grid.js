@@ -1,0 +1,62 @@
+// @ts-check
+/** The test pictures, each with what every model made of it. */
+import { button, make } from "../../ui/dom.js";
+import { count } from "../../ui/format.js";
+import { pixelled } from "./pixels.js";
+import { agreementText, aloneText, filters, rights } from "./state.js";
+
+/** @import { Comparison } from "../../engine/comparison.js" */
+/** @import { State } from "./state.js" */
+/** @typedef {{ filter(filter: string): unknown, more(): unknown }} GridHandlers */
+
+/** @param {GridHandlers} on */
+export function createGrid(on) {
+  const agreement = make("p", "study-soft");
+  const filter = document.createElement("select");
+  filter.className = "study-select";
+  filter.addEventListener("change", () => on.filter(filter.value));
+  const list = make("ul", "compare-grid");
+  list.setAttribute("role", "list");
+  list.setAttribute("aria-label", "Test pictures");
+  const none = make("p", "study-soft", "No test picture is like that.");
+  const more = button("Show more", on.more);
+  const element = make(
+    "div", "study-block",
+    make("h3", "", "Test pictures, and what each model says"),
+    make("div", "study-row", make("label", "study-inline", "Show ", filter)), agreement, list, none, more,
+  );
+
+  return { element, render };
+
+  /** @param {State} state @param {State | null} before */
+  function render({ comparison, filter: wanted, shown }, before) {
+    element.hidden = !comparison;
+    if (!comparison) return;
+    if (comparison !== before?.comparison) {
+      agreement.textContent = [agreementText(comparison), aloneText(comparison)].filter(Boolean).join(" ");
+      filter.replaceChildren(...filters(comparison).map(({ value, words, chosen }) => new Option(`${words} (${count(chosen.length)})`, value)));
+    }
+    filter.value = wanted;
+    if (comparison === before?.comparison && shown === before.shown && wanted === before.filter) return;
+    const chosen = filters(comparison).find(({ value }) => value === wanted)?.chosen.length ?? 0;
+    none.hidden = chosen > 0;
+    more.hidden = shown.length >= chosen;
+    const old = before && comparison === before.comparison && wanted === before.filter ? before.shown.length : 0;
+    if (!old || old > shown.length) list.replaceChildren();
+    list.append(...shown.slice(list.childElementCount).map(({ at, pixels }) => tile(comparison, at, pixels)));
+  }
+}
+
+/** @param {Comparison} comparison @param {number} at @param {Uint8ClampedArray<ArrayBuffer>} pixels @returns {HTMLElement} */
+function tile(comparison, at, pixels) {
+  const { data, split, models } = comparison;
+  const right = rights(comparison, at);
+  const says = models.map(({ name, answers, probabilities }, which) => {
+    const mark = make("span", "compare-mark", right[which] ? "✓" : "✗");
+    mark.setAttribute("aria-hidden", "true");
+    const line = make("li", right[which] ? "right" : "wrong", mark, make("span", "compare-who", name === "Inception transfer" ? "Transfer" : name), " ", data.classes[answers[at]], make("span", "unseen", right[which] ? ", right" : ", wrong"));
+    line.title = `${Math.round(probabilities[at] * 100)} % sure`;
+    return line;
+  });
+  return make("li", "compare-tile", pixelled(pixels), make("div", "", make("strong", "", data.classes[split.testLabels[at]]), make("ul", "", ...says)));
+}

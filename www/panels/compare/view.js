@@ -1,0 +1,44 @@
+// @ts-check
+/** The room of the three ways on the page: its parts in order, rendered at most once a frame. */
+import { byId } from "../../ui/dom.js";
+import { part } from "../../ui/widgets.js";
+import { createChoice } from "./choice.js";
+import { createCurve } from "./curve.js";
+import { createGrid } from "./grid.js";
+import { createOutcome } from "./outcome.js";
+import { createSet } from "./set.js";
+
+/** @import { ChoiceHandlers } from "./choice.js" */
+/** @import { CurveHandlers } from "./curve.js" */
+/** @import { GridHandlers } from "./grid.js" */
+/** @import { OutcomeHandlers } from "./outcome.js" */
+/** @import { SetHandlers } from "./set.js" */
+/** @import { State } from "./state.js" */
+/** @typedef {SetHandlers & ChoiceHandlers & OutcomeHandlers & GridHandlers & CurveHandlers} Handlers */
+
+/** @param {Handlers} on */
+export function createCompareView(on) {
+  const parts = [createSet(on), createChoice(on), createOutcome(on), createGrid(on), createCurve(on)];
+  const element = part("compare", "Three ways", ...parts.map((part) => part.element));
+  byId("three-ways", HTMLElement).append(element);
+  /** @type {State | null} */
+  let shown = null;
+  /** @type {State | null} */
+  let wanted = null;
+
+  return { element, render };
+
+  /** @param {State} state */
+  function render(state) {
+    if (!wanted) requestAnimationFrame(paint);
+    wanted = state;
+  }
+
+  function paint() {
+    const state = /** @type {State} */ (wanted);
+    const before = shown;
+    wanted = null;
+    shown = state;
+    for (const part of parts) part.render(state, before);
+  }
+}

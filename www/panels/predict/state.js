@@ -1,0 +1,297 @@
+// @ts-check
+/**
+ * What the page knows, how each action changes it, and what it says in words and files.
+ * No DOM, no engine and no clock: times come in with the actions, in milliseconds.
+ */
+
+import { count, duration, hundredths, inWords, megabytes, pace, percent, pictures } from "../../ui/format.js";
+
+/** @typedef {import("../../engine/engine.js").Prediction} Prediction */
+/** @typedef {import("../../engine/engine.js").Answer} Answer */
+/** @typedef {import("../../engine/engine.js").LoadProgress} LoadProgress */
+/** @typedef {Pick<import("../../engine/engine.js").Engine, "device" | "deviceName" | "notice" | "fingerprint" | "classes" | "base" | "head" | "unsureBelow">} About */
+/** @typedef {{ id: number, name: string, file: Blob }} Waiting */
+/** @typedef {{ id: number, name: string, file: Blob, answer: Answer | null, error: string | null }} Row  Exactly one of answer and error is set. */
+/** @typedef {{ done: number, total: number, broken: number, startedAt: number | null, now: number, end: "finished" | "cancelled" | null }} Batch */
+/**
+ * @typedef {{
+ *   engine: { phase: "loading", progress: LoadProgress | null, stalled: boolean }
+ *     | { phase: "ready", about: About }
+ *     | { phase: "failed", message: string, kind: string },
+ *   layout: "cards" | "grid",
+ *   message: string | null,
+ *   waiting: readonly Waiting[],
+ *   rows: readonly Row[],
+ *   batch: Batch | null,
+ *   nextId: number,
+ * }} State
+ */
+/**
+ * @typedef {{ type: "loading", progress: LoadProgress | null }
+ *   | { type: "stalled" }
+ *   | { type: "ready", about: About }
+ *   | { type: "failed", message: string, kind: string }
+ *   | { type: "added", pictures: readonly { name: string, file: Blob }[], at: number }
+ *   | { type: "started", at: number }
+ *   | { type: "outcome", id: number, outcome: Answer | Error, at: number }
+ *   | { type: "reanswered", predictions: ReadonlyMap<number, Prediction[]> }
+ *   | { type: "cancelled", at: number }
+ *   | { type: "removed", id: number }
+ *   | { type: "cleared" }
+ *   | { type: "layout", layout: "cards" | "grid" }
+ *   | { type: "said", message: string | null }
+ * } Action
+ */
+
+/** Classes that are named one by one; more than these are counted. */
+const LISTED = 20;
+
+/** @type {State} */
+export const initialState = {
+  engine: { phase: "loading", progress: null, stalled: false },
+  layout: "cards",
+  message: null,
+  waiting: [],
+  rows: [],
+  batch: null,
+  nextId: 1,
+};
+
+/**
+ * The state after an action; the one before is left whole.
+ * @param {State} state @param {Action} action @returns {State}
+ */
+export function reduce(state, action) {
+  switch (action.type) {
+    case "loading":
+      return { ...state, engine: { phase: "loading", progress: action.progress, stalled: false } };
+    case "stalled":
+      return state.engine.phase === "loading" ? { ...state, engine: { ...state.engine, stalled: true } } : state;
+    case "ready":
+      return { ...state, engine: { phase: "ready", about: action.about } };
+    case "failed":
+      return { ...state, engine: { phase: "failed", message: action.message, kind: action.kind } };
+    case "added":
+      return added(state, action.pictures, action.at);
+    case "started":
+      return state.batch
+        ? { ...state, batch: { ...state.batch, startedAt: state.batch.startedAt ?? action.at, now: action.at } }
+        : state;
+    case "outcome":
+      return answered(state, action);
+    case "reanswered":
+      return { ...state, rows: state.rows.map((row) => reanswered(row, action.predictions.get(row.id))) };
+    case "cancelled":
+      return isBusy(state) && state.batch
+        ? { ...state, waiting: [], batch: { ...state.batch, now: action.at, end: "cancelled" } }
+        : state;
+    case "removed":
+      return { ...state, rows: state.rows.filter((row) => row.id !== action.id) };
+    case "cleared":
+      return { ...state, rows: [], waiting: [], batch: null, message: null };
+    case "layout":
+      return { ...state, layout: action.layout };
+    case "said":
+      return { ...state, message: action.message };
+  }
+}
+
+/** @param {State} state @param {readonly { name: string, file: Blob }[]} pictures @param {number} at @returns {State} */
+function added(state, pictures, at) {
+  const waiting = pictures.map((picture, index) => ({ ...picture, id: state.nextId + index }));
+  const batch = isBusy(state) && state.batch
+    ? { ...state.batch, total: state.batch.total + waiting.length }
+    : { done: 0, total: waiting.length, broken: 0, startedAt: null, now: at, end: null };
+  return {
+    ...state,
+    message: null,
+    waiting: [...state.waiting, ...waiting],
+    batch: waiting.length ? batch : state.batch,
+    nextId: state.nextId + waiting.length,
+  };
+}
+
+/** @param {State} state @param {{ id: number, outcome: Answer | Error, at: number }} action @returns {State} */
+function answered(state, { id, outcome, at }) {
+  const picture = state.waiting.find((candidate) => candidate.id === id);
+  if (!picture || !state.batch) return state; // told after Cancel or Clear
+  const waiting = state.waiting.filter((candidate) => candidate !== picture);
+  const broken = outcome instanceof Error;
+  const row = broken
+    ? { ...picture, answer: null, error: outcome.message }
+    : { ...picture, answer: outcome, error: null };
+  return {
+    ...state,
+    waiting,
+    rows: [...state.rows, row],
+    batch: {
+      ...state.batch,
+      done: state.batch.done + 1,
+      broken: state.batch.broken + (broken ? 1 : 0),
+      now: at,
+      end: waiting.length ? null : "finished",
+    },
+  };
+}
+
+/** @param {Row} row @param {Prediction[] | undefined} predictions @returns {Row} */
+function reanswered(row, predictions) {
+  return row.answer && predictions ? { ...row, answer: { ...row.answer, predictions } } : row;
+}
+
+/** @param {State} state @returns {boolean} whether pictures are waiting for an answer */
+export function isBusy(state) {
+  return state.waiting.length > 0;
+}
+
+// ---- in words ----
+
+/** @param {State} state @returns {string} the status line */
+export function statusText({ engine }) {
+  if (engine.phase === "failed") return "The network could not be loaded";
+  if (engine.phase === "loading") return engine.progress ? loadingText(engine.progress) : "Starting";
+  const { deviceName, base, head } = engine.about;
+  return `Ready · ${deviceName} · base ${base.name} · head: ${headText(engine.about.classes.length, head)}`;
+}
+
+/** @param {LoadProgress} progress @returns {string} */
+function loadingText({ stage, done, total }) {
+  const bytes = total ? `: ${megabytes(done)} of ${megabytes(total)} MB` : done ? `: ${megabytes(done)} MB` : "";
+  const steps = total > 1 ? `: step ${Math.min(done + 1, total)} of ${total}` : "";
+  switch (stage) {
+    case "runtime": return `Downloading the program${bytes}`;
+    case "kernels": return `Preparing the graphics card${steps}`;
+    case "weights": return `Downloading the network${bytes}`;
+    case "prepare": return `Preparing the network${steps}`;
+    case "check": return `Checking the network${steps}`;
+  }
+}
+
+/** @param {number} classes @param {About["head"]} head @returns {string} */
+function headText(classes, { accuracy, interval, testPictures }) {
+  if (!classes) return "none yet";
+  if (accuracy === null) return `${inWords(classes)} classes`;
+  const on = testPictures === null ? "held-out pictures" : `${count(testPictures)} held-out pictures`;
+  const sure = interval ? ` (95 % interval ${hundredths(interval[0])}–${percent(interval[1])})` : "";
+  return `${inWords(classes)} classes, ${percent(accuracy)} right on ${on}${sure}`;
+}
+
+/** @param {State} state @returns {string} one line on the batch: how far, how fast, how long */
+export function batchText({ batch, engine, waiting }) {
+  if (!batch) return "";
+  const { done, total, broken, startedAt, now, end } = batch;
+  const seconds = startedAt === null ? 0 : (now - startedAt) / 1000;
+  const unread = broken ? ` · ${broken} could not be read` : "";
+  if (end === "cancelled") return `Stopped: ${count(done)} of ${pictures(total)} answered${unread}`;
+  if (end === "finished") return `${pictures(total)} in ${duration(seconds)}${unread}`;
+  if (engine.phase !== "ready") return `${pictures(waiting.length)} waiting for the network`;
+  return `${pace(batch, seconds)}${done && seconds ? unread : ""}`;
+}
+
+/** Whether the best class is but a guess. @param {Prediction} best @param {State["engine"]} engine @returns {boolean} */
+export function isUnsure(best, engine) {
+  return engine.phase === "ready" && best.probability < engine.about.unsureBelow;
+}
+
+/** @param {State} state @returns {string} what a screen reader is told; coarser than the eye gets */
+export function announcement(state) {
+  const { engine, batch, message, rows } = state;
+  if (message) return ""; // it is an alert, which speaks for itself
+  const best = rows.at(-1)?.answer?.predictions[0];
+  if (best && batch?.total === 1 && batch.end) {
+    const verb = isUnsure(best, engine) ? "is hard to tell, perhaps" : "looks like";
+    return `${rows.at(-1)?.name} ${verb} ${best.label}, ${hundredths(best.probability)} percent sure`;
+  }
+  if (batch?.end) return `${batch.end === "finished" ? "Done" : "Cancelled"}: ${tally(batch)}`;
+  if (batch && engine.phase === "ready") return `So far ${tally(batch)}`;
+  if (engine.phase === "ready") return `The network is ready on the ${engine.about.device === "webgpu" ? "graphics card" : "processor"}`;
+  if (engine.phase === "failed") return "";
+  const { progress } = engine;
+  if (progress?.stage === "weights" && progress.total) {
+    return `Downloading the network, ${Math.round((100 * progress.done) / progress.total)} percent`;
+  }
+  return progress?.stage === "prepare" || progress?.stage === "check" ? "Almost ready" : "";
+}
+
+/** @param {Batch} batch @returns {string} */
+function tally({ done, total, broken }) {
+  return `${count(done)} of ${pictures(total)}${broken ? `, ${count(broken)} could not be read` : ""}`;
+}
+
+/** The first of a class's names; ImageNet's have several. @param {string} label */
+function first(label) {
+  return label.split(",")[0];
+}
+
+/** @param {About} about @returns {string} what the head cannot do, in plain words */
+export function caveatText({ classes }) {
+  if (!classes.length) return "This base has no classes of its own. Teach it some, below: it answers with those.";
+  if (classes.length > LISTED) {
+    return `The network knows ${count(classes.length)} things, ${classes.slice(0, 3).map(first).join(", ")} and so on. `
+      + "Anything else is forced into one of them, whatever the percentage says.";
+  }
+  return `The network knows only ${inWords(classes.length)} things: ${classes.join(", ")}. `
+    + "Anything else is forced into one of them, whatever the percentage says.";
+}
+
+/** @param {About} about @returns {[string, string][]} the facts under Details, in order */
+export function facts({ base, head, fingerprint, deviceName, classes }) {
+  /** @type {[string, string][]} */
+  const list = [
+    ["Runs on", deviceName],
+    ["Base", base.name],
+    ["Source", base.source],
+    ["Licence", base.licence],
+    ["Weights", `${base.dtype}, ${megabytes(base.bytes)} MB, ${base.cached ? "kept in this browser from an earlier visit" : "downloaded on this visit"}`],
+    ["Fingerprint", fingerprint],
+    ["Head", head.name || "none yet"],
+    ["Classes", classes.length > LISTED ? `${count(classes.length)}: ${classes.slice(0, LISTED).map(first).join(", ")}, …` : classes.join(", ") || "none yet"],
+  ];
+  if (head.pictures) list.push(["Head trained on", pictures(head.pictures)]);
+  list.push(["Head measured", headText(classes.length, head)]);
+  return list;
+}
+
+// ---- in files ----
+
+/**
+ * RFC 4180, with cells that a spreadsheet would run as a formula defused by an apostrophe.
+ * @param {readonly Row[]} rows @returns {string}
+ */
+export function toCsv(rows) {
+  const ranks = rows.reduce((most, { answer }) => Math.max(most, answer?.predictions.length ?? 0), 1);
+  const header = ["file", ...ranked(ranks, (rank) => rank === 1 ? ["label", "probability"] : [`label_${rank}`, `probability_${rank}`]), "milliseconds", "error"];
+  const lines = rows.map(({ name, answer, error }) => [
+    text(name),
+    ...ranked(ranks, (rank) => {
+      const prediction = answer?.predictions[rank - 1];
+      return prediction ? [text(prediction.label), prediction.probability.toFixed(6)] : ["", ""];
+    }),
+    answer ? answer.milliseconds.toFixed(1) : "",
+    text(error ?? ""),
+  ]);
+  return [header, ...lines].map((line) => `${line.join(",")}\r\n`).join("");
+}
+
+/** @param {number} ranks @param {(rank: number) => string[]} cells @returns {string[]} */
+function ranked(ranks, cells) {
+  return Array.from({ length: ranks }, (_, index) => cells(index + 1)).flat();
+}
+
+/** @param {string} value @returns {string} */
+function text(value) {
+  const safe = /^[=+\-@\t\r]/.test(value) ? `'${value}` : value;
+  return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+}
+
+/** @param {readonly Row[]} rows @param {About | null} about @returns {string} */
+export function toJson(rows, about) {
+  const network = about && {
+    base: about.base.name, dtype: about.base.dtype, fingerprint: about.fingerprint,
+    head: about.head.name, classes: about.classes, device: about.deviceName,
+  };
+  const answers = rows.map(({ name, answer, error }) => answer
+    ? { file: name, predictions: answer.predictions, milliseconds: answer.milliseconds, width: answer.width, height: answer.height }
+    : { file: name, error });
+  return `${JSON.stringify({ network, pictures: answers }, null, 2)}\n`;
+}

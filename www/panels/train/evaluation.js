@@ -1,0 +1,276 @@
+// @ts-check
+/** How good the head is: in words, by class, by confusion, by doubtful label, and how far its percentages can be trusted. */
+import { button, make } from "../../ui/dom.js";
+import { percent, pictures } from "../../ui/format.js";
+import { createMatrix } from "./matrix.js";
+import { bar, details, paged, part, table } from "../../ui/widgets.js";
+import { classSelect, fileName, thumbnail } from "./widgets.js";
+import { answersOf, calibrationText, cellText, confusionsText, crossingText, doubtful, headlineText, nameOf, rounded, shownEvaluation, staleText, unsureText } from "./state.js";
+
+/** @import { Evaluation } from "../../engine/engine.js" */
+/** @import { Picture } from "../../project/project.js" */
+/** @import { Source, State } from "./state.js" */
+/**
+ * @typedef {{
+ *   source(source: Source): unknown, crossValidate(): unknown, cancelCrossing(): unknown, folds(folds: number): unknown, check(): unknown,
+ *   cell(cell: readonly [number, number] | null): unknown, relabel(pictures: readonly number[], label: number): unknown,
+ *   keepLabel(picture: Picture): unknown, unsure(below: number): unknown, pictureUrl(picture: Picture): string | null,
+ * }} EvaluationHandlers
+ */
+
+/** So many classes leave room for their table beside the matrix. */
+const FEW = 12;
+const CELL_PAGE = 24;
+const DOUBTFUL_PAGE = 8;
+/** @type {readonly { source: Source, words: string }[]} */
+const SOURCES = [
+  { source: "validation", words: "Held-out pictures" },
+  { source: "folds", words: "Cross-validation" },
+  { source: "dataset", words: "All pictures" },
+];
+
+/** @param {EvaluationHandlers} on */
+export function createEvaluation(on) {
+  const sources = SOURCES.map(({ source, words }) => {
+    const radio = document.createElement("input");
+    radio.type = "radio";
+    radio.name = "study-source";
+    radio.addEventListener("change", () => on.source(source));
+    return { source, radio, label: make("label", "", radio, words) };
+  });
+  const which = make("fieldset", "switch", make("legend", "unseen", "Judged on"), ...sources.map(({ label }) => label));
+
+  const folds = document.createElement("input");
+  folds.type = "number";
+  folds.min = "2";
+  folds.max = "10";
+  folds.step = "1";
+  folds.addEventListener("change", () => folds.checkValidity() && on.folds(folds.valueAsNumber));
+  const cross = button("Cross-validate", () => folds.reportValidity() && on.crossValidate());
+  const again = button("Check the head in use", on.check);
+  const crossProgress = document.createElement("progress");
+  crossProgress.setAttribute("aria-label", "Cross-validation");
+  const crossWords = make("span", "study-soft");
+  const cancel = button("Cancel", on.cancelCrossing);
+  const asking = make("div", "study-row", cross, make("label", "study-inline", "in", folds, "parts"), again);
+  const crossing = make("div", "study-row", crossWords, crossProgress, cancel);
+
+  const nothing = make("p", "study-soft", "Nothing has been judged yet. Train a head, or cross-validate: that trains one head for each part of the pictures, on all the others, and asks it about the part it has not seen.");
+  const headline = make("p", "study-result");
+  const worst = make("p", "");
+  const stale = make("span", "");
+  const recheck = button("Check again", on.check);
+  const staleRow = make("div", "study-row", stale, recheck);
+  const matrix = createMatrix(on.cell);
+  const cell = createCell(on, matrix.focus);
+  const classes = make("div", "study-by-class");
+  const cells = make("div", "study-cells", matrix.element, cell.element, classes);
+  const labels = createDoubtful(on);
+  const calibration = make("div", "");
+  const unsure = createUnsure(on.unsure);
+  const judged = make("div", "", headline, worst, staleRow, cells, labels.element, calibration);
+  const element = part("study-evaluation", "How good is it", make("div", "study-row", which, asking, crossing), nothing, judged, unsure.element);
+
+  return { element, render };
+
+  /** @param {State} state @param {State | null} before */
+  function render(state, before) {
+    const evaluation = shownEvaluation(state);
+    const fresh = !before || evaluation !== shownEvaluation(before);
+    element.hidden = !evaluation && state.data.classes.length < 2;
+    for (const { source, radio, label } of sources) {
+      radio.disabled = !state.evaluations[source];
+      radio.checked = state.source === source;
+      label.hidden = radio.disabled;
+    }
+    which.hidden = sources.filter(({ radio }) => !radio.disabled).length < 2;
+    if (document.activeElement !== folds) folds.value = String(state.folds);
+    asking.hidden = state.crossing !== null;
+    cross.disabled = again.disabled = !state.ready || state.training !== null;
+    crossing.hidden = !state.crossing;
+    if (state.crossing) {
+      if (!before?.crossing) cancel.focus();
+      crossWords.textContent = crossingText(state.crossing);
+      crossProgress.max = state.crossing.total || 1;
+      crossProgress.value = state.crossing.done;
+    } else if (before?.crossing && (document.activeElement === document.body || crossing.contains(document.activeElement))) cross.focus();
+    nothing.hidden = evaluation !== null;
+    judged.hidden = !evaluation;
+    unsure.render(state, evaluation);
+    if (!evaluation) return;
+    if (fresh) {
+      headline.textContent = headlineText(evaluation);
+      worst.textContent = confusionsText(evaluation);
+      classes.replaceChildren(classTable(evaluation));
+      cells.classList.toggle("few", evaluation.classes.length <= FEW);
+      calibration.replaceChildren(...reliability(evaluation));
+    }
+    if (fresh || state.project !== before?.project) {
+      const words = staleText(state, evaluation);
+      stale.textContent = words ?? "";
+      staleRow.hidden = !words;
+      recheck.hidden = state.source === "folds";
+    }
+    if (fresh || state.cell !== before?.cell) matrix.render(evaluation, state.cell);
+    if (fresh || state.cell !== before?.cell || state.project !== before?.project) cell.render(state, evaluation, fresh || state.cell !== before?.cell);
+    if (fresh || state.project !== before?.project || state.keptLabels !== before?.keptLabels) labels.render(state, evaluation);
+  }
+}
+
+/** @param {Evaluation} evaluation @returns {HTMLElement} */
+function classTable({ classes, macroF1 }) {
+  return make("div", "study-block", make("h3", "", "By class"), table(
+    `By class; the mean of F1 is ${rounded(macroF1)}`, ["Class", "Precision", "Recall", "F1", "Pictures"],
+    classes.map(({ name, precision, recall, f1, pictures: many }) => [name, bar(precision), bar(recall), bar(f1), String(many)]),
+  ), make("p", "study-soft", "Precision: how many of the answers are right. Recall: how many of the pictures are found. F1: both in one."));
+}
+
+// ---- a cell's pictures ----
+
+/** @param {EvaluationHandlers} on @param {() => unknown} back  Where the focus goes once it is closed. */
+function createCell(on, back) {
+  const title = make("h3", "");
+  const hint = make("p", "study-soft");
+  /** @type {State | null} */
+  let shown = null;
+  const list = paged(CELL_PAGE, (/** @type {{ picture: Picture, probability: number }} */ answer) => item(answer), "Pictures of the cell");
+  list.list.className = "study-pictures";
+  const shut = () => {
+    on.cell(null);
+    back();
+  };
+  const close = button("Close", shut);
+  const element = make("section", "study-block study-cell", make("div", "study-row", title, close), hint, list.element);
+  element.id = "study-cell";
+  element.setAttribute("aria-label", "Pictures of the cell");
+  element.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") shut();
+  });
+
+  return { element, render };
+
+  /** @param {State} state @param {Evaluation} evaluation @param {boolean} fromStart */
+  function render(state, evaluation, fromStart) {
+    shown = state;
+    element.hidden = !state.cell;
+    if (!state.cell) return list.render([]);
+    const answers = answersOf(state, evaluation, state.cell);
+    const [truth, answered] = state.cell.map((index) => evaluation.classes[index].name);
+    title.textContent = cellText(answers.length, truth, answered);
+    hint.textContent = answers.length ? "The surest answer first. Give a picture another class right here." : "There are no pictures in this cell.";
+    const focused = element.contains(document.activeElement) ? document.activeElement?.getAttribute("aria-label") : null;
+    list.render(answers, fromStart);
+    if (focused) [...element.querySelectorAll("select")].find((select) => select.getAttribute("aria-label") === focused)?.focus();
+  }
+
+  /** @param {{ picture: Picture, probability: number }} answer @returns {HTMLElement} */
+  function item({ picture, probability }) {
+    const { project } = /** @type {State} */ (shown);
+    return make(
+      "li", "", thumbnail(on.pictureUrl(picture)), fileName(picture), make("span", "study-soft", `${percent(probability)} sure`),
+      classSelect(project, picture.label, `Class of ${nameOf(picture)}`, (label) => on.relabel([picture.id], label)),
+    );
+  }
+}
+
+// ---- doubtful labels ----
+
+/** @param {EvaluationHandlers} on */
+function createDoubtful(on) {
+  const words = make("p", "study-soft");
+  /** @typedef {ReturnType<typeof doubtful>[number]} Doubt */
+  const list = paged(DOUBTFUL_PAGE, (/** @type {Doubt} */ doubt) => item(doubt), "Likely mislabels");
+  list.list.className = "study-doubts";
+  const element = make("section", "study-block", make("h3", "", "Likely mislabels"), words, list.element);
+  element.setAttribute("aria-label", "Likely mislabels");
+
+  return { element, render };
+
+  /** @param {State} state @param {Evaluation} evaluation */
+  function render(state, evaluation) {
+    element.hidden = evaluation.on !== "folds";
+    if (element.hidden) return;
+    const doubts = doubtful(state, evaluation);
+    words.textContent = doubts.length
+      ? `${pictures(doubts.length)} whose label the heads that had not seen them doubt most. Look at each: the label may be wrong, or the picture hard.`
+      : "No label looks wrong.";
+    const index = [...list.list.children].findIndex((one) => one.contains(document.activeElement));
+    list.render(doubts);
+    if (index < 0) return;
+    const next = list.list.children[Math.min(index, list.list.children.length - 1)]?.querySelector("button");
+    if (next) next.focus();
+    else document.getElementById("study-evaluation-title")?.focus();
+  }
+
+  /** @param {Doubt} doubt @returns {HTMLElement} */
+  function item({ picture, given, suggested, suggestedId, givenProbability, suggestedProbability }) {
+    const relabel = button(`Relabel as ${suggested}`, () => suggestedId !== null && on.relabel([picture.id], suggestedId));
+    relabel.disabled = suggestedId === null;
+    const keep = button("Keep", () => on.keepLabel(picture));
+    relabel.setAttribute("aria-label", `Relabel as ${suggested}: ${nameOf(picture)}`);
+    keep.setAttribute("aria-label", `Keep ${given}: ${nameOf(picture)}`);
+    return make(
+      "li", "", thumbnail(on.pictureUrl(picture)),
+      make(
+        "div", "study-doubt", fileName(picture),
+        make("span", "", `Labelled ${given} (${percent(givenProbability)}), looks like ${suggested} (${percent(suggestedProbability)})`),
+        make("div", "study-row", relabel, keep),
+      ),
+    );
+  }
+}
+
+// ---- trust ----
+
+/** @param {Evaluation} evaluation @returns {HTMLElement[]} */
+function reliability(evaluation) {
+  const columns = evaluation.bins.map(({ confidence, accuracy, pictures: many }, index) => {
+    const from = index / evaluation.bins.length;
+    const column = make("div", "study-bin");
+    column.title = many ? `Says ${rounded(confidence)}, is right ${rounded(accuracy)}: ${pictures(many)}` : "No answers";
+    if (many) {
+      const right = make("span", "study-bin-right");
+      right.style.blockSize = `${accuracy * 100}%`;
+      const says = make("span", "study-bin-says");
+      says.style.insetBlockEnd = `${confidence * 100}%`;
+      column.append(right, says);
+    }
+    column.append(make("span", "study-bin-name", `${Math.round(from * 100)}`));
+    return column;
+  });
+  const plot = make("div", "study-bins", ...columns);
+  plot.setAttribute("aria-hidden", "true"); // the table below tells the same
+  return [make(
+    "div", "study-block", make("h3", "", "Can the percentages be trusted?"), make("p", "", calibrationText(evaluation)), plot,
+    make("p", "study-soft", "Bars: how often answers are right, by how sure it says it is, in percent. Lines: how often they would be if the percentages were exact."),
+    details("Calibration as a table", table("Calibration", ["Says", "Is right", "Pictures"], evaluation.bins.map(({ confidence, accuracy, pictures: many }, index) => [
+      `${index * 10}–${(index + 1) * 10} %${many ? ` (mean ${rounded(confidence)})` : ""}`, many ? rounded(accuracy) : "–", String(many),
+    ]))),
+  )];
+}
+
+/** @param {(below: number) => unknown} choose */
+function createUnsure(choose) {
+  const slider = document.createElement("input");
+  slider.type = "range";
+  slider.min = "0";
+  slider.max = "99";
+  slider.step = "1";
+  slider.addEventListener("input", () => choose(slider.valueAsNumber / 100));
+  const share = make("output", "");
+  const words = make("p", "study-soft");
+  const element = make(
+    "div", "study-block", make("h3", "", "When it should say that it is unsure"),
+    make("label", "study-slider", make("span", "unseen", "Unsure below"), slider, share), words,
+  );
+  return { element, render };
+
+  /** @param {State} state @param {Evaluation | null} evaluation */
+  function render({ unsureBelow }, evaluation) {
+    element.hidden = !evaluation;
+    slider.value = String(Math.round(unsureBelow * 100));
+    share.textContent = rounded(unsureBelow);
+    slider.setAttribute("aria-valuetext", share.textContent);
+    words.textContent = evaluation ? unsureText(evaluation, unsureBelow) : "";
+  }
+}

@@ -1,0 +1,484 @@
+// @ts-check
+/** All latents as points in the plane: coloured and shaped by class, looked at, selected, relabelled. */
+import { button, make } from "../../ui/dom.js";
+import { count, pictures } from "../../ui/format.js";
+import { details, part, select, table } from "../../ui/widgets.js";
+import { fileName, thumbnail } from "./widgets.js";
+import { centres, nameOf } from "./state.js";
+
+/** @import { Picture } from "../../project/project.js" */
+/** @import { State } from "./state.js" */
+/** @typedef {{ map(method: "pca" | "umap"): unknown, cancelMap(): unknown, relabel(pictures: readonly number[], label: number): unknown, pictureUrl(picture: Picture): string | null }} MapHandlers */
+/** @typedef {{ picture: Picture, x: number, y: number }} Point  In the unit square. */
+/** @typedef {{ side: number, pixels: Uint8ClampedArray }} Mark  Square, RGBA. */
+
+/** After Okabe and Ito, told apart by the colour-blind, darker or lighter as the paper asks; with the shapes, 42 classes differ. */
+const COLOURS = {
+  light: ["#0072b2", "#d55e00", "#009e73", "#c2649a", "#b88700", "#45a5dd", "#7d5fb2"],
+  dark: ["#4aa0e0", "#ff8a3d", "#2fc298", "#e79cc5", "#dcb53c", "#9ad6f7", "#b49ee6"],
+};
+const DARK = matchMedia("(prefers-color-scheme: dark)");
+const SHAPES = 6;
+const SIZE = 4;
+const NEAR = 12;
+const MARGIN = 16;
+/** How much is left of the colour of what is not selected. */
+const FADED = 0.25;
+
+/** @param {MapHandlers} on */
+export function createMap(on) {
+  const pca = button("Draw map", () => on.map("pca"));
+  const umap = button("UMAP", () => on.map("umap"));
+  const progressWords = make("span", "study-soft");
+  const progress = document.createElement("progress");
+  progress.setAttribute("aria-label", "Drawing the map");
+  const cancel = button("Cancel", on.cancelMap);
+  const working = make("div", "study-row", progressWords, progress, cancel);
+  const intro = make("p", "study-soft");
+  const lasso = button("Select by drawing", () => setLasso(!lassoing));
+  const whole = button("Show all", () => {
+    view = { scale: 1, x: 0, y: 0 };
+    draw();
+  });
+  const closer = button("+", () => zoom(1.5, extent.width / 2, extent.height / 2));
+  closer.setAttribute("aria-label", "Zoom in");
+  const farther = button("−", () => zoom(1 / 1.5, extent.width / 2, extent.height / 2));
+  farther.setAttribute("aria-label", "Zoom out");
+  const tools = make("div", "study-row", lasso, closer, farther, whole, make("span", "study-soft", "The wheel zooms, dragging moves, Shift and dragging selects; arrow keys go from point to point, Space selects."));
+  const canvas = document.createElement("canvas");
+  canvas.tabIndex = 0;
+  canvas.setAttribute("role", "application");
+  canvas.setAttribute("aria-label", "Map of all pictures");
+  const tip = make("div", "study-tip");
+  tip.hidden = true;
+  const spoken = make("p", "unseen");
+  spoken.setAttribute("aria-live", "polite");
+  const frame = make("div", "study-map", canvas, tip, spoken);
+  const legend = make("div", "study-legend");
+  legend.setAttribute("role", "group");
+  legend.setAttribute("aria-label", "Classes shown on the map");
+  const selection = make("div", "study-row study-selection");
+  selection.setAttribute("role", "group");
+  selection.setAttribute("aria-label", "Selected pictures");
+  const words = make("div", "");
+  const drawn = make("div", "", tools, frame, selection, legend, words);
+  const element = part("study-map", "Map", intro, make("div", "study-row", pca, umap, working), drawn);
+
+  /** @type {State | null} */
+  let shown = null;
+  /** @type {Point[]} */
+  let points = [];
+  /** @type {Set<number>} */
+  const hidden = new Set();
+  /** @type {ReadonlySet<number>} */
+  let selected = new Set();
+  /** @type {Point | null} */
+  let pointed = null;
+  let view = { scale: 1, x: 0, y: 0 };
+  /** Of the frame, in CSS pixels. */
+  let extent = { width: 0, height: 0 };
+  /** Middle and size of what the points cover; distances are never stretched. */
+  let spread = { x: 0, y: 0, width: 1, height: 1 };
+  let lassoing = false;
+  /** @type {number[][] | null} */
+  let loop = null;
+  /** All points, drawn once and kept while only the pointer moves. @type {ImageData | null} */
+  let layer = null;
+  let wanted = false;
+
+  new ResizeObserver(() => draw()).observe(frame);
+  DARK.addEventListener("change", () => {
+    if (shown?.atlas) paintLegend(shown);
+    draw();
+  });
+  listen();
+
+  return { element, render };
+
+  /** @param {State} state @param {State | null} before */
+  function render(state, before) {
+    shown = state;
+    const { data, atlas, mapping, project } = state;
+    element.hidden = data.embedded < 3 && !atlas;
+    intro.textContent = `Every picture as a point, near those whose latents are alike: ${pictures(data.embedded)}, ${data.classes.length} classes. The plane keeps only part of what the network saw.`;
+    pca.textContent = atlas ? "PCA" : "Draw map";
+    pca.disabled = umap.disabled = !state.ready || mapping !== null || data.embedded < 3;
+    pca.ariaPressed = atlas ? String(atlas.method === "pca") : null;
+    umap.ariaPressed = atlas ? String(atlas.method === "umap") : null;
+    working.hidden = !mapping;
+    if (mapping) {
+      progressWords.textContent = mapping.method === "pca" ? "PCA" : mapping.total ? `UMAP, step ${count(mapping.done)} of ${count(mapping.total)}` : "UMAP: finding each picture's neighbours";
+      if (mapping.total) {
+        progress.max = mapping.total;
+        progress.value = mapping.done;
+      } else progress.removeAttribute("value");
+      if (!before?.mapping && document.activeElement === document.body) cancel.focus();
+    } else if (before?.mapping && document.activeElement === document.body) umap.focus();
+    drawn.hidden = !atlas;
+    if (!atlas || (atlas === before?.atlas && project === before.project)) return;
+    place(state, atlas !== before?.atlas);
+    paintLegend(state);
+    paintWords(state);
+    paintSelection();
+    draw();
+  }
+
+  /** @param {State} state @param {boolean} fresh */
+  function place({ project, atlas }, fresh) {
+    if (!atlas) return;
+    const byId = new Map(project.pictures.map((picture) => [picture.id, picture]));
+    points = atlas.ids.flatMap((id, index) => {
+      const picture = byId.get(id);
+      return picture ? [{ picture, x: atlas.points[2 * index], y: atlas.points[2 * index + 1] }] : [];
+    });
+    selected = new Set([...selected].filter((id) => byId.has(id)));
+    if (fresh) {
+      view = { scale: 1, x: 0, y: 0 };
+      spread = spreadOf(atlas.points);
+    }
+    point(null);
+  }
+
+  // ---- drawing ----
+
+  function draw() {
+    if (wanted) return;
+    wanted = true;
+    requestAnimationFrame(() => {
+      wanted = false;
+      drawLayer();
+      drawOver();
+    });
+  }
+
+  /** Marks are laid down pixel by pixel: thousands of drawImage calls take several times as long where no GPU helps. */
+  function drawLayer() {
+    const ratio = devicePixelRatio;
+    extent = { width: frame.clientWidth, height: frame.clientHeight };
+    const width = Math.round(extent.width * ratio);
+    const height = Math.round(extent.height * ratio);
+    if (!width || !height || !shown) return;
+    if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+    if (layer?.width !== width || layer.height !== height) layer = new ImageData(width, height);
+    const [red, green, blue] = (getComputedStyle(frame).backgroundColor.match(/\d+/g) ?? []).map(Number);
+    new Uint32Array(layer.data.buffer).fill(new Uint32Array(new Uint8Array([red, green, blue, 255]).buffer)[0]);
+    const marks = new Map(shown.project.classes.map(({ id }, index) => [id, markOf(index, ratio)]));
+    for (const one of points) {
+      const mark = marks.get(one.picture.label);
+      if (!mark || hidden.has(one.picture.label)) continue;
+      const [x, y] = position(one);
+      stamp(layer, mark, x * ratio, y * ratio, selected.size && !selected.has(one.picture.id) ? FADED : 1);
+    }
+  }
+
+  function drawOver() {
+    const context = canvas.getContext("2d", { willReadFrequently: true });
+    if (!context || !layer) return;
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.putImageData(layer, 0, 0);
+    context.scale(devicePixelRatio, devicePixelRatio);
+    context.strokeStyle = getComputedStyle(element).getPropertyValue("--ink");
+    if (pointed) {
+      context.lineWidth = 2.5;
+      ring(context, pointed, 8);
+    }
+    if (loop && loop.length > 1) {
+      context.lineWidth = 1.5;
+      context.setLineDash([5, 4]);
+      context.beginPath();
+      loop.forEach(([x, y]) => context.lineTo(x, y));
+      context.closePath();
+      context.stroke();
+      context.setLineDash([]);
+    }
+  }
+
+  /** @param {CanvasRenderingContext2D} context @param {Point} one @param {number} radius */
+  function ring(context, one, radius) {
+    const [x, y] = position(one);
+    context.beginPath();
+    context.arc(x, y, radius, 0, 2 * Math.PI);
+    context.stroke();
+  }
+
+  /** @param {Point} one @returns {[number, number]} in CSS pixels */
+  function position({ x, y }) {
+    const scale = Math.min((extent.width - 2 * MARGIN) / spread.width, (extent.height - 2 * MARGIN) / spread.height) * view.scale;
+    return [
+      extent.width / 2 + (x - spread.x) * scale + view.x,
+      extent.height / 2 - (y - spread.y) * scale + view.y,
+    ];
+  }
+
+  // ---- the words ----
+
+  /** @param {State} state */
+  function paintLegend({ project }) {
+    const kept = new Set(project.classes.map(({ id }) => id));
+    for (const id of hidden) if (!kept.has(id)) hidden.delete(id);
+    legend.replaceChildren(...project.classes.map(({ id, name }, index) => {
+      const box = document.createElement("input");
+      box.type = "checkbox";
+      box.checked = !hidden.has(id);
+      box.addEventListener("change", () => {
+        if (box.checked) hidden.delete(id);
+        else hidden.add(id);
+        draw();
+      });
+      const mark = sprite(index, 2);
+      mark.className = "study-mark";
+      return make("label", "study-check", box, mark, name);
+    }));
+  }
+
+  /** @param {State} state */
+  function paintWords(state) {
+    if (!state.atlas) return;
+    words.replaceChildren(details("Classes that lie close together", table(
+      "Classes on the map", ["Class", "Pictures", "Nearest class", "Distance of their centres, of the map's longer side"],
+      centres(state, state.atlas).map(({ name, pictures: many, nearest, distance }) => [name, count(many), nearest ?? "–", nearest ? `${Math.round(distance * 100)} %` : "–"]),
+    )));
+    canvas.setAttribute("aria-label", `Map of ${pictures(points.length)} in ${state.project.classes.length} classes`);
+  }
+
+  function paintSelection() {
+    selection.hidden = !selected.size;
+    if (!shown || !selected.size) return;
+    const classes = shown.project.classes;
+    const choice = select(classes.map(({ id, name }) => ({ value: String(id), words: name })), String(classes[0]?.id ?? ""), "New class of the selected pictures");
+    const relabel = button("Relabel", () => {
+      const ids = [...selected];
+      selectOnly([]);
+      on.relabel(ids, Number(choice.value));
+      canvas.focus();
+    });
+    const clear = button("Select none", () => {
+      selectOnly([]);
+      canvas.focus();
+    });
+    selection.replaceChildren(make("span", "", `Relabel ${pictures(selected.size)} as`), choice, relabel, clear);
+  }
+
+  /** @param {Iterable<number>} ids */
+  function selectOnly(ids) {
+    selected = new Set(ids);
+    paintSelection();
+    draw();
+    if (selected.size) spoken.textContent = `${pictures(selected.size)} selected`;
+  }
+
+  /** @param {Point | null} one @param {boolean} [speak] */
+  function point(one, speak = false) {
+    if (one === pointed) return;
+    pointed = one;
+    tip.hidden = !one;
+    drawOver();
+    if (!one || !shown) return;
+    const className = shown.project.classes.find(({ id }) => id === one.picture.label)?.name ?? "";
+    const url = on.pictureUrl(one.picture);
+    tip.replaceChildren(...(url ? [thumbnail(url)] : []), make("strong", "", className), fileName(one.picture));
+    const [x, y] = position(one);
+    tip.style.insetInlineStart = `${Math.min(Math.max(0, x + 12), frame.clientWidth - tip.offsetWidth)}px`;
+    tip.style.insetBlockStart = `${Math.max(0, y + 12 + tip.offsetHeight > frame.clientHeight ? y - 12 - tip.offsetHeight : y + 12)}px`;
+    if (speak) spoken.textContent = `${className}, ${nameOf(one.picture)}${selected.has(one.picture.id) ? ", selected" : ""}`;
+  }
+
+  // ---- what people do ----
+
+  /** @param {boolean} on */
+  function setLasso(on) {
+    lassoing = on;
+    lasso.ariaPressed = String(on);
+    frame.classList.toggle("drawing", on);
+  }
+
+  function listen() {
+    setLasso(false);
+    /** @type {{ x: number, y: number } | null} */
+    let dragged = null;
+    canvas.addEventListener("pointerdown", (event) => {
+      if (event.button) return;
+      canvas.setPointerCapture(event.pointerId);
+      if (lassoing || event.shiftKey) loop = [[event.offsetX, event.offsetY]];
+      else dragged = { x: event.offsetX, y: event.offsetY };
+    });
+    canvas.addEventListener("pointermove", (event) => {
+      if (loop) {
+        loop.push([event.offsetX, event.offsetY]);
+        drawOver();
+      } else if (dragged) {
+        view = { ...view, x: view.x + event.offsetX - dragged.x, y: view.y + event.offsetY - dragged.y };
+        dragged = { x: event.offsetX, y: event.offsetY };
+        point(null);
+        draw();
+      } else point(nearest(event.offsetX, event.offsetY));
+    });
+    const end = () => {
+      dragged = null;
+      if (!loop) return;
+      const drawnLoop = loop;
+      loop = null;
+      selectOnly(points.filter((one) => !hidden.has(one.picture.label) && inside(position(one), drawnLoop)).map(({ picture }) => picture.id));
+    };
+    canvas.addEventListener("pointerup", end);
+    canvas.addEventListener("pointercancel", end);
+    canvas.addEventListener("pointerleave", () => point(null));
+    canvas.addEventListener("blur", () => point(null));
+    canvas.addEventListener("wheel", (event) => {
+      event.preventDefault();
+      zoom(Math.exp(-event.deltaY / 300), event.offsetX, event.offsetY);
+    }, { passive: false });
+    canvas.addEventListener("keydown", (event) => {
+      const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+      if (way) point(towards(way[0], way[1]), true);
+      else if (event.key === "+") zoom(1.25, extent.width / 2, extent.height / 2);
+      else if (event.key === "-") zoom(0.8, extent.width / 2, extent.height / 2);
+      else if (event.key === " " && pointed) {
+        const { id } = pointed.picture;
+        selectOnly(selected.has(id) ? [...selected].filter((one) => one !== id) : [...selected, id]);
+      } else if (event.key === "Escape") selectOnly([]);
+      else return;
+      event.preventDefault();
+    });
+  }
+
+  /** @param {number} by @param {number} x @param {number} y */
+  function zoom(by, x, y) {
+    const scale = Math.min(40, Math.max(0.5, view.scale * by));
+    const ratio = scale / view.scale;
+    const fromMiddle = { x: x - extent.width / 2, y: y - extent.height / 2 };
+    view = { scale, x: fromMiddle.x - (fromMiddle.x - view.x) * ratio, y: fromMiddle.y - (fromMiddle.y - view.y) * ratio };
+    point(null);
+    draw();
+  }
+
+  /** @param {number} x @param {number} y @returns {Point | null} */
+  function nearest(x, y) {
+    /** @type {Point | null} */
+    let best = null;
+    let least = NEAR;
+    for (const one of points) {
+      if (hidden.has(one.picture.label)) continue;
+      const [px, py] = position(one);
+      const far = Math.hypot(px - x, py - y);
+      if (far < least) [best, least] = [one, far];
+    }
+    return best;
+  }
+
+  /** @param {number} dx @param {number} dy @returns {Point | null} the next point that way */
+  function towards(dx, dy) {
+    const [x, y] = pointed ? position(pointed) : [extent.width / 2, extent.height / 2];
+    /** @type {Point | null} */
+    let best = null;
+    let least = Infinity;
+    for (const one of points) {
+      if (one === pointed || hidden.has(one.picture.label)) continue;
+      const [px, py] = position(one);
+      const ahead = (px - x) * dx + (py - y) * dy;
+      const aside = Math.abs((px - x) * dy) + Math.abs((py - y) * dx);
+      const cost = ahead + 2 * aside;
+      if (pointed ? ahead > 0.5 && cost < least : Math.hypot(px - x, py - y) < least) {
+        best = one;
+        least = pointed ? cost : Math.hypot(px - x, py - y);
+      }
+    }
+    return best ?? pointed;
+  }
+}
+
+/** @param {Float32Array} points x and y in turn */
+function spreadOf(points) {
+  const axis = (/** @type {number} */ which) => {
+    let [least, most] = [Infinity, -Infinity];
+    for (let at = which; at < points.length; at += 2) [least, most] = [Math.min(least, points[at]), Math.max(most, points[at])];
+    return { middle: (least + most) / 2, size: most - least || 1 };
+  };
+  const [x, y] = [axis(0), axis(1)];
+  return { x: x.middle, y: y.middle, width: x.size, height: y.size };
+}
+
+/** @param {readonly [number, number]} point @param {readonly (readonly number[])[]} loop @returns {boolean} by the even-odd rule */
+function inside([x, y], loop) {
+  let within = false;
+  loop.forEach(([ax, ay], index) => {
+    const [bx, by] = loop[(index + 1) % loop.length];
+    if (ay > y !== by > y && x < ((bx - ax) * (y - ay)) / (by - ay) + ax) within = !within;
+  });
+  return within;
+}
+
+/** @type {Map<string, Mark>} */
+const marks = new Map();
+
+/** @param {number} index a class's place @param {number} ratio @returns {Mark} */
+function markOf(index, ratio) {
+  const key = `${index} ${ratio} ${DARK.matches}`;
+  const known = marks.get(key);
+  if (known) return known;
+  const image = sprite(index, ratio);
+  const context = /** @type {CanvasRenderingContext2D} */ (image.getContext("2d"));
+  const mark = { side: image.width, pixels: context.getImageData(0, 0, image.width, image.width).data };
+  marks.set(key, mark);
+  return mark;
+}
+
+/** Blends a mark into the layer around a place. @param {ImageData} layer @param {Mark} mark @param {number} x @param {number} y @param {number} strength */
+function stamp({ data, width, height }, { side, pixels }, x, y, strength) {
+  const left = Math.round(x - side / 2);
+  const top = Math.round(y - side / 2);
+  const [from, to] = [Math.max(0, -left), Math.min(side, width - left)];
+  for (let row = Math.max(0, -top); row < Math.min(side, height - top); row++) {
+    let source = 4 * (row * side + from);
+    let target = 4 * ((top + row) * width + left + from);
+    for (let column = from; column < to; column++, source += 4, target += 4) {
+      const alpha = (pixels[source + 3] / 255) * strength;
+      if (!alpha) continue;
+      data[target] += (pixels[source] - data[target]) * alpha;
+      data[target + 1] += (pixels[source + 1] - data[target + 1]) * alpha;
+      data[target + 2] += (pixels[source + 2] - data[target + 2]) * alpha;
+    }
+  }
+}
+
+/** @param {number} index a class's place @param {number} ratio @returns {HTMLCanvasElement} its mark */
+function sprite(index, ratio) {
+  const colours = DARK.matches ? COLOURS.dark : COLOURS.light;
+  const side = Math.ceil(2 * (SIZE + 2) * ratio);
+  const canvas = document.createElement("canvas");
+  canvas.width = canvas.height = side;
+  const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d", { willReadFrequently: true }));
+  context.translate(side / 2, side / 2);
+  context.scale(ratio, ratio);
+  context.globalAlpha = 0.85;
+  context.fillStyle = context.strokeStyle = colours[index % colours.length];
+  context.lineWidth = 2;
+  context.beginPath();
+  /** @param {number[][]} corners */
+  const polygon = (corners) => {
+    corners.forEach(([x, y]) => context.lineTo(x, y));
+    context.closePath();
+    context.fill();
+  };
+  /** @param {number[][]} ends */
+  const strokes = (ends) => {
+    ends.forEach(([ax, ay, bx, by]) => {
+      context.moveTo(ax, ay);
+      context.lineTo(bx, by);
+    });
+    context.stroke();
+  };
+  const r = SIZE;
+  switch (index % SHAPES) {
+    case 0:
+      context.arc(0, 0, r * 0.85, 0, 2 * Math.PI);
+      context.fill();
+      break;
+    case 1: polygon([[0, -r], [r, r * 0.8], [-r, r * 0.8]]); break;
+    case 2: polygon([[-r * 0.8, -r * 0.8], [r * 0.8, -r * 0.8], [r * 0.8, r * 0.8], [-r * 0.8, r * 0.8]]); break;
+    case 3: polygon([[0, -r * 1.1], [r * 1.1, 0], [0, r * 1.1], [-r * 1.1, 0]]); break;
+    case 4: strokes([[-r * 0.8, -r * 0.8, r * 0.8, r * 0.8], [-r * 0.8, r * 0.8, r * 0.8, -r * 0.8]]); break;
+    default: strokes([[-r, 0, r, 0], [0, -r, 0, r]]);
+  }
+  return canvas;
+}

@@ -1,0 +1,228 @@
+// @ts-check
+/** Starting, watching and ending a training. */
+import { button, make } from "../../ui/dom.js";
+import { count, percent } from "../../ui/format.js";
+import { createCurves } from "../../ui/curves.js";
+import { details, select, table } from "../../ui/widgets.js";
+import { curvesText, obstacle, planText, progressText, resultText } from "./state.js";
+
+/** @import { EpochReport } from "../../engine/engine.js" */
+/** @import { Settings, State } from "./state.js" */
+/**
+ * @typedef {{
+ *   train(): unknown, steer(wish: "pause" | "resume" | "stop"): unknown, cancelTraining(): unknown,
+ *   setting(patch: Partial<Settings>): unknown, resetSettings(): unknown,
+ * }} TrainingHandlers
+ */
+
+/** @param {TrainingHandlers} on */
+export function createTraining(on) {
+  const plan = make("p", "study-soft");
+  const start = button("Train", () => settings.valid() && on.train());
+  start.className = "button primary";
+  const settings = createSettings(on);
+  const progress = make("p", "study-progress");
+  const pause = button("Pause", () => on.steer(pause.textContent === "Pause" ? "pause" : "resume"));
+  const stop = button("Stop and keep", () => on.steer("stop"));
+  const cancel = button("Cancel", on.cancelTraining);
+  const bar = document.createElement("progress");
+  bar.setAttribute("aria-label", "Epochs done");
+  const controls = make("div", "study-row", progress, bar, pause, stop, cancel);
+  const result = make("p", "study-result");
+  const loss = createCurves("Loss (cross-entropy)", (value) => value.toFixed(2));
+  const accuracy = createCurves("Accuracy", (value) => `${Math.round(value * 100)} %`);
+  const words = make("p", "study-soft");
+  const epochs = details("Epochs as a table");
+  const curves = make("div", "study-two", loss.element, accuracy.element);
+  const element = make("section", "study-part", make("h2", "", "Train"), plan, start, controls, result, settings.element, curves, words, epochs);
+  element.id = "train";
+  element.setAttribute("aria-label", "Training");
+
+  return { element, render };
+
+  /** @param {State} state @param {State | null} before */
+  function render(state, before) {
+    if (state.settings && state.settings !== before?.settings) settings.render(state.settings);
+    if (state.data !== before?.data || state.settings !== before?.settings) plan.textContent = obstacle(state) ?? planText(state);
+    if (state.ready !== before?.ready || state.training !== before?.training || state.report !== before?.report) paintTraining(state, before);
+  }
+
+  /** @param {State} state @param {State | null} before */
+  function paintTraining({ ready, training, report }, before) {
+    const focused = controls.contains(document.activeElement);
+    start.hidden = training !== null;
+    start.disabled = !ready;
+    controls.hidden = !training;
+    if (focused && !training) start.focus();
+    if (training && !before?.training && document.activeElement === document.body) pause.focus();
+    progress.textContent = training ? progressText(training) : "";
+    bar.max = training?.limit ?? 1;
+    bar.value = training?.epochs.length ?? 0;
+    pause.textContent = training?.pausedAt != null ? "Resume" : "Pause";
+    pause.disabled = stop.disabled = training?.stopping ?? false;
+    result.textContent = training || !report ? "" : resultText(report);
+    const shown = training?.epochs ?? report?.epochs ?? [];
+    for (const part of [curves, words, epochs]) part.hidden = !shown.length;
+    paintCurves(shown, report && !training ? report.bestEpoch : shown.findLast(({ best }) => best)?.epoch ?? null);
+    words.textContent = training ? "" : curvesText(shown);
+    if (training) epochs.open = false;
+    else if (report !== before?.report || before?.training) epochs.replaceChildren(epochs.firstElementChild ?? "", epochTable(shown));
+  }
+
+  /** @param {readonly EpochReport[]} shown @param {number | null} best */
+  function paintCurves(shown, best) {
+    if (!shown.length) return;
+    const validated = shown.some(({ validationLoss }) => validationLoss !== null);
+    const mark = best === null ? null : { epoch: best, name: `best: ${best}` };
+    /** @param {keyof EpochReport} training @param {keyof EpochReport} validation */
+    const lines = (training, validation) => [
+      { name: "training", values: shown.map((epoch) => /** @type {number} */ (epoch[training])) },
+      ...(validated ? [{ name: "validation", values: shown.map((epoch) => /** @type {number | null} */ (epoch[validation])) }] : []),
+    ];
+    loss.render({ lines: lines("loss", "validationLoss"), mark });
+    accuracy.render({ lines: lines("accuracy", "validationAccuracy"), mark });
+  }
+}
+
+/** @param {readonly EpochReport[]} epochs @returns {HTMLElement} */
+function epochTable(epochs) {
+  const number = (/** @type {number | null} */ value) => value === null ? "–" : value.toFixed(4);
+  const share = (/** @type {number | null} */ value) => value === null ? "–" : percent(value);
+  return table(
+    "Epochs", ["Epoch", "Loss, training", "Accuracy, training", "Loss, validation", "Accuracy, validation"],
+    epochs.map((epoch) => [
+      count(epoch.epoch), number(epoch.loss), share(epoch.accuracy), number(epoch.validationLoss), share(epoch.validationAccuracy),
+    ]),
+  );
+}
+
+// ---- settings ----
+
+const HIDDEN_AT_FIRST = 256;
+
+/** @typedef {{ key: "learningRate" | "weightDecay" | "batch" | "epochs" | "patience" | "seed", words: string, unit: string, min: number, max: number, whole: boolean }} NumberField */
+/** @typedef {{ key: "dropout" | "labelSmoothing" | "validation", words: string, unit: string, max: number }} ShareField  In percent. */
+
+/** @type {readonly NumberField[]} */
+const NUMBERS = [
+  { key: "epochs", words: "Epochs, at most", unit: "passes over the pictures, 1 to 10,000", min: 1, max: 10_000, whole: true },
+  { key: "patience", words: "Patience", unit: "epochs without a better validation loss, 0 never ends early", min: 0, max: 10_000, whole: true },
+  { key: "batch", words: "Batch", unit: "pictures a step, 1 to 8,192", min: 1, max: 8192, whole: true },
+  { key: "learningRate", words: "Learning rate", unit: "step size at the start, up to 10", min: 1e-8, max: 10, whole: false },
+  { key: "weightDecay", words: "Weight decay", unit: "0 to 100", min: 0, max: 100, whole: false },
+  { key: "seed", words: "Seed", unit: "same seed, same pictures: same head", min: 0, max: Number.MAX_SAFE_INTEGER, whole: true },
+];
+/** @type {readonly ShareField[]} */
+const SHARES = [
+  { key: "validation", words: "Held out", unit: "% of each class to validate on, 0 to 90", max: 90 },
+  { key: "labelSmoothing", words: "Label smoothing", unit: "% spread over all classes, 0 to 90", max: 90 },
+];
+
+/** @param {TrainingHandlers} on */
+function createSettings(on) {
+  const form = document.createElement("form");
+  form.className = "study-form";
+  form.noValidate = true;
+  form.addEventListener("submit", (event) => event.preventDefault());
+
+  const numbers = NUMBERS.map((field) => {
+    const input = number(field.min, field.max, field.whole ? "1" : "any");
+    listen(input, () => on.setting({ [field.key]: input.valueAsNumber }));
+    return { ...field, input, element: labelled(field.words, input, field.unit) };
+  });
+  const shares = SHARES.map((field) => {
+    const input = number(0, field.max, "any");
+    listen(input, () => on.setting({ [field.key]: input.valueAsNumber / 100 }));
+    return { ...field, input, element: labelled(field.words, input, field.unit) };
+  });
+  const layer = document.createElement("input");
+  layer.type = "checkbox";
+  const units = number(1, 8192, "1");
+  const dropout = number(0, 95, "any");
+  units.value = String(HIDDEN_AT_FIRST);
+  layer.addEventListener("change", () => on.setting({ hidden: layer.checked ? units.valueAsNumber || HIDDEN_AT_FIRST : 0 }));
+  listen(units, () => on.setting({ hidden: units.valueAsNumber }));
+  listen(dropout, () => on.setting({ dropout: dropout.valueAsNumber / 100 }));
+  const unitsField = labelled("Units", units, "of the hidden layer, 1 to 8,192");
+  const dropoutField = labelled("Dropout", dropout, "% of the units left out in each step, 0 to 95");
+  const optimizer = select([{ value: "adamw", words: "AdamW" }, { value: "adam", words: "Adam" }], "adamw", "Optimizer");
+  optimizer.addEventListener("change", () => on.setting({ optimizer: optimizer.value === "adam" ? "adam" : "adamw" }));
+  const weights = select(
+    [{ value: "none", words: "every picture counts the same" }, { value: "balanced", words: "rare classes count more" }], "none", "Class weights",
+  );
+  weights.addEventListener("change", () => on.setting({ classWeights: weights.value === "balanced" ? "balanced" : "none" }));
+  const name = document.createElement("input");
+  name.type = "text";
+  name.maxLength = 80;
+  name.addEventListener("change", () => on.setting({ name: name.value.trim() }));
+
+  const layerLabel = make("label", "study-check", layer, "Hidden layer");
+  form.append(
+    layerLabel, unitsField, dropoutField,
+    ...numbers.map((field) => field.element), ...shares.map((field) => field.element),
+    labelled("Optimizer", optimizer, ""), labelled("Class weights", weights, ""), labelled("Name of the head", name, "for people"),
+    make("div", "study-row", button("Reset to defaults", on.resetSettings)),
+  );
+  const element = details("Settings", form);
+
+  return { element, render, valid };
+
+  /** @param {Settings} settings */
+  function render(settings) {
+    for (const { key, input } of numbers) show(input, settings[key]);
+    for (const { key, input } of shares) show(input, percentOf(settings[key]));
+    layer.checked = settings.hidden > 0;
+    if (settings.hidden) show(units, settings.hidden);
+    show(dropout, percentOf(settings.dropout));
+    units.disabled = dropout.disabled = !settings.hidden;
+    unitsField.hidden = dropoutField.hidden = !settings.hidden;
+    optimizer.value = settings.optimizer;
+    weights.value = settings.classWeights;
+    name.value = settings.name;
+  }
+
+  /** @returns {boolean} whether training may start; shows the first setting that it may not start with */
+  function valid() {
+    if (form.checkValidity()) return true;
+    element.open = true;
+    return form.reportValidity();
+  }
+}
+
+/** @param {number} min @param {number} max @param {string} step @returns {HTMLInputElement} */
+function number(min, max, step) {
+  const input = document.createElement("input");
+  input.type = "number";
+  input.required = true;
+  input.min = String(min);
+  input.max = String(max);
+  input.step = step;
+  input.inputMode = "decimal";
+  return input;
+}
+
+/** @param {HTMLInputElement} input @param {() => unknown} tell */
+function listen(input, tell) {
+  input.addEventListener("change", () => {
+    const valid = input.checkValidity();
+    input.setAttribute("aria-invalid", String(!valid));
+    if (valid) tell();
+  });
+}
+
+/** @param {HTMLInputElement} input @param {number} value */
+function show(input, value) {
+  input.value = String(value);
+  input.removeAttribute("aria-invalid");
+}
+
+/** @param {number} share @returns {number} without the tail that binary fractions have */
+function percentOf(share) {
+  return Number((share * 100).toFixed(4));
+}
+
+/** @param {string} words @param {HTMLElement} field @param {string} unit @returns {HTMLElement} */
+function labelled(words, field, unit) {
+  field.removeAttribute("aria-label");
+  return make("label", "study-field", make("span", "", words), " ", field, " ", make("small", "", unit));
+}

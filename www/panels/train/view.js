@@ -1,0 +1,48 @@
+// @ts-check
+/** The study's room on the page: its parts in order, rendered at most once a frame. */
+import { byId } from "../../ui/dom.js";
+import { createEvaluation } from "./evaluation.js";
+import { createFiles } from "./files.js";
+import { createMap } from "./map.js";
+import { createRuns } from "./runs.js";
+import { createTraining } from "./training.js";
+import { createWhy } from "./why.js";
+
+/** @import { EvaluationHandlers } from "./evaluation.js" */
+/** @import { FilesHandlers } from "./files.js" */
+/** @import { MapHandlers } from "./map.js" */
+/** @import { RunsHandlers } from "./runs.js" */
+/** @import { State } from "./state.js" */
+/** @import { TrainingHandlers } from "./training.js" */
+
+/**
+ * @typedef {TrainingHandlers & EvaluationHandlers & FilesHandlers & RunsHandlers & MapHandlers
+ *   & { attempt(verb: () => Promise<unknown>): unknown, announce(words: string): unknown }} Handlers
+ */
+
+/** @param {Handlers} on */
+export function createStudyView(on) {
+  const parts = [createTraining(on), createEvaluation(on), createFiles(on), createRuns(on), createMap(on)];
+  const why = createWhy(on.attempt, on.announce);
+  byId("study", HTMLElement).append(...parts.map(({ element }) => element), why.element);
+  /** @type {State | null} */
+  let shown = null;
+  /** @type {State | null} */
+  let wanted = null;
+
+  return { render, why: why.open };
+
+  /** @param {State} state */
+  function render(state) {
+    if (!wanted) requestAnimationFrame(paint);
+    wanted = state;
+  }
+
+  function paint() {
+    const state = /** @type {State} */ (wanted);
+    const before = shown;
+    wanted = null;
+    shown = state;
+    for (const part of parts) part.render(state, before);
+  }
+}

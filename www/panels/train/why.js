@@ -1,0 +1,154 @@
+// @ts-check
+/** The reasons of an answer, in a dialog: where in the picture the evidence lies, and the nearest training pictures. */
+import { button, make } from "../../ui/dom.js";
+import { percent } from "../../ui/format.js";
+import { select } from "../../ui/widgets.js";
+import { fileName, thumbnail } from "./widgets.js";
+
+/** @import { Prediction } from "../../engine/engine.js" */
+/** @import { Picture } from "../../project/project.js" */
+/**
+ * @typedef {{
+ *   name: string, picture: ImageBitmap, predictions: readonly Prediction[], label: string,
+ *   nearest: readonly { picture: Picture, className: string, similarity: number, url: string | null }[],
+ *   explain(label: string): Promise<{ side: number, values: Float32Array }>,
+ * }} Reasons
+ */
+
+const SIDE = 299;
+/** Inferno by Smith and van der Walt: lightness rises evenly, so that more evidence looks like more. */
+const INFERNO = [[0, 0, 4], [40, 11, 84], [101, 21, 110], [159, 42, 99], [212, 72, 66], [245, 125, 21], [250, 193, 39], [252, 255, 164]];
+
+/** @param {(verb: () => Promise<unknown>) => unknown} attempt @param {(words: string) => unknown} announce */
+export function createWhy(attempt, announce) {
+  const dialog = document.createElement("dialog");
+  dialog.className = "study-why";
+  const title = make("h2", "");
+  title.id = "study-why-title";
+  dialog.setAttribute("aria-labelledby", title.id);
+  const canvas = document.createElement("canvas");
+  canvas.width = canvas.height = SIDE;
+  canvas.setAttribute("role", "img");
+  const words = make("p", "study-soft");
+  const opacity = document.createElement("input");
+  opacity.type = "range";
+  opacity.min = "0";
+  opacity.max = "100";
+  opacity.value = "60";
+  const choices = make("div", "");
+  const list = make("ul", "study-pictures");
+  list.setAttribute("role", "list");
+  const listTitle = make("h3", "", "Nearest training pictures");
+  const none = make("p", "study-soft", "Add pictures to see the nearest ones.");
+  const close = button("Close", () => dialog.close());
+  close.autofocus = true;
+  dialog.append(
+    make("div", "study-row spread", title, close),
+    make(
+      "div", "study-reasons",
+      make("div", "", canvas, make("label", "study-slider", make("span", "", "Evidence"), opacity), choices, words),
+      make("div", "", listTitle, none, list),
+    ),
+  );
+  /** @type {Reasons | null} */
+  let shown = null;
+  /** @type {{ side: number, values: Float32Array } | null} */
+  let evidence = null;
+  opacity.addEventListener("input", draw);
+  dialog.addEventListener("close", () => {
+    shown?.picture.close();
+    shown = null;
+    list.replaceChildren();
+  });
+  dialog.addEventListener("click", (event) => {
+    if (event.target === dialog) dialog.close();
+  });
+
+  return { element: dialog, open };
+
+  /** @param {Reasons} reasons */
+  async function open(reasons) {
+    shown?.picture.close();
+    shown = reasons;
+    evidence = null;
+    const { label, predictions, nearest, name } = reasons;
+    title.textContent = `Why ${label}?`;
+    const choice = select(predictions.map((one) => ({ value: one.label, words: `${one.label} (${percent(one.probability)})` })), label, "Class to explain");
+    choice.addEventListener("change", () => attempt(() => explain(choice.value)));
+    choices.replaceChildren(choice);
+    none.hidden = nearest.length > 0;
+    list.replaceChildren(...nearest.map(({ picture, className, similarity, url }) => make(
+      "li", "", thumbnail(url), make("strong", "", className), fileName(picture), make("span", "study-soft", `${Math.round(similarity * 100)} % alike`),
+    )));
+    canvas.setAttribute("aria-label", name);
+    draw();
+    if (!dialog.open) dialog.showModal();
+    await explain(label);
+  }
+
+  /** @param {string} label */
+  async function explain(label) {
+    const asked = shown;
+    if (!asked) return;
+    title.textContent = `Why ${label}?`;
+    words.textContent = "Looking for the evidence";
+    const found = await asked.explain(label);
+    if (shown !== asked) return;
+    evidence = found;
+    words.textContent = `Bright is where the evidence for ${label} lies: most of it ${place(found)}.`;
+    canvas.setAttribute("aria-label", `${asked.name}, with the evidence for ${label} mostly ${place(found)}`);
+    announce(words.textContent);
+    draw();
+  }
+
+  function draw() {
+    const context = canvas.getContext("2d", { willReadFrequently: true });
+    if (!context || !shown) return;
+    context.drawImage(shown.picture, 0, 0, SIDE, SIDE);
+    if (!evidence) return;
+    const pixels = context.getImageData(0, 0, SIDE, SIDE);
+    overlay(pixels.data, evidence, opacity.valueAsNumber / 100);
+    context.putImageData(pixels, 0, 0);
+  }
+}
+
+/** Lays the evidence, drawn out bilinearly, over the pixels. @param {Uint8ClampedArray} pixels @param {{ side: number, values: Float32Array }} evidence @param {number} opacity */
+function overlay(pixels, { side, values }, opacity) {
+  for (let y = 0; y < SIDE; y++) {
+    const v = Math.min(side - 1, Math.max(0, ((y + 0.5) / SIDE) * side - 0.5));
+    const top = Math.min(side - 2, Math.floor(v));
+    for (let x = 0; x < SIDE; x++) {
+      const u = Math.min(side - 1, Math.max(0, ((x + 0.5) / SIDE) * side - 0.5));
+      const left = Math.min(side - 2, Math.floor(u));
+      const at = top * side + left;
+      const value = mix(mix(values[at], values[at + 1], u - left), mix(values[at + side], values[at + side + 1], u - left), v - top);
+      const step = Math.min(INFERNO.length - 1.001, Math.max(0, value) * (INFERNO.length - 1));
+      const [from, to] = [INFERNO[Math.floor(step)], INFERNO[Math.floor(step) + 1]];
+      const pixel = 4 * (y * SIDE + x);
+      for (let channel = 0; channel < 3; channel++) {
+        pixels[pixel + channel] = mix(pixels[pixel + channel], mix(from[channel], to[channel], step % 1), opacity);
+      }
+    }
+  }
+}
+
+/** @param {number} a @param {number} b @param {number} share @returns {number} */
+function mix(a, b, share) {
+  return a + (b - a) * share;
+}
+
+/** @param {{ side: number, values: Float32Array }} evidence @returns {string} where its centre of mass lies */
+function place({ side, values }) {
+  let [sum, x, y] = [0, 0, 0];
+  values.forEach((value, index) => {
+    const weight = value * value;
+    sum += weight;
+    x += weight * ((index % side) + 0.5);
+    y += weight * (Math.floor(index / side) + 0.5);
+  });
+  const third = (/** @type {number} */ mean) => Math.min(2, Math.floor((3 * mean) / (sum || 1) / side));
+  const row = ["at the top", "", "at the bottom"][third(y)];
+  const column = ["left", "", "right"][third(x)];
+  if (!sum) return "nowhere in particular";
+  return row && column ? `${row} ${column}` : row || (column ? `on the ${column}` : "in the middle");
+}

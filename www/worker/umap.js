@@ -1,0 +1,33 @@
+// @ts-check
+/** A worker that lays latents out in the plane by UMAP, the same every time for a seed. In: principal components; out: points. */
+import { UMAP } from "../npm/umap.js";
+
+const NEIGHBOURS = 15;
+/** Epochs between two words on progress. */
+const STRIDE = 5;
+
+self.onmessage = ({ data: { table, components, seed } }) => {
+  const rows = Array.from({ length: table.length / components }, (_, row) => Array.from(table.subarray(row * components, (row + 1) * components)));
+  if (rows.length < 3) {
+    self.postMessage({ error: "map: UMAP needs at least 3 pictures; add some, or draw the PCA map" });
+    return;
+  }
+  const umap = new UMAP({ nNeighbors: Math.min(NEIGHBOURS, rows.length - 1), random: mulberry32(seed) });
+  const total = umap.initializeFit(rows);
+  for (let done = 0; done < total; done++) {
+    umap.step();
+    if (done % STRIDE === 0) self.postMessage({ done, total });
+  }
+  self.postMessage({ points: Float32Array.from(umap.getEmbedding().flat()) });
+};
+
+/** Evenly from 0 to below 1, by https://gist.github.com/tommyettinger/46a874533244883189143505d203312c @param {number} seed */
+function mulberry32(seed) {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296;
+  };
+}
