@@ -3,15 +3,17 @@
 #[cfg(all(feature = "webgpu", target_arch = "wasm32"))]
 use std::rc::Rc;
 
+#[cfg(all(feature = "webgpu", target_arch = "wasm32"))]
+use crate::net::gpu::{Gpu, dispatch::Number};
 use crate::{
-    cpu::Cpu,
     error::Error,
     image::{Pixels, Resized},
-    inception::{AveragePool, Folded, LATENTS},
-    weights::{Arriving, Info, Weights},
+    net::{
+        cpu::Cpu,
+        inception::{AveragePool, Folded, LATENTS},
+    },
+    weights::{Info, Weights, WeightsStream},
 };
-#[cfg(all(feature = "webgpu", target_arch = "wasm32"))]
-use crate::{dispatch::Number, gpu::Gpu};
 
 /// How many latents of the known picture a weights file carries.
 pub const KNOWN: usize = 64;
@@ -191,19 +193,19 @@ impl Base {
 
 /// A base on its way: its weights go to a processor as their bytes come.
 pub struct Loading {
-    arriving: Arriving<'static>,
+    arriving: WeightsStream<'static>,
     processor: Processor,
     net: Option<Net>,
     placed: usize,
 }
 
 impl Loading {
-    /// Nothing of it yet; of a file that is `known`, as [`Arriving::known`].
+    /// Nothing of it yet; of a file that is `known`, as [`WeightsStream::known`].
     pub fn new(processor: Processor, known: bool) -> Loading {
         Loading {
             arriving: match known {
-                true => Arriving::known(),
-                false => Arriving::new(),
+                true => WeightsStream::known(),
+                false => WeightsStream::new(),
             },
             processor,
             net: None,

@@ -10,48 +10,18 @@
 
 #![deny(missing_docs)]
 
-// Of zips, arrays need less than other libraries' weights do.
-#[cfg_attr(not(feature = "convert"), allow(dead_code))]
-mod archive;
 pub mod base;
 #[cfg(feature = "train")]
-pub mod baselines;
-#[cfg(feature = "train")]
-pub mod cifar10;
-#[cfg(feature = "train")]
 pub mod compare;
-#[cfg(feature = "train")]
-pub mod components;
-mod container;
-mod cpu;
-#[cfg(feature = "train")]
-mod dense;
-// Only the web has a GPU; elsewhere its work is counted, not done.
-#[cfg_attr(not(all(feature = "webgpu", target_arch = "wasm32")), allow(dead_code))]
-mod dispatch;
 pub mod error;
-#[cfg(feature = "train")]
-pub mod evaluate;
-pub mod explain;
-#[cfg(all(feature = "webgpu", target_arch = "wasm32"))]
-mod gpu;
+// Other libraries' weights need more of the zip reader than arrays do.
+#[cfg_attr(not(feature = "convert"), allow(dead_code))]
+pub mod format;
 pub mod head;
 pub mod image;
-pub mod inception;
-pub mod latents;
-#[cfg(feature = "train")]
-pub mod network;
-mod npz;
-mod numbers;
-mod onnx;
-#[cfg(any(feature = "convert", feature = "train"))]
-mod pickle;
-#[cfg(feature = "train")]
-pub mod pictures;
-mod plan;
-pub mod roofline;
-#[cfg(feature = "train")]
-mod stage;
+// The GPU backend is for the web; elsewhere only its costs are counted.
+#[cfg_attr(not(all(feature = "webgpu", target_arch = "wasm32")), allow(dead_code))]
+pub mod net;
 #[cfg(feature = "train")]
 pub mod train;
 #[cfg(target_arch = "wasm32")]

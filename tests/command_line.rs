@@ -6,7 +6,7 @@ use std::{
     process::{Command, Output},
 };
 
-use inception_web::latents::Latents;
+use inception_web::head::latents::Latents;
 
 /// A fresh folder for one test.
 fn folder(test: &str) -> PathBuf {

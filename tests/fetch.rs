@@ -10,7 +10,7 @@ use std::{
     thread,
 };
 
-use inception_web::weights::{Weights, hex};
+use inception_web::{format::hex, weights::Weights};
 use sha2::{Digest, Sha256};
 
 /// A fresh folder for one test.

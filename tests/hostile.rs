@@ -17,14 +17,15 @@ use flate2::{
     write::{DeflateEncoder, GzEncoder},
 };
 use inception_web::{
-    cifar10,
     error::Error,
-    head::Head,
-    image::Pixels,
-    latents::{Latents, Stamp},
+    head::{
+        Head,
+        latents::{BaseId, Latents},
+    },
+    image::{Pixels, cifar10},
     weights::{
         self, Weights,
-        foreign::{self, File},
+        import::{self, File},
     },
 };
 use rawzip::{CompressionMethod, DataDescriptorOutput, ZipArchiveWriter, crc32};
@@ -71,7 +72,7 @@ fn refused<T>(name: &str, bytes: usize, read: impl FnOnce() -> Result<T, Error>)
 
 fn base(name: &str, bytes: &[u8]) -> String {
     let files = [File { name, bytes }];
-    refused(name, bytes.len(), || foreign::read(&files, None))
+    refused(name, bytes.len(), || import::import(&files, None))
 }
 
 fn container(header: serde_json::Value, data: usize) -> Vec<u8> {
@@ -193,7 +194,7 @@ fn safetensors_that_lie_about_their_ranges_are_refused_by_every_reader() {
             "invalid shape, data type, or offset for tensor",
         ),
     ];
-    let none = Stamp {
+    let none = BaseId {
         base: String::new(),
         fingerprint: String::new(),
     };
@@ -427,7 +428,7 @@ fn what_is_named_many_times_is_read_once() {
         },
     ];
     assert_eq!(
-        refused("shards", model.len(), || foreign::read(&files, None)),
+        refused("shards", model.len(), || import::import(&files, None)),
         "weights: 1.bin is not what was expected (this shard is listed twice); choose model.json and all of its shards together, or \
          convert the model again"
     );

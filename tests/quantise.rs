@@ -5,12 +5,12 @@ use std::{env, fs, path::PathBuf, process::Command, rc::Rc};
 use brotli::{BrotliCompress, enc::BrotliEncoderParams};
 use inception_web::{
     base::Base,
-    cifar10,
-    evaluate::CrossValidation,
-    head::{Head, Scores},
-    image::{Pixels, Resized},
-    latents::{Latents, Stamp},
-    train::Settings,
+    head::{
+        Head, Scores,
+        latents::{BaseId, Latents},
+    },
+    image::{Pixels, Resized, cifar10},
+    train::{CrossValidation, Settings},
     weights::{
         Dtype, Source, Weights,
         quantise::{LATER, quantise},
@@ -118,7 +118,7 @@ fn fewer_bits_make_another_base_in_the_same_form() {
         assert!(weights.info.name.ends_with(&format!(", {bits} bits")));
         assert!(said.contains(&weights.fingerprint), "{said}");
         assert_ne!(weights.fingerprint, eight);
-        let stamp = Stamp {
+        let stamp = BaseId {
             base: weights.info.name.clone(),
             fingerprint: weights.fingerprint.clone(),
         };
@@ -194,7 +194,7 @@ fn only_8_bits_answer_as_the_exact_numbers_do() {
             total: rows.len(),
         };
 
-        let stamp = Stamp {
+        let stamp = BaseId {
             base: name.into(),
             fingerprint: "0".repeat(64),
         };

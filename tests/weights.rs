@@ -8,7 +8,7 @@ use inception_web::{
     image::Pixels,
     weights::{
         Dtype, Source, Weights,
-        foreign::{self, File},
+        import::{self, File},
         write,
     },
 };
@@ -71,7 +71,7 @@ fn read(files: &Files) -> Result<Source, inception_web::error::Error> {
         .iter()
         .map(|(name, bytes)| File { name, bytes })
         .collect();
-    foreign::read(&files, None)
+    import::import(&files, None)
 }
 
 fn cosine(a: &[f32], b: &[f32]) -> f64 {

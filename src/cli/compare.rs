@@ -8,22 +8,23 @@ use std::{
 
 use inception_web::{
     compare::{
-        Comparison, Curve, CurveTable, Extraction, Known, Options, Progress, Reading, Score, Split,
-        Stage, Table, Way, place,
+        Comparison, Curve, CurveTable, Extraction, ExtractionCost, LatentCache, ModelKind, Options,
+        Progress, Score, Split, Stage, Table, place,
     },
-    latents::{Latents, Stamp},
-    pictures::PictureSet,
+    head::latents::{BaseId, Latents},
+    image::small::PictureSet,
     weights::Dtype,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 
 use super::{
-    Outcome, at,
-    extract::{latents, load_base},
-    pictures, read, site, thousands,
-    train::named,
-    write,
+    base::load_base,
+    files::{Outcome, at, project_root, read, write},
+    images,
+    latents::latents,
+    options::{PLACES, named},
+    output::thousands,
 };
 
 /// Pictures between two looks at the clock.
@@ -39,8 +40,8 @@ pub struct Args {
     #[arg(value_name = "DIR")]
     set: PathBuf,
     /// Which to compare, by commas
-    #[arg(long, value_name = "MODELS", value_delimiter = ',', value_parser = named::<Way>, default_value = "mlp,cnn,transfer")]
-    models: Vec<Way>,
+    #[arg(long, value_name = "MODELS", value_delimiter = ',', value_parser = named::<ModelKind>, default_value = "mlp,cnn,transfer")]
+    models: Vec<ModelKind>,
     /// Training pictures of each class, drawn by the seed; 0 takes all
     #[arg(long, value_name = "N", default_value_t = 0)]
     per_class: usize,
@@ -60,7 +61,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 3, requires = "curve")]
     seeds: u64,
     /// The base, as `serve` takes it
-    #[arg(long, value_name = super::weights::PLACES, default_value = "npm")]
+    #[arg(long, value_name = PLACES, default_value = "npm")]
     weights: String,
     /// Print everything as JSON: seed, split, hash of the pictures, layers, epochs, scores, answers
     #[arg(long)]
@@ -68,7 +69,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Outcome {
-    let set = Rc::new(pictures::open(&args.set)?);
+    let set = Rc::new(images::open(&args.set)?);
     let options = Options {
         ways: args.models.clone(),
         per_class: args.per_class,
@@ -80,7 +81,7 @@ pub fn run(args: Args) -> Outcome {
         Some(sizes) => Curve::splits(&set, &options, sizes, args.seeds)?,
         None => vec![Split::new(&set, &options)?],
     };
-    let reading = match args.models.contains(&Way::Transfer) {
+    let reading = match args.models.contains(&ModelKind::Transfer) {
         true => Some(extract(&set, &splits, &args.weights)?),
         false => None,
     };
@@ -109,13 +110,13 @@ pub fn run(args: Args) -> Outcome {
 }
 
 /// Latents of all pictures of the splits: those kept from earlier runs, and the others read now, on all cores, and kept.
-fn extract(set: &PictureSet, splits: &[Split], weights: &str) -> Outcome<Reading> {
+fn extract(set: &PictureSet, splits: &[Split], weights: &str) -> Outcome<Extraction> {
     let (base, _) = load_base(weights)?;
-    let stamp = Stamp {
+    let stamp = BaseId {
         base: base.info.name.clone(),
         fingerprint: base.fingerprint.clone(),
     };
-    let file = site::root()?
+    let file = project_root()?
         .join("pkg/latents")
         .join(format!("{}.safetensors", &stamp.fingerprint[..12]));
     let mut known = kept(&file, &stamp);
@@ -151,7 +152,7 @@ fn extract(set: &PictureSet, splits: &[Split], weights: &str) -> Outcome<Reading
     if !missing.is_empty() {
         write(&file, &known.latents().write(Dtype::F32))?;
     }
-    let extraction = Extraction {
+    let extraction = ExtractionCost {
         pictures: missing.len(),
         kept: all - missing.len(),
         seconds,
@@ -162,7 +163,7 @@ fn extract(set: &PictureSet, splits: &[Split], weights: &str) -> Outcome<Reading
         let (pictures, row) = place(set, **row);
         latents(&base, &pictures.as_pixels(row));
     }
-    Ok(Reading {
+    Ok(Extraction {
         milliseconds: start.elapsed().as_secs_f64() * 1000.0 / timed.len() as f64,
         known: Rc::new(known),
         extraction,
@@ -170,24 +171,24 @@ fn extract(set: &PictureSet, splits: &[Split], weights: &str) -> Outcome<Reading
 }
 
 /// Latents of earlier runs; a file that cannot be used is made again.
-fn kept(file: &Path, stamp: &Stamp) -> Known {
+fn kept(file: &Path, stamp: &BaseId) -> LatentCache {
     let table = read(file).and_then(|bytes| at(file, Latents::read(&bytes, Some(stamp))));
     match table {
-        Ok((latents, _)) => Known::of(latents),
-        Err(_) => Known::new(stamp.clone()),
+        Ok((latents, _)) => LatentCache::of(latents),
+        Err(_) => LatentCache::new(stamp.clone()),
     }
 }
 
 /// A bar for each training, and one for each test.
 #[derive(Default)]
 struct Bars {
-    now: std::cell::RefCell<Option<(Way, Stage, String, ProgressBar)>>,
+    now: std::cell::RefCell<Option<(ModelKind, Stage, String, ProgressBar)>>,
 }
 
 impl Bars {
     fn show(&self, progress: &Progress, which: &str) {
         let mut now = self.now.borrow_mut();
-        let same = |(way, stage, last, _): &(Way, Stage, String, ProgressBar)| {
+        let same = |(way, stage, last, _): &(ModelKind, Stage, String, ProgressBar)| {
             (*way, *stage, last.as_str()) == (progress.way, progress.stage, which)
         };
         if !now.as_ref().is_some_and(same) {
@@ -288,7 +289,7 @@ fn print_curve(curve: &CurveTable, json: bool) -> Outcome {
     print!("{:<20}", "pictures a class");
     curve.sizes.iter().for_each(|size| print!("{size:<24}"));
     println!();
-    for way in Way::ALL {
+    for way in ModelKind::ALL {
         let points: Vec<_> = curve
             .points
             .iter()

@@ -3,13 +3,18 @@
 use std::{path::PathBuf, rc::Rc};
 
 use inception_web::{
-    evaluate::{CrossValidation, Evaluation, evaluate},
-    head::Head,
+    head::{
+        Head,
+        evaluate::{Evaluation, evaluate},
+    },
+    train::CrossValidation,
 };
 
 use super::{
-    Outcome, at, read,
-    train::{Training, accuracy, tables},
+    files::{Outcome, at, read},
+    latents::tables,
+    options::Training,
+    output::accuracy,
 };
 
 #[derive(clap::Args)]

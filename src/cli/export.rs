@@ -2,9 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use inception_web::{error::Error, head::Head, weights::Dtype};
+use inception_web::{
+    error::Error,
+    head::{Head, onnx},
+    weights::Dtype,
+};
 
-use super::{Outcome, at, extract, read, thousands, write};
+use super::{
+    files::{Outcome, at, read, write},
+    latents::read_latents,
+    output::thousands,
+};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -30,13 +38,13 @@ pub fn run(args: Args) -> Outcome {
             let what = format!("head {:?} of {} classes", head.name, head.classes.len());
             let bytes = match form.as_str() {
                 "npz" => head.write_npz(),
-                "onnx" => head.write_onnx(),
+                "onnx" => onnx::write(&head),
                 _ => head.write(),
             };
             (what, bytes)
         }
         None => {
-            let latents = extract::read_latents(&args.file)?;
+            let latents = read_latents(&args.file)?;
             let what = format!(
                 "latents of {} pictures in {} classes",
                 latents.len(),

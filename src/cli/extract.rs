@@ -9,21 +9,22 @@ use std::{
 };
 
 use inception_web::{
-    base::Base,
     error::Error,
-    head::Head,
-    image::Pixels,
-    latents::{Latents, Stamp},
-    pictures::{SIDE, rgba},
-    weights::Weights,
+    head::latents::{BaseId, Latents},
+    image::{
+        Pixels,
+        small::{SIDE, rgba},
+    },
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 
 use super::{
-    Outcome, at, entries, file_name, pictures, read, site,
-    weights::{self, DtypeArg},
-    write,
+    base::load_base,
+    files::{Outcome, at, entries, file_name, read, write},
+    images,
+    latents::latents,
+    options::{DtypeArg, PLACES},
 };
 
 /// Pictures between two looks at the clock.
@@ -46,7 +47,7 @@ pub struct Args {
     #[arg(long, value_enum, default_value = "f32")]
     dtype: DtypeArg,
     /// The base, as `serve` takes it
-    #[arg(long, value_name = super::weights::PLACES, default_value = "npm")]
+    #[arg(long, value_name = PLACES, default_value = "npm")]
     weights: String,
 }
 
@@ -101,7 +102,7 @@ pub fn run(args: Args) -> Outcome {
         out = format!("latents-{number}-of-{count}.safetensors").into();
     }
     let out = args.out.unwrap_or(out);
-    let stamp = Stamp {
+    let stamp = BaseId {
         base: base.info.name.clone(),
         fingerprint: base.fingerprint.clone(),
     };
@@ -173,48 +174,6 @@ pub fn run(args: Args) -> Outcome {
     Ok(())
 }
 
-/// A base on the CPU, and the head that its file brings, if it does.
-pub fn load_base(wish: &str) -> Outcome<(Base, Option<Head>)> {
-    let path = weights::find(wish)?;
-    let bytes = read(&path)?;
-    let open = || {
-        let weights = Weights::open(&bytes)?;
-        let base = Base::load(&weights)?;
-        Ok((base, weights.head()?))
-    };
-    at(&path, open())
-}
-
-/// A table from a file; where that does not say which base made it, it is taken to be of the default one, and the person is told.
-pub fn read_latents(path: &Path) -> Outcome<Latents> {
-    let bytes = read(path)?;
-    let read = match Latents::read(&bytes, None) {
-        Err(Error::UnknownBase) => Latents::read(&bytes, Some(&default_stamp()?)),
-        other => other,
-    };
-    let (latents, notice) = at(path, read)?;
-    if let Some(notice) = notice {
-        eprintln!("{}: {notice}", path.display());
-    }
-    Ok(latents)
-}
-
-/// The base out of the npm package.
-fn default_stamp() -> Outcome<Stamp> {
-    let path = site::default_base(&site::root()?)?;
-    let bytes = super::read(&path)?;
-    let weights = at(&path, Weights::open(&bytes))?;
-    Ok(Stamp {
-        base: weights.info.name.clone(),
-        fingerprint: weights.fingerprint.clone(),
-    })
-}
-
-/// One picture's latents on the CPU.
-pub fn latents(base: &Base, pixels: &Pixels) -> Vec<f32> {
-    pollster::block_on(base.latents([&pixels.resize()])).expect("a CPU does not fail")
-}
-
 /// A bar with count, rate and time left.
 fn progress(total: usize) -> ProgressBar {
     let style = "{bar:32} {pos}/{len} pictures, {per_sec}, {eta} left";
@@ -222,7 +181,7 @@ fn progress(total: usize) -> ProgressBar {
         .with_style(ProgressStyle::with_template(style).expect("a valid template"))
 }
 
-fn resume(partial: &Path, stamp: &Stamp, classes: &[String]) -> Outcome<Option<Latents>> {
+fn resume(partial: &Path, stamp: &BaseId, classes: &[String]) -> Outcome<Option<Latents>> {
     if !partial.exists() {
         return Ok(None);
     }
@@ -249,7 +208,7 @@ fn list(inputs: &[PathBuf]) -> Outcome<(Vec<String>, Vec<Item>)> {
         }) as i64
     };
     for input in inputs {
-        if let Some(set) = pictures::cifar10(input)? {
+        if let Some(set) = images::cifar10(input)? {
             let labels: Vec<_> = set
                 .training
                 .classes

@@ -13,7 +13,7 @@ use std::{
 };
 
 use etcetera::BaseStrategy;
-use inception_web::weights::hex;
+use inception_web::format::hex;
 use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest, Sha256};
 use ureq::{
@@ -21,7 +21,7 @@ use ureq::{
     http::{Response, StatusCode, header},
 };
 
-use super::Outcome;
+use super::files::Outcome;
 
 /// timm's port of the TF-Slim weights that Keras ships too, trained on ImageNet.
 pub const IMAGENET: &str =

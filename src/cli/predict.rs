@@ -2,11 +2,19 @@
 
 use std::path::PathBuf;
 
-use inception_web::{head::Head, image::Pixels, latents::Stamp};
+use inception_web::{
+    head::{Head, latents::BaseId},
+    image::Pixels,
+};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Outcome, at, extract, read};
+use super::{
+    base::load_base,
+    files::{Outcome, at, read},
+    latents::latents,
+    options::PLACES,
+};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -17,7 +25,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     head: Option<PathBuf>,
     /// The base, as `serve` takes it
-    #[arg(long, value_name = super::weights::PLACES, default_value = "npm")]
+    #[arg(long, value_name = PLACES, default_value = "npm")]
     weights: String,
     /// How many classes to tell, best first
     #[arg(long, default_value_t = 3)]
@@ -28,8 +36,8 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Outcome {
-    let (base, own) = extract::load_base(&args.weights)?;
-    let stamp = Stamp {
+    let (base, own) = load_base(&args.weights)?;
+    let stamp = BaseId {
         base: base.info.name.clone(),
         fingerprint: base.fingerprint.clone(),
     };
@@ -47,7 +55,7 @@ pub fn run(args: Args) -> Outcome {
         .par_iter()
         .map(|path| {
             let pixels = at(path, Pixels::decode(&read(path)?))?;
-            Outcome::Ok(head.predict(&extract::latents(&base, &pixels), args.top))
+            Outcome::Ok(head.predict(&latents(&base, &pixels), args.top))
         })
         .collect();
     let named = || {

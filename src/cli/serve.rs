@@ -13,7 +13,11 @@ use axum::{
 use tokio::net::TcpListener;
 use tower_http::services::{ServeDir, ServeFile};
 
-use super::{Outcome, site, weights};
+use super::{
+    files::{Outcome, project_root},
+    options::PLACES,
+    site,
+};
 
 /// Nothing but this page's own files, wasm, and pictures that the page made itself.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; \
@@ -33,7 +37,7 @@ pub struct Args {
     port: u16,
     /// The base: `npm` (the package nsfwjs), `imagenet` (the Hugging Face hub, or the address in INCEPTION_WEB_IMAGENET_URL), an address,
     /// or a weights file of any kind; `auto` takes imagenet's, or npm's where that cannot be had
-    #[arg(long, value_name = weights::PLACES, default_value = "auto")]
+    #[arg(long, value_name = PLACES, default_value = "auto")]
     weights: String,
     /// The cargo profile of the wasm builds: `web`, or `web-dev`, which builds faster and runs slower
     #[arg(long, default_value = "web")]
@@ -53,7 +57,7 @@ async fn serve(args: Args) -> Outcome {
     let taken =
         |error| format!("{address} cannot be listened on ({error}); choose another with --port");
     let listener = TcpListener::bind(address).await.map_err(taken)?;
-    let root = site::root()?;
+    let root = project_root()?;
     let site = site::prepare(&root, &args.weights, &args.profile)?;
     let (folder, manifest) = (root.clone(), site.manifest);
     // Made anew each time, as files of the page may change while it is served.

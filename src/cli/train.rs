@@ -3,14 +3,16 @@
 use std::{path::PathBuf, rc::Rc};
 
 use inception_web::{
-    evaluate::{Evaluation, evaluate, validate},
-    head::Scores,
-    latents::Latents,
-    train::{self, ClassWeights, Optimizer, Settings},
+    head::{Scores, evaluate::evaluate},
+    train::{self, validate},
 };
-use serde::de::DeserializeOwned;
 
-use super::{Outcome, at, extract::read_latents, write};
+use super::{
+    files::{Outcome, at, write},
+    latents::{read_latents, tables},
+    options::Training,
+    output::accuracy,
+};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -31,74 +33,6 @@ pub struct Args {
 }
 
 /// How to train: the page's settings, with the same defaults.
-#[derive(clap::Args)]
-pub struct Training {
-    /// A short name for people
-    #[arg(long, default_value_t = Settings::default().name)]
-    name: String,
-    /// Units of a hidden layer; 0 for a linear head
-    #[arg(long, default_value_t = Settings::default().hidden)]
-    hidden: usize,
-    /// Share of the hidden units left out in each step
-    #[arg(long, default_value_t = Settings::default().dropout)]
-    dropout: f32,
-    /// adamw or adam
-    #[arg(long, default_value = "adamw", value_parser = named::<Optimizer>)]
-    optimizer: Optimizer,
-    /// Step size at the start; it falls along half a cosine
-    #[arg(long, default_value_t = Settings::default().learning_rate)]
-    learning_rate: f64,
-    /// AdamW's decay of the weights; adam has none
-    #[arg(long, default_value_t = Settings::default().weight_decay)]
-    weight_decay: f64,
-    /// Pictures a step
-    #[arg(long, default_value_t = Settings::default().batch)]
-    batch: usize,
-    /// Passes over the training pictures, at most
-    #[arg(long, default_value_t = Settings::default().epochs)]
-    epochs: usize,
-    /// Share of the target that is spread over all classes
-    #[arg(long, default_value_t = Settings::default().label_smoothing)]
-    label_smoothing: f32,
-    /// none, or balanced: all classes count alike, however many pictures they have
-    #[arg(long, default_value = "none", value_parser = named::<ClassWeights>)]
-    class_weights: ClassWeights,
-    /// Same seed, same latents: the same head
-    #[arg(long, default_value_t = Settings::default().seed)]
-    seed: u64,
-    /// Share of each class held out to validate on
-    #[arg(long, default_value_t = Settings::default().validation)]
-    validation: f64,
-    /// Epochs without a lower validation loss after which training ends; 0 never ends early
-    #[arg(long, default_value_t = Settings::default().patience)]
-    patience: usize,
-}
-
-impl Training {
-    pub fn settings(self) -> Settings {
-        Settings {
-            hidden: self.hidden,
-            dropout: self.dropout,
-            optimizer: self.optimizer,
-            learning_rate: self.learning_rate,
-            weight_decay: self.weight_decay,
-            batch: self.batch,
-            epochs: self.epochs,
-            label_smoothing: self.label_smoothing,
-            class_weights: self.class_weights,
-            seed: self.seed,
-            validation: self.validation,
-            patience: self.patience,
-            name: self.name,
-        }
-    }
-}
-
-/// A choice by the name that it has in files and in the page.
-pub fn named<T: DeserializeOwned>(name: &str) -> Result<T, String> {
-    serde_json::from_value(name.into()).map_err(|error: serde_json::Error| error.to_string())
-}
-
 pub fn run(args: Args) -> Outcome {
     let all = Rc::new(tables(&args.latents)?);
     let settings = args.training.settings();
@@ -150,25 +84,4 @@ pub fn run(args: Args) -> Outcome {
     }
     println!("{}: written", args.out.display());
     Ok(())
-}
-
-/// Tables of one base joined to one.
-pub fn tables(paths: &[PathBuf]) -> Outcome<Latents> {
-    let mut all: Option<Latents> = None;
-    for path in paths {
-        let latents = read_latents(path)?;
-        match &mut all {
-            None => all = Some(latents),
-            Some(all) => at(path, all.append(latents))?,
-        }
-    }
-    Ok(all.expect("clap requires a latents file"))
-}
-
-/// `accuracy 48.7 % of 1000 pictures (95 % interval 45.6 to 51.8 %)`.
-pub fn accuracy(evaluation: &Evaluation) -> String {
-    let [low, high] = evaluation.interval.map(|bound| bound * 100.0);
-    let accuracy = evaluation.accuracy * 100.0;
-    let total = evaluation.total;
-    format!("accuracy {accuracy:.1} % of {total} pictures (95 % interval {low:.1} to {high:.1} %)")
 }

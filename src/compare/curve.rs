@@ -4,8 +4,17 @@ use std::rc::Rc;
 
 use serde::Serialize;
 
-use super::{Comparison, Data, Options, Progress, Reading, Split, TestFrom, Way};
-use crate::{error::Error, pictures::PictureSet};
+use crate::{
+    compare::{
+        latents::Extraction,
+        models::ModelKind,
+        report::Data,
+        run::{Comparison, Progress},
+        split::{Options, Split, TestFrom},
+    },
+    error::Error,
+    image::small::PictureSet,
+};
 
 /// Accuracy against pictures a class.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -30,7 +39,7 @@ pub struct CurveTable {
 #[serde(rename_all = "camelCase")]
 pub struct Point {
     /// Which way.
-    pub way: Way,
+    pub way: ModelKind,
     /// The same for people.
     pub name: &'static str,
     /// Training pictures a class.
@@ -50,7 +59,7 @@ pub struct Curve {
     set: Rc<PictureSet>,
     /// Of the first run; the others differ in size and seed.
     options: Options,
-    reading: Option<Reading>,
+    reading: Option<Extraction>,
     sizes: Vec<usize>,
     seeds: Vec<u64>,
     /// The run under way.
@@ -120,7 +129,7 @@ impl Curve {
         options: Options,
         sizes: Vec<usize>,
         seeds: u64,
-        reading: Option<Reading>,
+        reading: Option<Extraction>,
     ) -> Result<Curve, Error> {
         Curve::splits(&set, &options, &sizes, seeds)?;
         let seeds: Vec<_> = (0..seeds).collect();
@@ -201,7 +210,7 @@ impl Curve {
         self.sizes.len() * self.seeds.len()
     }
 
-    fn add(&mut self, way: Way, accuracy: f64) {
+    fn add(&mut self, way: ModelKind, accuracy: f64) {
         let (per_class, _) = self.run();
         let same = |point: &Point| point.way == way && point.per_class == per_class;
         let at = self.points.iter().position(same).unwrap_or_else(|| {
@@ -228,7 +237,7 @@ impl Curve {
 fn run(
     set: &Rc<PictureSet>,
     options: &Options,
-    reading: &Option<Reading>,
+    reading: &Option<Extraction>,
     per_class: usize,
     seed: u64,
 ) -> Result<Comparison, Error> {
@@ -237,17 +246,15 @@ fn run(
         seed,
         ..options.clone()
     };
-    let comparison = Comparison::new(set.clone(), options, reading.clone())?;
-    Ok(Comparison {
-        whole: false,
-        ..comparison
-    })
+    let mut comparison = Comparison::new(set.clone(), options, reading.clone())?;
+    comparison.whole = false;
+    Ok(comparison)
 }
 
 #[cfg(test)]
 mod tests {
     use super::{
-        super::tests::{colours, reading},
+        super::run::tests::{colours, reading},
         *,
     };
 
@@ -276,7 +283,7 @@ mod tests {
         let transfer = table
             .points
             .iter()
-            .filter(|point| point.way == Way::Transfer);
+            .filter(|point| point.way == ModelKind::Transfer);
         assert!(transfer.map(|point| point.per_class).eq([2, 5]));
     }
 

@@ -7,7 +7,7 @@ use crate::{
     base::{KNOWN, latents_to_know},
     weights::{
         Dtype, Weights, fingerprint,
-        foreign::{self, File},
+        import::{self, File},
         rounded, write,
     },
 };
@@ -46,7 +46,7 @@ impl Foreign {
             .iter()
             .map(|(name, bytes)| File { name, bytes })
             .collect();
-        let mut source = foreign::read(&files, None).map_err(js)?;
+        let mut source = import::import(&files, None).map_err(js)?;
         drop(self.files);
         source.name_classes(&imagenet);
         let fingerprint = fingerprint(&source.info, &source.convs);

@@ -1,14 +1,14 @@
 //! The only folder that exports to JavaScript: it converts and forwards, nothing more. `www/worker.js` is its only caller.
 //!
 //! Here is what answers need: pictures, a base on a device, a head. The page downloads that first, and the rest when somebody asks for it:
-//! [`learn`] trains and evaluates, [`ways`] compares, [`convert`] reads other libraries' weights.
+//! [`training`] trains and evaluates, [`compare`] compares, [`convert`] reads other libraries' weights.
 
+#[cfg(feature = "train")]
+mod compare;
 #[cfg(feature = "convert")]
 mod convert;
 #[cfg(feature = "train")]
-mod learn;
-#[cfg(feature = "train")]
-mod ways;
+mod training;
 
 use std::{cell::RefCell, rc::Rc};
 
@@ -21,14 +21,11 @@ use wasm_bindgen_futures::future_to_promise;
 
 use crate::{
     base::{self, Base, Loading, known_picture},
-    dispatch::Number,
     error::Error,
-    explain::activation_map,
-    head::{Head, Prediction, Scores},
+    format::hex,
+    head::{Head, Prediction, Scores, explain::activation_map, latents::BaseId, onnx},
     image::{Pixels, Resized},
-    inception::LATENTS,
-    latents::Stamp,
-    weights::hex,
+    net::{gpu::dispatch::Number, inception::LATENTS},
 };
 
 #[wasm_bindgen(typescript_custom_section)]
@@ -121,7 +118,7 @@ impl Processor {
 
 /// A base on its way to a processor: weights are put there as the bytes of their file come.
 #[wasm_bindgen]
-pub struct Arriving {
+pub struct WeightsStream {
     loading: Result<Loading, Error>,
     layers: usize,
     bytes: usize,
@@ -129,12 +126,12 @@ pub struct Arriving {
 }
 
 #[wasm_bindgen]
-impl Arriving {
+impl WeightsStream {
     /// Nothing of it yet. Of a file that is `known`, whoever takes it compares `sha256` before `finish`; others are held to what they say
     /// of their contents.
     #[wasm_bindgen(constructor)]
-    pub fn new(processor: &Processor, known: bool) -> Arriving {
-        Arriving {
+    pub fn new(processor: &Processor, known: bool) -> WeightsStream {
+        WeightsStream {
             loading: Ok(Loading::new(processor.0.clone(), known)),
             layers: 0,
             bytes: 0,
@@ -275,7 +272,7 @@ impl Session {
     pub fn write_head(&self, form: &str) -> Result<Vec<u8>, JsValue> {
         match form {
             "safetensors" => self.with_head(|head| head.write()),
-            "onnx" => self.with_head(|head| head.write_onnx()),
+            "onnx" => self.with_head(|head| onnx::write(head)),
             "npz" => self.with_head(|head| head.write_npz()),
             other => Err(unknown_form(other, "safetensors, onnx or npz")),
         }
@@ -373,8 +370,8 @@ fn head_info(head: &Head) -> JsValue {
     })
 }
 
-fn stamp(base: &Base) -> Stamp {
-    Stamp {
+fn stamp(base: &Base) -> BaseId {
+    BaseId {
         base: base.info.name.clone(),
         fingerprint: base.fingerprint.clone(),
     }
@@ -398,7 +395,7 @@ fn unknown_form(got: &str, want: &'static str) -> JsValue {
 
 #[cfg(feature = "webgpu")]
 async fn webgpu(number: Number, tell: Option<Function>) -> Result<base::Processor, Error> {
-    let gpu = crate::gpu::Gpu::new(number, |done, total| {
+    let gpu = crate::net::gpu::Gpu::new(number, |done, total| {
         // Who only listens cannot stop it.
         let _ = tell
             .as_ref()

@@ -1,14 +1,16 @@
 //! A base with its kernels on fewer levels: smaller as it is served, and another base, with a fingerprint of its own.
 //!
-//! Numbers are rounded, and the file's form stays: a level takes a byte of a u8 table as before, and brotli saves what it does not use.
+//! KernelData are rounded, and the file's form stays: a level takes a byte of a u8 table as before, and brotli saves what it does not use.
 //! Nothing that is shipped is made by this; `tests/quantise.rs` measures why.
 
 use std::ops::Range;
 
 use crate::{
-    container::{Affine, range},
-    inception::kernels,
-    numbers::Numbers,
+    format::{
+        quantized::KernelData,
+        safetensors::{Affine, range},
+    },
+    net::inception::kernels,
     weights::Source,
 };
 
@@ -33,7 +35,7 @@ pub fn quantise(mut source: Source, bits: u8, convs: Range<usize>) -> Source {
         let mut values = conv.kernel.floats().into_owned();
         let channels = values.chunks_exact_mut(shape[1..].iter().product());
         channels.for_each(|channel| round(channel, top));
-        conv.kernel = Numbers::Floats(values);
+        conv.kernel = KernelData::Floats(values);
     }
     source.info.name += &format!(", {bits} bits");
     source

@@ -2,10 +2,7 @@
 
 use std::io::Write;
 
-use inception_web::{
-    error::Error,
-    weights::foreign::{self, File},
-};
+use inception_web::{error::Error, weights::import::{self, File}};
 use rawzip::{CompressionMethod, ZipArchiveWriter};
 use serde_json::Value;
 
@@ -69,7 +66,7 @@ pub fn read_base(files: &[(&str, &[u8])]) -> Result<(), Error> {
         .iter()
         .map(|(name, bytes)| File { name, bytes })
         .collect();
-    let source = foreign::read(&files, None).inspect_err(|error| refused(error, "weights", ""))?;
+    let source = import::import(&files, None).inspect_err(|error| refused(error, "weights", ""))?;
     assert!(source.info.range.is_finite());
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! CIFAR-10's files: records, pickles, class names, tarballs.
 #![no_main]
 
-use inception_web::cifar10::Files;
+use inception_web::image::cifar10::Files;
 use inception_web_fuzz::refused;
 use libfuzzer_sys::fuzz_target;
 

@@ -1,7 +1,7 @@
 //! Tables of latents: safetensors and NumPy's `.npz`.
 #![no_main]
 
-use inception_web::latents::{Latents, Stamp};
+use inception_web::head::latents::{Latents, BaseId};
 use inception_web_fuzz::{parts, refused, safetensors, zip};
 use libfuzzer_sys::fuzz_target;
 
@@ -28,7 +28,7 @@ fuzz_target!(|input: &[u8]| {
 });
 
 fn read(bytes: &[u8]) {
-    let base = Stamp {
+    let base = BaseId {
         base: "test".into(),
         fingerprint: "0".repeat(64),
     };

@@ -1,10 +1,7 @@
 //! Weights files of ours: opened, and every convolution and the classifier read out of them.
 #![no_main]
 
-use inception_web::{
-    error::Error,
-    weights::{Arriving, Weights},
-};
+use inception_web::{error::Error, weights::{WeightsStream, Weights}};
 use inception_web_fuzz::{refused, safetensors};
 use libfuzzer_sys::fuzz_target;
 
@@ -35,7 +32,7 @@ fn read(bytes: &[u8]) -> Result<(), Error> {
     // The same in pieces, whose number the first byte of the file tells.
     let count = bytes.first().map_or(1, |first| 2 + usize::from(*first));
     let size = 1 + bytes.len() / count;
-    let mut arriving = Arriving::new();
+    let mut arriving = WeightsStream::new();
     let mut pieces = bytes.chunks(size);
     let taken = pieces.try_for_each(|piece| {
         arriving.take(piece.to_vec().into())?;

@@ -1,0 +1,339 @@
+//! How good a training is: a new head on its validation pictures, and cross-validation of the settings.
+
+use std::{collections::HashSet, rc::Rc};
+
+use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
+
+use crate::{
+    error::Error,
+    head::{
+        Dense, Head, Scores,
+        evaluate::{Asked, Evaluation, evaluate_rows, labels_by_name, temperature},
+        latents::Latents,
+    },
+    train::{
+        head::{HeadTrainer, Trained, usable},
+        settings::Settings,
+    },
+};
+
+/// Measures a new head on its validation pictures, and notes the accuracy in it; none without such pictures.
+///
+/// The temperature is fitted on them first, if they are at least 50, and folded into the last layer, so that every file of the head has it.
+///
+/// # Source
+/// [On Calibration of Modern Neural Networks](https://arxiv.org/abs/1706.04599)
+pub fn validate(trained: &mut Trained, latents: &Latents) -> Option<Evaluation> {
+    let Trained {
+        head, validation, ..
+    } = trained;
+    if validation.is_empty() {
+        return None;
+    }
+    calibrate(head, latents, validation);
+    let evaluation = evaluate_rows(head, latents, validation);
+    head.scores = Some(Scores {
+        correct: evaluation.correct,
+        total: evaluation.total,
+    });
+    Some(evaluation)
+}
+
+/// Divides a head's logits by the temperature that fits some rows best.
+fn calibrate(head: &mut Head, latents: &Latents, rows: &[usize]) {
+    let (_, labels) = labels_by_name(&head.classes, latents, rows);
+    let logits: Vec<_> = rows
+        .iter()
+        .map(|row| head.logits(latents.row(*row)))
+        .collect();
+    let temperature = temperature(&logits, &labels);
+    if let Some(Dense { kernel, bias }) = head.layers.last_mut() {
+        kernel
+            .iter_mut()
+            .chain(bias)
+            .for_each(|weight| *weight /= temperature);
+    }
+    head.temperature *= temperature;
+}
+
+/// Heads trained each on all but one part of the pictures, and asked about that part: an answer for every picture by a head that did not
+/// see it. The last layers of the parts' heads differ, so what is judged is the way of training, not one head.
+pub struct CrossValidation {
+    latents: Rc<Latents>,
+    settings: Settings,
+    /// Rows of each part.
+    folds: Vec<Vec<usize>>,
+    trainer: Option<HeadTrainer>,
+    done: usize,
+    epochs: usize,
+    asked: Asked,
+}
+
+impl CrossValidation {
+    /// Parts the pictures of each class evenly, by the settings' seed.
+    ///
+    /// # Errors
+    /// Fewer than two parts or more than 20, a class with fewer than two pictures, and as [`HeadTrainer::new`].
+    pub fn new(
+        latents: Rc<Latents>,
+        settings: Settings,
+        folds: usize,
+    ) -> Result<CrossValidation, Error> {
+        if !(2..=20).contains(&folds) {
+            return Err(Error::Setting {
+                name: "folds",
+                got: folds.to_string(),
+                want: "2 to 20",
+            });
+        }
+        let rows = usable(&latents)?;
+        let mut rng = StdRng::seed_from_u64(settings.seed);
+        let mut parts = vec![Vec::new(); folds];
+        let mut next = 0;
+        for (class, name) in latents.classes.iter().enumerate() {
+            let mut own: Vec<_> = rows
+                .iter()
+                .copied()
+                .filter(|row| latents.labels[*row] == class as i64)
+                .collect();
+            if own.len() < 2 {
+                return Err(Error::SmallClass { name: name.clone() });
+            }
+            own.shuffle(&mut rng);
+            for row in own {
+                parts[next % folds].push(row);
+                next += 1;
+            }
+        }
+        parts.retain(|part| !part.is_empty());
+        Ok(CrossValidation {
+            latents,
+            settings,
+            folds: parts,
+            trainer: None,
+            done: 0,
+            epochs: 0,
+            asked: Asked::default(),
+        })
+    }
+
+    /// Whether every part has been asked about.
+    pub fn is_done(&self) -> bool {
+        self.done == self.folds.len()
+    }
+
+    /// How far it is, in epochs of the settings' most: done and in all.
+    pub fn progress(&self) -> (usize, usize) {
+        let most = self.settings.epochs;
+        (self.done * most + self.epochs, self.folds.len() * most)
+    }
+
+    /// One epoch of one part's head; after the last, that head is asked about its part.
+    ///
+    /// # Errors
+    /// As [`HeadTrainer::new`].
+    pub fn step(&mut self) -> Result<(), Error> {
+        let trainer = match &mut self.trainer {
+            Some(trainer) => trainer,
+            None => {
+                let part = &self.folds[self.done];
+                let held_out: HashSet<_> = part.iter().collect();
+                let rows: Vec<_> = (0..self.latents.len())
+                    .filter(|row| !held_out.contains(row))
+                    .collect();
+                self.trainer.insert(HeadTrainer::new(
+                    self.latents.clone(),
+                    &rows,
+                    self.settings.clone(),
+                )?)
+            }
+        };
+        trainer.epoch();
+        self.epochs += 1;
+        if let Some(trainer) = self.trainer.take_if(|trainer| trainer.is_done()) {
+            let head = trainer.finish().head;
+            for row in &self.folds[self.done] {
+                self.asked.rows.push(*row);
+                self.asked.labels.push(self.latents.labels[*row] as usize);
+                self.asked.logits.push(head.logits(self.latents.row(*row)));
+            }
+            self.done += 1;
+            self.epochs = 0;
+        }
+        Ok(())
+    }
+
+    /// Scores over all pictures, with the labels that look wrong.
+    pub fn finish(self) -> Evaluation {
+        let temperature = temperature(&self.asked.logits, &self.asked.labels);
+        let mut evaluation = self
+            .asked
+            .evaluation(self.latents.classes.clone(), temperature);
+        evaluation.mislabels = self.asked.mislabels(temperature);
+        evaluation
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        head::{evaluate::evaluate, latents::BaseId},
+        net::inception::LATENTS,
+    };
+
+    /// A head that reads its answer off the first three latents.
+    fn head(classes: [&str; 3]) -> Head {
+        let mut kernel = vec![0.0; LATENTS * 3];
+        for class in 0..3 {
+            kernel[class * 3 + class] = 1.0;
+        }
+        Head {
+            name: "reads off".into(),
+            stamp: BaseId::example(),
+            classes: classes.map(String::from).into(),
+            scores: None,
+            pictures: 0,
+            temperature: 1.0,
+            unsure_below: 0.5,
+            layers: vec![Dense {
+                kernel,
+                bias: vec![0.0; 3],
+            }],
+        }
+    }
+
+    /// Rows of (label, logits).
+    fn table(classes: &[&str], rows: &[(i64, [f32; 3])]) -> Latents {
+        let mut latents = Latents::new(
+            BaseId::example(),
+            classes.iter().map(|name| name.to_string()).collect(),
+        );
+        for (label, logits) in rows {
+            let mut row = [0.0; LATENTS];
+            row[..3].copy_from_slice(logits);
+            latents.push("picture".into(), *label, &row);
+        }
+        latents
+    }
+
+    #[test]
+    fn temperature_mends_confidence_and_leaves_answers() {
+        // Logits of 4 claim 96 %, but only three answers in four are right: softmax([t, 0, 0]) = 0.75 at t = ln 6, so T = 4 / ln 6.
+        let names = ["cat", "dog", "bird"];
+        let rows: Vec<_> = (0..400)
+            .map(|i| {
+                let mut logits = [0.0; 3];
+                logits[(i % 3) as usize] = 4.0;
+                (if i % 4 == 0 { (i + 1) % 3 } else { i % 3 }, logits)
+            })
+            .collect();
+        let latents = table(&names, &rows);
+        let all: Vec<_> = (0..latents.len()).collect();
+        let mut head = head(names);
+        let before = evaluate(&head, &latents);
+        calibrate(&mut head, &latents, &all);
+        let after = evaluate(&head, &latents);
+        assert!(
+            (head.temperature - 4.0 / 6f32.ln()).abs() < 1e-2,
+            "{}",
+            head.temperature
+        );
+        assert_eq!(before.confusion, after.confusion);
+        assert!(
+            before.calibration_error > 0.2 && after.calibration_error < 0.01,
+            "{after:?}"
+        );
+        assert!((after.calibration_error_before - before.calibration_error).abs() < 1e-6);
+    }
+
+    /// Two clouds of 80, three pictures of the second lying in the first.
+    fn clouds() -> Latents {
+        let mut latents = Latents::new(BaseId::example(), vec!["left".into(), "right".into()]);
+        for i in 0..160 {
+            let label = i % 2;
+            let side = if [21, 33, 45].contains(&i) { 0 } else { label };
+            let mut row = vec![0.0; LATENTS];
+            for (c, value) in row.iter_mut().take(16).enumerate() {
+                *value = ((i * 31 + c * 17) % 23) as f32 / 23.0;
+            }
+            row[5] += side as f32 * 10.0;
+            latents.push(format!("{i}.png"), label as i64, &row);
+        }
+        latents
+    }
+
+    #[test]
+    fn folds_ask_about_each_picture_once_and_find_the_wrong_labels() {
+        let latents = Rc::new(clouds());
+        let settings = Settings {
+            learning_rate: 1e-2,
+            epochs: 30,
+            batch: 8,
+            ..Settings::default()
+        };
+        let mut folds = CrossValidation::new(latents, settings, 5).expect("enough pictures");
+        while !folds.is_done() {
+            folds.step().expect("two classes in every fold");
+            let (done, total) = folds.progress();
+            assert!(done <= total);
+        }
+        let evaluation = folds.finish();
+        let mut rows: Vec<_> = evaluation.answers.iter().map(|answer| answer.row).collect();
+        rows.sort_unstable();
+        assert_eq!(rows, (0..160).collect::<Vec<_>>());
+        assert_eq!(evaluation.correct, 157);
+        let mut suspects: Vec<_> = evaluation
+            .mislabels
+            .iter()
+            .take(3)
+            .map(|m| (m.row, m.given, m.suggested))
+            .collect();
+        suspects.sort_unstable();
+        assert_eq!(suspects, [(21, 1, 0), (33, 1, 0), (45, 1, 0)]);
+    }
+
+    #[test]
+    fn folds_that_cannot_be_are_refused() {
+        let sentence = |latents: Latents, folds| {
+            CrossValidation::new(Rc::new(latents), Settings::default(), folds)
+                .err()
+                .expect("refused")
+                .to_string()
+        };
+        assert_eq!(
+            sentence(clouds(), 1),
+            "folds: 1 will not do, expected 2 to 20"
+        );
+        let lonely = table(
+            &["cat", "dog"],
+            &[(0, [1.0; 3]), (0, [2.0; 3]), (1, [3.0; 3])],
+        );
+        assert_eq!(
+            sentence(lonely, 5),
+            "evaluate: the class \"dog\" has one picture, and folds need two of each; add pictures to it"
+        );
+    }
+
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn folds_are_even_in_size_and_in_each_class(sizes in prop::collection::vec(2usize..60, 2..6), folds in 2usize..=20, seed: u64) {
+            let names: Vec<_> = (0..sizes.len()).map(|class| class.to_string()).collect();
+            let names: Vec<_> = names.iter().map(String::as_str).collect();
+            let rows: Vec<_> = sizes.iter().enumerate().flat_map(|(class, size)| vec![(class as i64, [class as f32; 3]); *size]).collect();
+            let latents = Rc::new(table(&names, &rows));
+            let validation = CrossValidation::new(latents.clone(), Settings { seed, ..Settings::default() }, folds).expect("two of each class");
+            let mut all: Vec<_> = validation.folds.concat();
+            all.sort_unstable();
+            prop_assert_eq!(all, (0..rows.len()).collect::<Vec<_>>());
+            let even = |counts: Vec<usize>| counts.iter().max().expect("a fold") - counts.iter().min().expect("a fold") <= 1;
+            prop_assert!(even(validation.folds.iter().map(Vec::len).collect()) || rows.len() < folds);
+            for class in 0..sizes.len() {
+                let of = |fold: &Vec<usize>| fold.iter().filter(|row| latents.labels[**row] == class as i64).count();
+                prop_assert!(even(validation.folds.iter().map(of).collect()));
+            }
+        }
+    }
+}

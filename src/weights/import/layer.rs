@@ -1,0 +1,83 @@
+//! What every importer shares: a source's files, and a convolution whose BatchNorm is folded into it.
+
+use crate::{error::Error, format::quantized::KernelData, net::inception::Folded};
+
+/// A file of a source; some sources are several, such as TF.js's `model.json` with its shards.
+#[derive(Debug, Clone, Copy)]
+pub struct File<'a> {
+    /// Its name, without folders.
+    pub name: &'a str,
+    /// Its contents.
+    pub bytes: &'a [u8],
+}
+
+/// A convolution and its BatchNorm as a source has them.
+pub(super) struct Layer {
+    /// [out, in, height, width], row-major.
+    pub kernel: Vec<f64>,
+    /// The convolution's own, where it has one, `[out]`.
+    pub bias: Option<Vec<f64>>,
+    /// `None` where the source has folded it already.
+    pub norm: Option<Norm>,
+}
+
+/// BatchNorm's numbers, `[out]` each.
+pub(super) struct Norm {
+    /// 1 where the source has none.
+    pub gamma: Option<Vec<f64>>,
+    pub beta: Vec<f64>,
+    pub mean: Vec<f64>,
+    pub variance: Vec<f64>,
+    pub epsilon: f64,
+}
+
+impl Layer {
+    /// Folds BatchNorm into kernel and bias.
+    ///
+    /// # Errors
+    /// A number that is not finite, before or after; `name` is the convolution's.
+    pub fn fold(self, name: &str) -> Result<Folded, Error> {
+        let outs = match (&self.norm, &self.bias) {
+            (Some(norm), _) => norm.beta.len(),
+            (None, Some(bias)) => bias.len(),
+            (None, None) => panic!("{name} has neither BatchNorm nor bias"),
+        };
+        let mut bias = self.bias.unwrap_or_else(|| vec![0.0; outs]);
+        let mut gain = vec![1.0; outs];
+        if let Some(norm) = self.norm {
+            for o in 0..outs {
+                let gamma = norm.gamma.as_ref().map_or(1.0, |gamma| gamma[o]);
+                gain[o] = gamma * (norm.variance[o] + norm.epsilon).sqrt().recip();
+                bias[o] = norm.beta[o] + (bias[o] - norm.mean[o]) * gain[o];
+            }
+        }
+        let inner = self.kernel.len() / outs;
+        let scaled = self.kernel.iter().enumerate();
+        let kernel: Vec<_> = scaled.map(|(i, k)| (k * gain[i / inner]) as f32).collect();
+        let bias: Vec<_> = bias.into_iter().map(|b| b as f32).collect();
+        for (part, values) in [("kernel", &kernel), ("bias", &bias)] {
+            if let Some(index) = values.iter().position(|value| !value.is_finite()) {
+                return Err(Error::NotFinite {
+                    what: "weights",
+                    name: format!("{name}.{part}"),
+                    index,
+                });
+            }
+        }
+        Ok(Folded {
+            kernel: KernelData::Floats(kernel),
+            bias,
+        })
+    }
+}
+
+/// TensorFlow's [height, width, in, out] as [out, in, height, width].
+pub(super) fn from_hwio(values: &[f64], [out, inputs, h, w]: [usize; 4]) -> Vec<f64> {
+    let mut kernel = Vec::with_capacity(values.len());
+    for o in 0..out {
+        for i in 0..inputs {
+            kernel.extend((0..h * w).map(|p| values[(p * inputs + i) * out + o]));
+        }
+    }
+    kernel
+}
