@@ -376,7 +376,7 @@ pub(super) mod tests {
     };
 
     /// Three colours, each picture with its own noise, so many of each class to train on and to test on.
-    pub(in crate::compare) fn colours(training: usize, test: usize) -> Rc<PictureSet> {
+    pub(crate) fn colours(training: usize, test: usize) -> Rc<PictureSet> {
         let part = |count: usize, from: usize| {
             let classes = ["red", "green", "blue"].map(String::from);
             let mut pictures = Pictures::new(classes.into());
@@ -396,7 +396,7 @@ pub(super) mod tests {
     }
 
     /// Latents in which one number tells the class.
-    pub(in crate::compare) fn reading(set: &PictureSet) -> Extraction {
+    pub(crate) fn reading(set: &PictureSet) -> Extraction {
         let mut known = LatentCache::new(BaseId::example());
         for row in 0..set.training.len() + set.test.len() {
             let (pictures, row) = place(set, row);
