@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// How many latents of the known picture a weights file carries.
-pub const KNOWN: usize = 64;
+pub const SELF_TEST_LATENTS: usize = 64;
 /// How far a device's latents of the known picture may lie from the file's, relative to the largest of them: some 200 times what f32 does.
 const TOLERANCE: f32 = 1e-3;
 /// The same where weights and maps are f16. Each of them is rounded by up to 2^-12 of itself, which moves latents of the known picture by 1e-3
@@ -165,12 +165,12 @@ impl Base {
         }
     }
 
-    /// How far latents of [`known_picture`] are from those in the weights file, relative to the largest of them.
+    /// How far latents of [`self_test_image`] are from those in the weights file, relative to the largest of them.
     ///
     /// # Errors
     /// A deviation above 0.001, or 0.01 where the device computes with f16, NaN included: this device computes wrongly.
     pub fn check(&self, latents: &[f32]) -> Result<f32, Error> {
-        let known = &self.info.known_latents;
+        let known = &self.info.self_test_latents;
         let largest = known.iter().fold(f32::MIN_POSITIVE, |m, v| m.max(v.abs()));
         let off = known
             .iter()
@@ -192,17 +192,17 @@ impl Base {
 }
 
 /// A base on its way: its weights go to a processor as their bytes come.
-pub struct Loading {
+pub struct BaseLoader {
     arriving: WeightsStream<'static>,
     processor: Processor,
     net: Option<Net>,
     placed: usize,
 }
 
-impl Loading {
+impl BaseLoader {
     /// Nothing of it yet; of a file that is `known`, as [`WeightsStream::known`].
-    pub fn new(processor: Processor, known: bool) -> Loading {
-        Loading {
+    pub fn new(processor: Processor, known: bool) -> BaseLoader {
+        BaseLoader {
             arriving: match known {
                 true => WeightsStream::known(),
                 false => WeightsStream::new(),
@@ -250,7 +250,7 @@ impl Loading {
 }
 
 /// A picture that every build can draw: a 64x48 pattern of all colours, which passes the resize as any other does.
-pub fn known_picture() -> Resized {
+pub fn self_test_image() -> Resized {
     let rgba: Vec<u8> = (0..48u32)
         .flat_map(|y| (0..64u32).map(move |x| (x, y)))
         .flat_map(|(x, y)| {
@@ -267,16 +267,16 @@ pub fn known_picture() -> Resized {
         .resize()
 }
 
-/// The latents of the known picture by these exact weights on the CPU; the first [`KNOWN`] of them belong in [`Info`].
+/// The latents of the known picture by these exact weights on the CPU; the first [`SELF_TEST_LATENTS`] of them belong in [`Info`].
 ///
 /// # Shapes
 /// `[2048]`.
-pub fn latents_to_know(info: &Info, convs: &[Folded]) -> Vec<f32> {
+pub fn self_test_latents(info: &Info, convs: &[Folded]) -> Vec<f32> {
     let mut cpu = Cpu::inception(info.average_pool);
     for (conv, folded) in convs.iter().enumerate() {
         cpu.put(conv, folded);
     }
-    means(&cpu.forward(&known_picture().input(info.range)))
+    means(&cpu.forward(&self_test_image().input(info.range)))
 }
 
 /// Maps [8, 8, 2048] -> latents `[2048]`, the means over their pixels.

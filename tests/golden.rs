@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf, process::Command, sync::OnceLock};
 
 use inception_web::{
-    base::{Base, known_picture},
+    base::{Base, self_test_image},
     image::Pixels,
     weights::{Dtype, Weights},
 };
@@ -140,7 +140,7 @@ fn smaller_dtypes_keep_the_latents_and_the_fingerprint() {
 fn self_check_passes_here_and_catches_a_wrong_device() {
     let bytes = weights(Dtype::U8);
     let base = Base::load(&Weights::open(bytes).expect("weights")).expect("a base");
-    let latents = pollster::block_on(base.latents([&known_picture()]));
+    let latents = pollster::block_on(base.latents([&self_test_image()]));
     let mut latents = latents.expect("a CPU does not fail");
     assert!(base.check(&latents).expect("the CPU computes rightly") < 1e-4);
     latents[3] += 0.1;

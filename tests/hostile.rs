@@ -195,7 +195,7 @@ fn safetensors_that_lie_about_their_ranges_are_refused_by_every_reader() {
         ),
     ];
     let none = BaseId {
-        base: String::new(),
+        name: String::new(),
         fingerprint: String::new(),
     };
     for (name, bytes, reason) in cases {

@@ -118,11 +118,8 @@ fn fewer_bits_make_another_base_in_the_same_form() {
         assert!(weights.info.name.ends_with(&format!(", {bits} bits")));
         assert!(said.contains(&weights.fingerprint), "{said}");
         assert_ne!(weights.fingerprint, eight);
-        let stamp = BaseId {
-            base: weights.info.name.clone(),
-            fingerprint: weights.fingerprint.clone(),
-        };
-        Head::read(&head, &stamp).expect_err("the head of the exact base");
+        let base_id = weights.id();
+        Head::read(&head, &base_id).expect_err("the head of the exact base");
 
         let base = loaded(&file);
         let ours = pictures().map(|picture| latents(&base, &picture));
@@ -194,11 +191,11 @@ fn only_8_bits_answer_as_the_exact_numbers_do() {
             total: rows.len(),
         };
 
-        let stamp = BaseId {
-            base: name.into(),
+        let base_id = BaseId {
+            name: name.into(),
             fingerprint: "0".repeat(64),
         };
-        let mut table = Latents::new(stamp, set.classes.clone());
+        let mut table = Latents::new(base_id, set.classes.clone());
         for (row, latents) in rows.iter().zip(&computed) {
             table.push(set.names[*row].clone(), set.labels[*row] as i64, latents);
         }

@@ -91,5 +91,5 @@ fn the_base_out_of_npm_is_the_one_that_the_shipped_head_was_made_with() {
     let head = Path::new(env!("CARGO_MANIFEST_DIR")).join("www/ten-classes/head.safetensors");
     let head = Head::open(&fs::read(head).expect("the head")).expect("a head");
     let base = Weights::open(&base).expect("weights");
-    assert_eq!(base.fingerprint, head.stamp.fingerprint);
+    assert_eq!(base.fingerprint, head.base.fingerprint);
 }

@@ -99,7 +99,7 @@ fn every_format_gives_its_own_librarys_latents() {
         let start = Instant::now();
         let mut source = read(&unpacked(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
         let seconds = start.elapsed().as_secs_f64();
-        source.info.known_latents = vec![0.0];
+        source.info.self_test_latents = vec![0.0];
         let file = write(&source, &"0".repeat(64), Dtype::F32);
         let weights = Weights::open(&file).expect("our own file");
         let base = Base::load(&weights).expect("our own file");

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use inception_web::{
-    base::{Base, KNOWN, latents_to_know},
+    base::{Base, SELF_TEST_LATENTS, self_test_latents},
     head::Head,
     image::InputRange,
     weights::{
@@ -97,7 +97,7 @@ pub fn downloaded(url: &str, patient: bool, range: Option<InputRange>) -> Outcom
         info.licence = "Apache-2.0".into();
         info.note = "Trained on ImageNet's 1,000 classes of photographs.".into();
     }
-    if info.known_latents.is_empty() {
+    if info.self_test_latents.is_empty() {
         info.source = url.into();
     }
     Ok(base)
@@ -170,8 +170,8 @@ impl ImportedBase {
     pub fn write(mut self, dtype: Dtype) -> Vec<u8> {
         let convs = rounded(&self.source, dtype);
         let info = &mut self.source.info;
-        info.known_latents = latents_to_know(info, &convs);
-        info.known_latents.truncate(KNOWN);
+        info.self_test_latents = self_test_latents(info, &convs);
+        info.self_test_latents.truncate(SELF_TEST_LATENTS);
         write(&self.source, &self.fingerprint, dtype)
     }
 }

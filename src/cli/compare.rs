@@ -112,14 +112,11 @@ pub fn run(args: Args) -> Outcome {
 /// Latents of all pictures of the splits: those kept from earlier runs, and the others read now, on all cores, and kept.
 fn extract(set: &PictureSet, splits: &[Split], weights: &str) -> Outcome<Extraction> {
     let (base, _) = load_base(weights)?;
-    let stamp = BaseId {
-        base: base.info.name.clone(),
-        fingerprint: base.fingerprint.clone(),
-    };
+    let base_id = base.id();
     let file = project_root()?
         .join("pkg/latents")
-        .join(format!("{}.safetensors", &stamp.fingerprint[..12]));
-    let mut known = kept(&file, &stamp);
+        .join(format!("{}.safetensors", &base_id.fingerprint[..12]));
+    let mut known = kept(&file, &base_id);
     let mut rows: Vec<_> = splits.iter().flat_map(Split::rows).collect();
     rows.sort_unstable();
     rows.dedup();
@@ -171,11 +168,11 @@ fn extract(set: &PictureSet, splits: &[Split], weights: &str) -> Outcome<Extract
 }
 
 /// Latents of earlier runs; a file that cannot be used is made again.
-fn kept(file: &Path, stamp: &BaseId) -> LatentCache {
-    let table = read(file).and_then(|bytes| at(file, Latents::read(&bytes, Some(stamp))));
+fn kept(file: &Path, base_id: &BaseId) -> LatentCache {
+    let table = read(file).and_then(|bytes| at(file, Latents::read(&bytes, Some(base_id))));
     match table {
         Ok((latents, _)) => LatentCache::of(latents),
-        Err(_) => LatentCache::new(stamp.clone()),
+        Err(_) => LatentCache::new(base_id.clone()),
     }
 }
 

@@ -45,7 +45,7 @@ pub fn run(args: Args) -> Outcome {
     let names = latents.names.clone();
     let (how, evaluation) = match (&args.head, args.folds) {
         (Some(path), _) => {
-            let head = at(path, Head::read(&read(path)?, &latents.stamp))?;
+            let head = at(path, Head::read(&read(path)?, &latents.base))?;
             ("", evaluate(&head, &latents))
         }
         (None, folds) => {

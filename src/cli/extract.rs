@@ -102,13 +102,10 @@ pub fn run(args: Args) -> Outcome {
         out = format!("latents-{number}-of-{count}.safetensors").into();
     }
     let out = args.out.unwrap_or(out);
-    let stamp = BaseId {
-        base: base.info.name.clone(),
-        fingerprint: base.fingerprint.clone(),
-    };
+    let base_id = base.id();
     let partial = PathBuf::from(format!("{}.partial", out.display()));
     let mut table =
-        resume(&partial, &stamp, &classes)?.unwrap_or_else(|| Latents::new(stamp, classes));
+        resume(&partial, &base_id, &classes)?.unwrap_or_else(|| Latents::new(base_id, classes));
 
     let done: HashSet<_> = table.names.iter().cloned().collect();
     let todo: Vec<_> = items
@@ -181,11 +178,11 @@ fn progress(total: usize) -> ProgressBar {
         .with_style(ProgressStyle::with_template(style).expect("a valid template"))
 }
 
-fn resume(partial: &Path, stamp: &BaseId, classes: &[String]) -> Outcome<Option<Latents>> {
+fn resume(partial: &Path, base_id: &BaseId, classes: &[String]) -> Outcome<Option<Latents>> {
     if !partial.exists() {
         return Ok(None);
     }
-    let (table, _) = at(partial, Latents::read(&read(partial)?, Some(stamp)))?;
+    let (table, _) = at(partial, Latents::read(&read(partial)?, Some(base_id)))?;
     if table.classes != classes {
         let path = partial.display();
         return Err(format!(

@@ -24,7 +24,7 @@ pub fn latents(base: &Base, pixels: &Pixels) -> Vec<f32> {
 pub fn read_latents(path: &Path) -> Outcome<Latents> {
     let bytes = read(path)?;
     let read = match Latents::read(&bytes, None) {
-        Err(Error::UnknownBase) => Latents::read(&bytes, Some(&default_stamp()?)),
+        Err(Error::UnknownBase) => Latents::read(&bytes, Some(&default_base_id()?)),
         other => other,
     };
     let (latents, notice) = at(path, read)?;
@@ -35,14 +35,11 @@ pub fn read_latents(path: &Path) -> Outcome<Latents> {
 }
 
 /// The base out of the npm package.
-fn default_stamp() -> Outcome<BaseId> {
+fn default_base_id() -> Outcome<BaseId> {
     let path = default_base_file(&project_root()?)?;
     let bytes = read(&path)?;
     let weights = at(&path, Weights::open(&bytes))?;
-    Ok(BaseId {
-        base: weights.info.name.clone(),
-        fingerprint: weights.fingerprint.clone(),
-    })
+    Ok(weights.id())
 }
 
 /// Tables of one base joined to one.

@@ -98,7 +98,7 @@ pub fn imagenet_classes(root: &Path) -> Outcome<Vec<String>> {
         .split("' +")
         .map(|part| part.trim_start().strip_prefix('\'').unwrap_or(part))
         .collect();
-    // KernelData are no names in JSON5.
+    // Values are no names in JSON5.
     let lines = joined
         .lines()
         .map(|line| match line.trim().split_once(": ") {

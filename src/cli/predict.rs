@@ -37,16 +37,13 @@ pub struct Args {
 
 pub fn run(args: Args) -> Outcome {
     let (base, own) = load_base(&args.weights)?;
-    let stamp = BaseId {
-        base: base.info.name.clone(),
-        fingerprint: base.fingerprint.clone(),
-    };
+    let base_id = base.id();
     let head = match args.head {
-        Some(path) => at(&path, Head::read(&read(&path)?, &stamp))?,
+        Some(path) => at(&path, Head::read(&read(&path)?, &base_id))?,
         None => own.ok_or_else(|| {
             format!(
                 "the base {:?} brings no classes of its own; give a head by --head, as `train` writes it",
-                stamp.base
+                base_id.name
             )
         })?,
     };

@@ -53,7 +53,7 @@ pub fn run(args: Args) -> Outcome {
     let evaluation = match &args.test {
         Some(path) => {
             let test = read_latents(path)?;
-            at(path, test.stamp.must_be(&all.stamp, "latents"))?;
+            at(path, test.base.must_be(&all.base, "latents"))?;
             Some(evaluate(&trained.head, &test))
         }
         None => validation,

@@ -94,7 +94,7 @@ fn inspect(file: &Path) -> Outcome {
             "self-check",
             format!(
                 "the first {} latents of a known picture",
-                info.known_latents.len()
+                info.self_test_latents.len()
             ),
         ),
         ("dtype", weights.dtype.name().into()),

@@ -18,9 +18,9 @@ pub struct LatentCache {
 
 impl LatentCache {
     /// Nothing yet, by a base.
-    pub fn new(stamp: BaseId) -> LatentCache {
+    pub fn new(base: BaseId) -> LatentCache {
         LatentCache {
-            latents: Latents::new(stamp, vec!["picture".into()]),
+            latents: Latents::new(base, vec!["picture".into()]),
             places: HashMap::new(),
         }
     }

@@ -210,8 +210,8 @@ impl Comparison {
         let base = reading
             .filter(|_| options.ways.contains(&ModelKind::Transfer))
             .map(|reading| BaseName {
-                name: reading.known.latents().stamp.base.clone(),
-                fingerprint: reading.known.latents().stamp.fingerprint.clone(),
+                name: reading.known.latents().base.name.clone(),
+                fingerprint: reading.known.latents().base.fingerprint.clone(),
             });
         Table {
             seed: options.seed,

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-/// KernelData in one of two forms.
+/// Values in one of two forms.
 #[derive(Debug, Clone, PartialEq)]
 pub enum KernelData {
     /// As they are.
@@ -34,7 +34,7 @@ impl KernelData {
     }
 }
 
-/// KernelData on 256 levels for each index of one axis: value = level x scale + min.
+/// Values on 256 levels for each index of one axis: value = level x scale + min.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QuantizedU8 {
     /// One for each number.

@@ -639,7 +639,7 @@ impl Affine {
         Some(Affine::between(min, max, levels))
     }
 
-    /// QuantizedU8 0 to `top` from one value to another.
+    /// Levels 0 to `top` from one value to another.
     pub(crate) fn between(min: f64, max: f64, top: u8) -> Affine {
         Affine {
             scale: ((max - min) / f64::from(top)) as f32,

@@ -61,7 +61,7 @@ pub struct Head {
     /// A short name, for sentences.
     pub name: String,
     /// The base whose latents it reads.
-    pub stamp: BaseId,
+    pub base: BaseId,
     /// The classes' names, in the order of the outputs.
     pub classes: Vec<String>,
     /// How good it is on pictures it was not trained on, if that was measured.
@@ -198,7 +198,7 @@ impl Head {
                 Stored::f32(&shape[1..], &layer.bias),
             ));
         }
-        let mut metadata: HashMap<_, _> = self.stamp.metadata().into();
+        let mut metadata: HashMap<_, _> = self.base.metadata().into();
         metadata.extend([
             ("name".to_string(), self.name.clone()),
             ("classes".to_string(), json(&self.classes)),
@@ -226,7 +226,7 @@ impl Head {
         }
         npz.texts("classes", &self.classes);
         npz.text("name", &self.name);
-        for (key, value) in self.stamp.metadata() {
+        for (key, value) in self.base.metadata() {
             npz.text(&key, &value);
         }
         npz.floats("temperature", &[], &[self.temperature]);
@@ -240,7 +240,7 @@ impl Head {
     /// A head of another base, and as [`Head::open`].
     pub fn read(bytes: &[u8], base: &BaseId) -> Result<Head, Error> {
         let head = Head::open(bytes)?;
-        head.stamp.must_be(base, WHAT)?;
+        head.base.must_be(base, WHAT)?;
         Ok(head)
     }
 
@@ -251,7 +251,7 @@ impl Head {
     pub fn open(bytes: &[u8]) -> Result<Head, Error> {
         let container = Container::open(WHAT, COMMAND, bytes)?;
         let count: usize = container.json("layers", "the number of dense layers")?;
-        let stamp = BaseId::read(&container)?;
+        let base = BaseId::read(&container)?;
         let classes: Vec<String> = container.json("classes", "a list of names")?;
         let mut layers = Vec::new();
         let mut inputs = LATENTS;
@@ -328,7 +328,7 @@ impl Head {
                 is_share,
             )?,
             name: container.text("name")?.into(),
-            stamp,
+            base,
             classes,
             scores,
             pictures: container.json("pictures", count)?,
@@ -361,9 +361,9 @@ pub(crate) fn softmax(logits: &[f32]) -> Vec<f32> {
 mod tests {
     use super::*;
 
-    fn stamp(base: &str, digit: &str) -> BaseId {
+    fn base_id(base: &str, digit: &str) -> BaseId {
         BaseId {
-            base: base.into(),
+            name: base.into(),
             fingerprint: digit.repeat(64),
         }
     }
@@ -373,7 +373,7 @@ mod tests {
         kernel[..4].copy_from_slice(&[1.0, 0.0, 0.0, 2.0]);
         Head {
             name: "test".into(),
-            stamp: stamp("base one", "1"),
+            base: base_id("base one", "1"),
             classes: vec!["left".into(), "right".into()],
             scores: Some(Scores {
                 correct: 3,
@@ -412,7 +412,7 @@ mod tests {
     fn head_comes_back_as_it_was() {
         let head = head();
         assert_eq!(
-            Head::read(&head.write(), &head.stamp).expect("our own file"),
+            Head::read(&head.write(), &head.base).expect("our own file"),
             head
         );
         assert_eq!(head.write(), head.write());
@@ -420,7 +420,7 @@ mod tests {
 
     #[test]
     fn head_of_another_base_is_refused_with_both_names() {
-        let error = Head::read(&head().write(), &stamp("base two", "2")).expect_err("another base");
+        let error = Head::read(&head().write(), &base_id("base two", "2")).expect_err("another base");
         assert_eq!(
             error.to_string(),
             "head: made with the base \"base one\" (fingerprint 111111111111), but the base here is \"base two\" (fingerprint \
@@ -524,7 +524,7 @@ mod tests {
     fn truncated_head_is_refused() {
         let bytes = head().write();
         let error =
-            Head::read(&bytes[..bytes.len() - 1], &stamp("base one", "1")).expect_err("cut off");
+            Head::read(&bytes[..bytes.len() - 1], &base_id("base one", "1")).expect_err("cut off");
         assert!(
             error
                 .to_string()
@@ -544,7 +544,7 @@ mod tests {
             layer("dense_2.kernel", &[0, 1], &[]),
             layer("dense_2.bias", &[1], &[0.0]),
         ];
-        let mut metadata: HashMap<_, _> = head().stamp.metadata().into();
+        let mut metadata: HashMap<_, _> = head().base.metadata().into();
         metadata
             .extend([("layers", "2"), ("classes", "[\"a\"]")].map(|(k, v)| (k.into(), v.into())));
         let error = Head::open(&write_file(&tensors, metadata)).expect_err("no outputs");

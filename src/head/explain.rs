@@ -63,7 +63,7 @@ mod tests {
         kernel[3] = 1.0;
         let head = Head {
             name: "two".into(),
-            stamp: BaseId::example(),
+            base: BaseId::example(),
             classes: vec!["left".into(), "right".into()],
             scores: None,
             pictures: 0,

@@ -23,7 +23,7 @@ const COMMAND: &str = "extract";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BaseId {
     /// The base's short name.
-    pub base: String,
+    pub name: String,
     /// The base's fingerprint, 64 hexadecimal digits.
     pub fingerprint: String,
 }
@@ -32,7 +32,7 @@ impl BaseId {
     pub(crate) fn read(container: &Container) -> Result<BaseId, Error> {
         Ok(BaseId {
             // Other people's files need only say which base it was, not what it is called.
-            base: container.text("base").unwrap_or("unnamed").into(),
+            name: container.text("base").unwrap_or("unnamed").into(),
             fingerprint: container.text("fingerprint")?.into(),
         })
     }
@@ -41,14 +41,14 @@ impl BaseId {
     #[cfg(test)]
     pub(crate) fn example() -> BaseId {
         BaseId {
-            base: "test".into(),
+            name: "test".into(),
             fingerprint: "0".repeat(64),
         }
     }
 
     pub(crate) fn metadata(&self) -> [(String, String); 2] {
         [
-            ("base".into(), self.base.clone()),
+            ("base".into(), self.name.clone()),
             ("fingerprint".into(), self.fingerprint.clone()),
         ]
     }
@@ -61,12 +61,12 @@ impl BaseId {
         if self.fingerprint == ours.fingerprint {
             return Ok(());
         }
-        let short = |stamp: &BaseId| stamp.fingerprint.chars().take(12).collect();
+        let short = |base_id: &BaseId| base_id.fingerprint.chars().take(12).collect();
         Err(Error::OtherBase {
             what,
-            theirs: self.base.clone(),
+            theirs: self.name.clone(),
             their_fingerprint: short(self),
-            ours: ours.base.clone(),
+            ours: ours.name.clone(),
             our_fingerprint: short(ours),
         })
     }
@@ -76,7 +76,7 @@ impl BaseId {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Latents {
     /// The base that computed them.
-    pub stamp: BaseId,
+    pub base: BaseId,
     /// The classes' names.
     pub classes: Vec<String>,
     /// The pictures' names, one a row.
@@ -89,9 +89,9 @@ pub struct Latents {
 
 impl Latents {
     /// An empty table.
-    pub fn new(stamp: BaseId, classes: Vec<String>) -> Latents {
+    pub fn new(base: BaseId, classes: Vec<String>) -> Latents {
         Latents {
-            stamp,
+            base,
             classes,
             names: Vec::new(),
             labels: Vec::new(),
@@ -127,7 +127,7 @@ impl Latents {
     /// # Errors
     /// Another base.
     pub fn append(&mut self, other: Latents) -> Result<(), Error> {
-        other.stamp.must_be(&self.stamp, WHAT)?;
+        other.base.must_be(&self.base, WHAT)?;
         let mut place = |class: String| {
             let known = self.classes.iter().position(|known| *known == class);
             known.unwrap_or_else(|| {
@@ -148,7 +148,7 @@ impl Latents {
         let shape = [self.len(), LATENTS];
         let mut tensors = vec![("labels".to_string(), Stored::i64(&shape[..1], &self.labels))];
         tensors.extend(store_floats("latents", &shape, &self.values, 1, dtype));
-        let metadata = self.stamp.metadata().into_iter().chain([
+        let metadata = self.base.metadata().into_iter().chain([
             ("classes".to_string(), json(&self.classes)),
             ("names".to_string(), json(&self.names)),
         ]);
@@ -162,7 +162,7 @@ impl Latents {
         npz.integers("labels", &[self.len()], &self.labels);
         npz.texts("classes", &self.classes);
         npz.texts("names", &self.names);
-        for (key, value) in self.stamp.metadata() {
+        for (key, value) in self.base.metadata() {
             npz.text(&key, &value);
         }
         npz.finish()
@@ -179,14 +179,14 @@ impl Latents {
             true => Parts::from_npz(bytes),
             false => Parts::from_safetensors(bytes),
         }?;
-        let (stamp, notice) = match (parts.fingerprint, base) {
+        let (base_id, notice) = match (parts.fingerprint, base) {
             (Some(fingerprint), base) => {
-                let stamp = BaseId {
-                    base: parts.base.unwrap_or_else(|| "unnamed".into()),
+                let base_id = BaseId {
+                    name: parts.base.unwrap_or_else(|| "unnamed".into()),
                     fingerprint,
                 };
-                base.map_or(Ok(()), |base| stamp.must_be(base, WHAT))?;
-                (stamp, None)
+                base.map_or(Ok(()), |base| base_id.must_be(base, WHAT))?;
+                (base_id, None)
             }
             (None, Some(base)) => {
                 let notice = format!(
@@ -203,7 +203,7 @@ impl Latents {
         }
         let numbered = || (1..=rows).map(|row| format!("row {row}")).collect();
         let latents = Latents {
-            stamp,
+            base_id,
             classes: parts.classes,
             names: parts.names.unwrap_or_else(numbered),
             labels: parts.labels,
@@ -322,11 +322,11 @@ mod tests {
     use super::*;
 
     fn table() -> Latents {
-        let stamp = BaseId {
-            base: "test".into(),
+        let base_id = BaseId {
+            name: "test".into(),
             fingerprint: "a".repeat(64),
         };
-        let mut latents = Latents::new(stamp, vec!["cat".into(), "dog".into()]);
+        let mut latents = Latents::new(base_id, vec!["cat".into(), "dog".into()]);
         for i in 0..10 {
             let row: Vec<f32> = (0..LATENTS).map(|c| ((i * 7 + c) % 5) as f32).collect();
             latents.push(format!("{i}.png"), i as i64 % 2, &row);
@@ -406,7 +406,7 @@ mod tests {
     fn other_peoples_tables_are_taken_to_be_of_the_base_here() {
         for deflate in [false, true] {
             let bytes = npz(&foreign(), deflate);
-            let base = table().stamp;
+            let base = table().base;
             let (latents, notice) = Latents::read(&bytes, Some(&base)).expect("a good table");
             assert_eq!(
                 notice.as_deref(),
@@ -414,7 +414,7 @@ mod tests {
                     "the file does not say which base made its latents; they are taken to be of the base here, \"test\""
                 )
             );
-            assert_eq!(latents.stamp, base);
+            assert_eq!(latents.base, base);
             assert_eq!(latents.classes, ["cat", "ox"]);
             assert_eq!(latents.names, ["row 1", "row 2"]);
             assert_eq!(latents.labels, [1, 0]);
@@ -429,7 +429,7 @@ mod tests {
 
     #[test]
     fn every_integer_and_float_type_is_read() {
-        let base = table().stamp;
+        let base = table().base;
         let whole = |arrays: &[(&str, Vec<u8>)]| {
             let bytes = npz(arrays, false);
             Latents::read(&bytes, Some(&base)).expect("a good table").0
@@ -599,7 +599,7 @@ mod tests {
     #[test]
     fn a_byte_changed_or_lost_never_changes_the_table() {
         let bytes = npz(&foreign(), true);
-        let base = table().stamp;
+        let base = table().base;
         let read = |bytes: &[u8]| Latents::read(bytes, Some(&base));
         let (whole, _) = read(&bytes).expect("a good table");
         for at in 0..bytes.len() {
@@ -618,7 +618,7 @@ mod tests {
     #[test]
     fn classes_join_by_name() {
         let mut one = table();
-        let mut other = Latents::new(one.stamp.clone(), vec!["dog".into(), "emu".into()]);
+        let mut other = Latents::new(one.base.clone(), vec!["dog".into(), "emu".into()]);
         other.push("a".into(), 0, &[0.0; LATENTS]);
         other.push("b".into(), 1, &[0.0; LATENTS]);
         one.append(other).expect("the same base");
@@ -658,7 +658,7 @@ mod tests {
                 "latents: the class \"cat\" is listed twice; give every class a name of its own",
             ),
             (
-                |t| *t = Latents::new(t.stamp.clone(), t.classes.clone()),
+                |t| *t = Latents::new(t.base.clone(), t.classes.clone()),
                 "latents: the table has no rows; save at least one picture's latents",
             ),
         ];
@@ -670,8 +670,8 @@ mod tests {
     #[test]
     fn latents_of_another_base_do_not_join() {
         let mut other = table();
-        other.stamp = BaseId {
-            base: "other".into(),
+        other.base = BaseId {
+            name: "other".into(),
             fingerprint: "b".repeat(64),
         };
         let error = table().append(other).expect_err("another base").to_string();

@@ -30,7 +30,7 @@ pub fn write(head: &Head) -> Vec<u8> {
         ("temperature".to_string(), json(&head.temperature)),
         ("unsure_below".to_string(), json(&head.unsure_below)),
     ];
-    metadata.extend(head.stamp.metadata());
+    metadata.extend(head.base.metadata());
     let mut node = Vec::new();
     let mut initializer = Vec::new();
     let mut last = "latents".to_string();
@@ -137,8 +137,8 @@ mod tests {
     fn a_hidden_head_is_gemm_relu_gemm_softmax() {
         let head = Head {
             name: "test".into(),
-            stamp: BaseId {
-                base: "base".into(),
+            base: BaseId {
+                name: "base".into(),
                 fingerprint: "1".repeat(64),
             },
             classes: vec!["left".into(), "right".into()],

@@ -78,11 +78,11 @@ mod tests {
     use crate::head::latents::BaseId;
 
     fn table() -> Latents {
-        let stamp = BaseId {
-            base: "test".into(),
+        let base_id = BaseId {
+            name: "test".into(),
             fingerprint: "0".repeat(64),
         };
-        Latents::new(stamp, vec!["any".into()])
+        Latents::new(base_id, vec!["any".into()])
     }
 
     #[test]

@@ -14,9 +14,9 @@ use crate::{format::hex, image::Pixels};
 
 /// Pixels a side.
 pub const SIDE: usize = 32;
-/// KernelData a picture.
+/// Values a picture.
 pub const VALUES: usize = 3 * PLANE;
-/// KernelData a plane.
+/// Values a plane.
 const PLANE: usize = SIDE * SIDE;
 
 /// Pictures with names and labels, row by row.

@@ -199,7 +199,7 @@ pub fn kernels() -> Vec<(String, [usize; 4])> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Step {
     pub op: Op,
-    /// KernelData of earlier steps, counted from 1; 0 is the picture.
+    /// Values of earlier steps, counted from 1; 0 is the picture.
     pub inputs: Vec<usize>,
 }
 

@@ -12,7 +12,7 @@ use crate::net::inception::{Op, Step};
 pub(crate) struct Plan {
     /// The first is the picture.
     pub maps: Vec<Map>,
-    /// KernelData in each piece of memory that maps take in turn.
+    /// Values in each piece of memory that maps take in turn.
     pub slots: Vec<usize>,
     /// In this order.
     pub works: Vec<Work>,

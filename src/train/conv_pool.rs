@@ -123,7 +123,7 @@ impl Stage {
         self.bias.values().len()
     }
 
-    /// KernelData that a filter reads for a pixel.
+    /// Values that a filter reads for a pixel.
     fn taps(&self) -> usize {
         self.channels * SIDE * SIDE
     }

@@ -130,7 +130,7 @@ impl HeadTrainer {
         }
         let head = Head {
             name: trainer.settings.name,
-            stamp: latents.stamp.clone(),
+            base: latents.base.clone(),
             classes: latents.classes.clone(),
             scores: None,
             pictures: trainer.training.len(),

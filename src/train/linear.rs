@@ -16,7 +16,7 @@ const STEP: usize = 64;
 
 pub(crate) type Lanes = [f32; LANES];
 
-/// KernelData that are learnt, with the optimizer's running means of their gradient and of its square.
+/// Values that are learnt, with the optimizer's running means of their gradient and of its square.
 pub(crate) struct Parameter {
     values: Vec<f32>,
     means: Vec<f32>,

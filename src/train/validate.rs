@@ -190,7 +190,7 @@ mod tests {
         }
         Head {
             name: "reads off".into(),
-            stamp: BaseId::example(),
+            base: BaseId::example(),
             classes: classes.map(String::from).into(),
             scores: None,
             pictures: 0,

@@ -141,7 +141,7 @@ impl Ways {
     pub fn new(base: String, fingerprint: String) -> Ways {
         Ways {
             set: Rc::new(empty_set()),
-            known: Rc::new(LatentCache::new(BaseId { base, fingerprint })),
+            known: Rc::new(LatentCache::new(BaseId { name: base, fingerprint })),
         }
     }
 
@@ -260,8 +260,8 @@ impl Ways {
     /// Takes latents out of such a file, in place of those that are there.
     #[wasm_bindgen(js_name = readKnown)]
     pub fn read_known(&mut self, bytes: &[u8]) -> Result<(), JsValue> {
-        let stamp = &self.known.latents().stamp;
-        let (latents, _) = Latents::read(bytes, Some(stamp)).map_err(js)?;
+        let base_id = &self.known.latents().base;
+        let (latents, _) = Latents::read(bytes, Some(base_id)).map_err(js)?;
         self.known = Rc::new(LatentCache::of(latents));
         Ok(())
     }

@@ -20,7 +20,7 @@ use wasm_bindgen::{JsCast, prelude::*};
 use wasm_bindgen_futures::future_to_promise;
 
 use crate::{
-    base::{self, Base, Loading, known_picture},
+    base::{self, Base, BaseLoader, self_test_image},
     error::Error,
     format::hex,
     head::{Head, Prediction, Scores, explain::activation_map, latents::BaseId, onnx},
@@ -119,7 +119,7 @@ impl Processor {
 /// A base on its way to a processor: weights are put there as the bytes of their file come.
 #[wasm_bindgen]
 pub struct WeightsStream {
-    loading: Result<Loading, Error>,
+    loading: Result<BaseLoader, Error>,
     layers: usize,
     bytes: usize,
     hash: Sha256,
@@ -132,7 +132,7 @@ impl WeightsStream {
     #[wasm_bindgen(constructor)]
     pub fn new(processor: &Processor, known: bool) -> WeightsStream {
         WeightsStream {
-            loading: Ok(Loading::new(processor.0.clone(), known)),
+            loading: Ok(BaseLoader::new(processor.0.clone(), known)),
             layers: 0,
             bytes: 0,
             hash: Sha256::new(),
@@ -180,12 +180,12 @@ impl WeightsStream {
     #[wasm_bindgen(unchecked_return_type = "Promise<Session>")]
     pub fn finish(self, deviation: Option<f32>) -> Promise {
         future_to_promise(async move {
-            let (base, weights) = self.loading.and_then(Loading::finish).map_err(js)?;
+            let (base, weights) = self.loading.and_then(BaseLoader::finish).map_err(js)?;
             let own = weights.head().map_err(js)?;
             let deviation = match deviation {
                 Some(deviation) => deviation,
                 None => {
-                    let picture = known_picture();
+                    let picture = self_test_image();
                     base.tune(&picture).await.map_err(js)?;
                     let latents = base.latents(&[picture]).await.map_err(js)?;
                     base.check(&latents).map_err(js)?
@@ -245,7 +245,7 @@ impl Session {
     /// Takes a head of this base, and says what it is.
     #[wasm_bindgen(js_name = openHead, unchecked_return_type = "HeadInfo")]
     pub fn open_head(&self, bytes: &[u8]) -> Result<JsValue, JsValue> {
-        let head = Head::read(bytes, &stamp(&self.base)).map_err(js)?;
+        let head = Head::read(bytes, &base_id(&self.base)).map_err(js)?;
         let info = head_info(&head);
         self.head.replace(Some(head));
         Ok(info)
@@ -370,11 +370,8 @@ fn head_info(head: &Head) -> JsValue {
     })
 }
 
-fn stamp(base: &Base) -> BaseId {
-    BaseId {
-        base: base.info.name.clone(),
-        fingerprint: base.fingerprint.clone(),
-    }
+fn base_id(base: &Base) -> BaseId {
+    base.id()
 }
 
 fn no_head() -> Error {

@@ -108,7 +108,7 @@ impl Learner {
     /// With an empty table for a base.
     #[wasm_bindgen(constructor)]
     pub fn new(base: String, fingerprint: String) -> Learner {
-        let table = Latents::new(BaseId { base, fingerprint }, Vec::new());
+        let table = Latents::new(BaseId { name: base, fingerprint }, Vec::new());
         Learner {
             table: RefCell::new(Rc::new(table)),
         }
@@ -148,7 +148,7 @@ impl Learner {
             );
         }
         self.table.replace(Rc::new(Latents {
-            stamp: self.stamp(),
+            base: self.base_id(),
             classes,
             names,
             labels: labels.iter().map(|label| i64::from(*label)).collect(),
@@ -160,7 +160,7 @@ impl Learner {
     /// Opens a table of latents, safetensors or npz, for this base.
     #[wasm_bindgen(js_name = readLatents, unchecked_return_type = "Table")]
     pub fn read_latents(&self, bytes: &[u8]) -> Result<JsValue, JsValue> {
-        let (table, notice) = Latents::read(bytes, Some(&self.stamp())).map_err(js)?;
+        let (table, notice) = Latents::read(bytes, Some(&self.base_id())).map_err(js)?;
         let labels: Vec<_> = table.labels.iter().map(|label| *label as u32).collect();
         let object = Object::new();
         set(&object, "classes", &plain(&table.classes));
@@ -246,7 +246,7 @@ impl Learner {
     /// Asks a head, given as its file, about rows of the table.
     #[wasm_bindgen(unchecked_return_type = "Scored")]
     pub fn evaluate(&self, head: &[u8], rows: &[u32]) -> Result<JsValue, JsValue> {
-        let head = Head::read(head, &self.stamp()).map_err(js)?;
+        let head = Head::read(head, &self.base_id()).map_err(js)?;
         let rows: Vec<_> = rows.iter().map(|row| *row as usize).collect();
         let table = self.table.borrow().clone();
         Ok(plain(&evaluate::evaluate_rows(&head, &table, &rows)))
@@ -261,8 +261,8 @@ impl Learner {
             .collect()
     }
 
-    fn stamp(&self) -> BaseId {
-        self.table.borrow().stamp.clone()
+    fn base_id(&self) -> BaseId {
+        self.table.borrow().base.clone()
     }
 
     /// The table's principal components: [N x count].

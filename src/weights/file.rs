@@ -45,7 +45,7 @@ pub struct Info {
     /// What average pools divide by at the border.
     pub average_pool: AveragePool,
     /// The first latents of the known picture, by the weights as this file stores them, on the CPU; empty until computed.
-    pub known_latents: Vec<f32>,
+    pub self_test_latents: Vec<f32>,
 }
 
 /// The dense layer that a source has on top: a head that belongs to its base.
@@ -177,7 +177,7 @@ pub fn write(source: &Source, fingerprint: &str, dtype: Dtype) -> Vec<u8> {
         ("batch_norm", "folded"),
         ("dtype", dtype.name()),
         ("fingerprint", fingerprint),
-        ("known_latents", &json(&info.known_latents)),
+        ("known_latents", &json(&info.self_test_latents)),
     ]
     .map(|(key, value)| (key.to_string(), value.to_string()))
     .into();
@@ -196,7 +196,7 @@ pub fn write(source: &Source, fingerprint: &str, dtype: Dtype) -> Vec<u8> {
 /// The convolutions as a file of this dtype gives them back.
 pub fn rounded(source: &Source, dtype: Dtype) -> Vec<Folded> {
     let mut source = source.clone();
-    source.info.known_latents = vec![0.0];
+    source.info.self_test_latents = vec![0.0];
     let file = write(&source, &"0".repeat(64), dtype);
     let convs = Weights::open(&file).and_then(|weights| weights.convs().collect());
     convs.expect("what was just written opens")
@@ -258,9 +258,9 @@ impl Facts {
             note: container.text("note")?.into(),
             range,
             average_pool,
-            known_latents: container.json("known_latents", "a list of numbers")?,
+            self_test_latents: container.json("known_latents", "a list of numbers")?,
         };
-        let known = &info.known_latents;
+        let known = &info.self_test_latents;
         if known.is_empty() || !known.iter().all(|value| value.is_finite()) {
             let got = container.text("known_latents")?;
             return Err(bad("known_latents", got, "at least one number"));
@@ -346,10 +346,7 @@ impl<'a> Weights<'a> {
         };
         Ok(Some(Head {
             name: format!("the {} classes of {}", classes.len(), self.info.name),
-            stamp: BaseId {
-                base: self.info.name.clone(),
-                fingerprint: self.fingerprint.clone(),
-            },
+            base: self.id(),
             classes,
             scores: None,
             pictures: 0,
@@ -383,7 +380,7 @@ pub(super) struct Digest(Sha256);
 
 impl Digest {
     pub(super) fn new(info: &Info, fingerprint: &str) -> Digest {
-        let known = json(&info.known_latents);
+        let known = json(&info.self_test_latents);
         let text = format!("{}\n{fingerprint}\n{known}\n", conventions(info));
         Digest(Sha256::new_with_prefix(text))
     }

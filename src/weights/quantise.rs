@@ -1,6 +1,6 @@
 //! A base with its kernels on fewer levels: smaller as it is served, and another base, with a fingerprint of its own.
 //!
-//! KernelData are rounded, and the file's form stays: a level takes a byte of a u8 table as before, and brotli saves what it does not use.
+//! Values are rounded, and the file's form stays: a level takes a byte of a u8 table as before, and brotli saves what it does not use.
 //! Nothing that is shipped is made by this; `tests/quantise.rs` measures why.
 
 use std::ops::Range;

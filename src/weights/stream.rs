@@ -240,7 +240,7 @@ mod tests {
                 note: String::new(),
                 range: InputRange::even(-1.0, 1.0),
                 average_pool: AveragePool::ExcludePadding,
-                known_latents: vec![0.0],
+                self_test_latents: vec![0.0],
             };
             let source = Source {
                 info,

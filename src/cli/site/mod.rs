@@ -52,7 +52,7 @@ pub fn prepare(root: &Path, weights: &str, profile: &str) -> Outcome<Site> {
         );
     }
     let head = root.join("www/ten-classes/head.safetensors");
-    let head_fits = at(&head, Head::open(&read(&head)?))?.stamp.fingerprint == opened.fingerprint;
+    let head_fits = at(&head, Head::open(&read(&head)?))?.base.fingerprint == opened.fingerprint;
     let sha256 = sha256(&bytes);
     let manifest = json!({
         "weights": {
@@ -125,7 +125,7 @@ fn pack(path: &Path) -> Outcome {
     }
     eprintln!("packing {}", path.display());
     let bytes = read(path)?;
-    // KernelData have nothing that a longer search would find, and at 9 come out larger. Elsewhere 11 takes three times as long as 9 for an eighth less.
+    // Values have nothing that a longer search would find, and at 9 come out larger. Elsewhere 11 takes three times as long as 9 for an eighth less.
     let numbers = path.extension().is_some_and(|end| end == "safetensors");
     let settings = BrotliEncoderParams {
         quality: if numbers { 5 } else { 9 },

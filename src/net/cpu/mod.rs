@@ -17,7 +17,7 @@ use crate::net::{
     plan::{Map, Part, Place, Plan, Work},
 };
 
-/// KernelData that are packed before they are multiplied: about what the second cache holds. Fewer would have panels decoded more often.
+/// Values that are packed before they are multiplied: about what the second cache holds. Fewer would have panels decoded more often.
 const BLOCK: usize = 128 << 10;
 /// Maps with fewer pixels have so few tiles that reading more numbers of a kernel costs more than is saved.
 const LEAST_PIXELS: usize = 128;

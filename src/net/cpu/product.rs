@@ -123,7 +123,7 @@ pub(crate) fn arch() -> Arch {
     *ARCH
 }
 
-/// KernelData in a vector.
+/// Values in a vector.
 pub(crate) fn lanes() -> usize {
     struct Lanes;
     impl WithSimd for Lanes {

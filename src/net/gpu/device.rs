@@ -30,7 +30,7 @@ use crate::{
 const TRYING: f64 = 200.0;
 /// Bytes of a latent, whatever the maps are.
 const LATENT: usize = 4;
-/// KernelData in one picture's last maps.
+/// Values in one picture's last maps.
 const MAPS: usize = 8 * 8 * LATENTS;
 
 /// The net on a GPU; its weights come one convolution after another.

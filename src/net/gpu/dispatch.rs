@@ -27,7 +27,7 @@ const ZEROS: usize = 2048;
 pub(crate) const LAYER_BYTES: usize = 256;
 /// Bytes of what lies before the latents: whether a number was too large.
 pub(crate) const HEAD_BYTES: usize = 16;
-/// KernelData in a vector, the unit in which buffers are addressed.
+/// Values in a vector, the unit in which buffers are addressed.
 pub(crate) const VECTOR: usize = 4;
 /// Invocations that a GPU may need to be busy; small GPUs are faster with fewer and larger tiles, large ones with more. The first is the default,
 /// and those that are good for slow GPUs, which have no time to try all, come early.
@@ -165,11 +165,11 @@ impl Dispatch {
 pub(crate) struct Program {
     pub dispatches: Vec<Dispatch>,
     pub number: Number,
-    /// KernelData in the buffer of maps.
+    /// Values in the buffer of maps.
     pub arena: usize,
-    /// KernelData in the buffer of weights.
+    /// Values in the buffer of weights.
     pub weights: usize,
-    /// KernelData in the buffer of latents, which are f32.
+    /// Values in the buffer of latents, which are f32.
     pub latents: usize,
     /// Where in the maps the pictures and the last of them begin.
     pub input: usize,
@@ -414,7 +414,7 @@ pub(crate) fn widen(images: &[f32]) -> Vec<f32> {
         .collect()
 }
 
-/// KernelData as f16; nothing where one is too large, or is no number.
+/// Values as f16; nothing where one is too large, or is no number.
 pub(crate) fn narrow(numbers: &[f32]) -> Option<Vec<u16>> {
     let narrow = |number: &f32| Some(f16::from_f32(*number)).filter(|narrow| narrow.is_finite());
     let numbers = numbers.iter();

@@ -31,7 +31,7 @@ const MOST: u64 = 600 << 20;
 /// Groups and variables of a whole model: four groups for each of 313 layers, 378 variables, and an optimiser's. Where one lies in many
 /// groups, it counts as often.
 const PARTS: usize = 6_000;
-/// KernelData that a chunk may have whatever its variable has.
+/// Values that a chunk may have whatever its variable has.
 const ROOM: u64 = 1 << 16;
 /// Models lie in models, but not endlessly.
 const DEPTH: usize = 12;
@@ -85,7 +85,7 @@ pub(super) fn info(file: &str, format: &str) -> Info {
             .into(),
         range: InputRange::SIGNED,
         average_pool: AveragePool::ExcludePadding,
-        known_latents: Vec::new(),
+        self_test_latents: Vec::new(),
     }
 }
 

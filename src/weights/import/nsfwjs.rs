@@ -42,7 +42,7 @@ pub fn read(text: impl Fn(&str) -> Result<String, Error>) -> Result<Source, Erro
             note: "This base was fine-tuned to spot unsafe pictures. As a general feature extractor it is weaker than ImageNet weights.".into(),
             range: InputRange::UNIT,
             average_pool: AveragePool::ExcludePadding,
-            known_latents: Vec::new(),
+            self_test_latents: Vec::new(),
         },
         convs,
         classifier: None,

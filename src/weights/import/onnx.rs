@@ -173,7 +173,7 @@ fn info(file: &File, tracer: &Tracer) -> Info {
             Some(true) => AveragePool::IncludePadding,
             _ => AveragePool::ExcludePadding,
         },
-        known_latents: Vec::new(),
+        self_test_latents: Vec::new(),
     }
 }
 
@@ -374,7 +374,7 @@ impl<'a> OpenedModel<'a> {
         }
     }
 
-    /// KernelData in a file beside the model.
+    /// Values in a file beside the model.
     fn external(&self, entries: &[Property]) -> Result<&'a [u8], String> {
         let value = |key: &str| entries.iter().find(|entry| entry.key == key);
         let number = |key: &str| match value(key) {
@@ -488,7 +488,7 @@ impl Node {
         self.attribute(name).map_or(0, |attribute| attribute.i)
     }
 
-    /// KernelData for height and width, or what they are where they are not given.
+    /// Values for height and width, or what they are where they are not given.
     fn pair(&self, name: &str, otherwise: usize) -> Result<[usize; 2], String> {
         let Some(attribute) = self.attribute(name) else {
             return Ok([otherwise; 2]);

@@ -1,6 +1,6 @@
 //! TF.js layers models of Keras' Inception V3: topology and manifest in `model.json`, the numbers in shards beside it.
 //!
-//! KernelData are f32, f16, or u8 and u16 with a scale and a minimum for each tensor. Layers are named as Keras names them. See
+//! Values are f32, f16, or u8 and u16 with a scale and a minimum for each tensor. Layers are named as Keras names them. See
 //! [TF.js's weights manifest](https://github.com/tensorflow/tfjs/blob/master/tfjs-core/src/io/types.ts).
 
 use std::{

@@ -212,11 +212,11 @@ fn info(file: &File, files: &[File]) -> Result<Info, Error> {
             .into(),
         range,
         average_pool: AveragePool::IncludePadding,
-        known_latents: Vec::new(),
+        self_test_latents: Vec::new(),
     })
 }
 
-/// KernelData as a file has them.
+/// Values as a file has them.
 struct Tensor<'a> {
     dtype: &'static str,
     shape: Vec<usize>,

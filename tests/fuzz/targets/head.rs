@@ -22,6 +22,6 @@ fn read(bytes: &[u8]) {
     head.relevance(&latents, 0);
     head.write_npz();
     head.write_onnx();
-    let again = Head::read(&head.write(), &head.stamp).expect("what was written opens");
+    let again = Head::read(&head.write(), &head.base).expect("what was written opens");
     assert_eq!(again, head);
 }

@@ -29,7 +29,7 @@ fuzz_target!(|input: &[u8]| {
 
 fn read(bytes: &[u8]) {
     let base = BaseId {
-        base: "test".into(),
+        name: "test".into(),
         fingerprint: "0".repeat(64),
     };
     for base in [None, Some(&base)] {
