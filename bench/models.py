@@ -1,13 +1,14 @@
-"""The models and inputs of the peers, made once in a folder: `models.py FOLDER`, in an environment of `models.requirements.txt`.
+"""Makes the models and inputs of the other runtimes: `models.py FOLDER`, with the packages of `models.requirements.txt`.
 
-inference.js runs it. All hold the weights of the Inception V3 in npm `nsfwjs`, up to the 2048 averages, as `tests/golden/make.py` reads them:
+inference.js runs this script. All models have the weights of the Inception V3 in npm `nsfwjs`, up to the 2048 average-pooled latents, read by
+`tests/golden/make.py`:
 
     inception.onnx        [N, 299, 299, 3] -> [N, 2048], float32, by tf2onnx
-    inception-1.tflite    [1, 299, 299, 3] -> [1, 2048], float32, by TensorFlow's converter; LiteRT wants to know the batch
-    inception-8.tflite    the same for eight pictures
-    tfjs/                 the layers model as the package has it, u8, as the `model.json` and shards that it was bundled from
-    cat.f32, ...          the golden pictures as these networks take them: [299, 299, 3] float32 from 0 to 1
-    versions.json         of what made them
+    inception-1.tflite    [1, 299, 299, 3] -> [1, 2048], float32, by TensorFlow's converter; LiteRT needs a fixed batch size
+    inception-8.tflite    the same for a batch of eight
+    tfjs/                 the layers model of the package, u8: the `model.json` and shards that were bundled into it
+    cat.f32, ...          the golden pictures as network input: [299, 299, 3] float32, 0 to 1
+    versions.json         versions of the packages used
 """
 
 import base64
@@ -49,19 +50,19 @@ def write_tflite(net, folder):
     for batch in BATCHES:
         signature = [tf.TensorSpec([batch, 299, 299, 3], tf.float32, name="pictures")]
         function = tf.function(lambda x: net(x, training=False), input_signature=signature)
-        # Frozen first: the converter leaves Keras 3's variables out of the file.
+        # Freeze the variables first: the converter omits those of Keras 3.
         frozen = convert_variables_to_constants_v2(function.get_concrete_function())
         converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
         (folder / f"inception-{batch}.tflite").write_bytes(converter.convert())
 
 
 def write_tfjs(folder):
-    """Takes the files out of the CommonJS modules that they were bundled as."""
-    read = "process.stdout.write(JSON.stringify(require(process.argv[1])))"
+    """Unpacks the files from the CommonJS modules that they are bundled in."""
+    script = "process.stdout.write(JSON.stringify(require(process.argv[1])))"
     source = NSFWJS / "dist" / "models" / "inception_v3"
 
     def bundled(name):
-        return json.loads(subprocess.run(["node", "-e", read, str(source / name)], check=True, capture_output=True).stdout)
+        return json.loads(subprocess.run(["node", "-e", script, str(source / name)], check=True, capture_output=True).stdout)
 
     model = bundled("model.min.js")
     (folder / "tfjs").mkdir(exist_ok=True)
@@ -80,7 +81,7 @@ def main(folder):
     names = ["tensorflow-cpu", "keras", "tf2onnx", "onnxruntime"]
     versions = {name: importlib.metadata.version(name) for name in names}
     versions["nsfwjs"] = json.loads((NSFWJS / "package.json").read_text())["version"]
-    # Last, for it says that all of it is there.
+    # Written last: its presence means that all files are complete.
     (folder / "versions.json").write_text(json.dumps(versions))
 
 
