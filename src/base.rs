@@ -7,6 +7,7 @@ use std::rc::Rc;
 use crate::net::gpu::{Gpu, dispatch::Number};
 use crate::{
     error::Error,
+    head::latents::BaseId,
     image::{Pixels, Resized},
     net::{
         cpu::Cpu,
@@ -16,7 +17,7 @@ use crate::{
 };
 
 /// How many latents of the known picture a weights file carries.
-pub const SELF_TEST_LATENTS: usize = 64;
+const SELF_TEST_LATENTS: usize = 64;
 /// How far a device's latents of the known picture may lie from the file's, relative to the largest of them: some 200 times what f32 does.
 const TOLERANCE: f32 = 1e-3;
 /// The same where weights and maps are f16. Each of them is rounded by up to 2^-12 of itself, which moves latents of the known picture by 1e-3
@@ -100,6 +101,14 @@ impl Base {
             net.put(conv, &folded?)?;
         }
         Ok(Base::of(weights, net))
+    }
+
+    /// The name and the fingerprint, as latents and heads record them.
+    pub fn id(&self) -> BaseId {
+        BaseId {
+            name: self.info.name.clone(),
+            fingerprint: self.fingerprint.clone(),
+        }
     }
 
     fn of(weights: &Weights, net: Net) -> Base {
@@ -276,7 +285,9 @@ pub fn self_test_latents(info: &Info, convs: &[Folded]) -> Vec<f32> {
     for (conv, folded) in convs.iter().enumerate() {
         cpu.put(conv, folded);
     }
-    means(&cpu.forward(&self_test_image().input(info.range)))
+    let mut latents = means(&cpu.forward(&self_test_image().input(info.range)));
+    latents.truncate(SELF_TEST_LATENTS);
+    latents
 }
 
 /// Maps [8, 8, 2048] -> latents `[2048]`, the means over their pixels.

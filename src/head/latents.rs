@@ -179,19 +179,19 @@ impl Latents {
             true => Parts::from_npz(bytes),
             false => Parts::from_safetensors(bytes),
         }?;
-        let (base_id, notice) = match (parts.fingerprint, base) {
+        let (base, notice) = match (parts.fingerprint, base) {
             (Some(fingerprint), base) => {
-                let base_id = BaseId {
+                let made_with = BaseId {
                     name: parts.base.unwrap_or_else(|| "unnamed".into()),
                     fingerprint,
                 };
-                base.map_or(Ok(()), |base| base_id.must_be(base, WHAT))?;
-                (base_id, None)
+                base.map_or(Ok(()), |base| made_with.must_be(base, WHAT))?;
+                (made_with, None)
             }
             (None, Some(base)) => {
                 let notice = format!(
                     "the file does not say which base made its latents; they are taken to be of the base here, {:?}",
-                    base.base
+                    base.name
                 );
                 (base.clone(), Some(notice))
             }
@@ -203,7 +203,7 @@ impl Latents {
         }
         let numbered = || (1..=rows).map(|row| format!("row {row}")).collect();
         let latents = Latents {
-            base_id,
+            base,
             classes: parts.classes,
             names: parts.names.unwrap_or_else(numbered),
             labels: parts.labels,

@@ -4,7 +4,7 @@ use wasm_bindgen::prelude::*;
 
 use super::js;
 use crate::{
-    base::{SELF_TEST_LATENTS, self_test_latents},
+    base::self_test_latents,
     weights::{
         Dtype, Weights, fingerprint,
         import::{self, File},
@@ -50,9 +50,8 @@ impl Foreign {
         drop(self.files);
         source.name_classes(&imagenet);
         let fingerprint = fingerprint(&source.info, &source.convs);
-        let mut known = self_test_latents(&source.info, &rounded(&source, Dtype::U8));
-        known.truncate(SELF_TEST_LATENTS);
-        source.info.self_test_latents = known;
+        let convs = rounded(&source, Dtype::U8);
+        source.info.self_test_latents = self_test_latents(&source.info, &convs);
         Ok(write(&source, &fingerprint, Dtype::U8))
     }
 }

@@ -23,7 +23,7 @@ use crate::{
     base::{self, Base, BaseLoader, self_test_image},
     error::Error,
     format::hex,
-    head::{Head, Prediction, Scores, explain::activation_map, latents::BaseId, onnx},
+    head::{Head, Prediction, Scores, explain::activation_map, onnx},
     image::{Pixels, Resized},
     net::{gpu::dispatch::Number, inception::LATENTS},
 };
@@ -245,7 +245,7 @@ impl Session {
     /// Takes a head of this base, and says what it is.
     #[wasm_bindgen(js_name = openHead, unchecked_return_type = "HeadInfo")]
     pub fn open_head(&self, bytes: &[u8]) -> Result<JsValue, JsValue> {
-        let head = Head::read(bytes, &base_id(&self.base)).map_err(js)?;
+        let head = Head::read(bytes, &self.base.id()).map_err(js)?;
         let info = head_info(&head);
         self.head.replace(Some(head));
         Ok(info)
@@ -368,10 +368,6 @@ fn head_info(head: &Head) -> JsValue {
         test_pictures: scores.map(|scores| scores.total),
         unsure_below: head.unsure_below,
     })
-}
-
-fn base_id(base: &Base) -> BaseId {
-    base.id()
 }
 
 fn no_head() -> Error {

@@ -297,6 +297,14 @@ impl Facts {
 }
 
 impl<'a> Weights<'a> {
+    /// The name and the fingerprint, as latents and heads record them.
+    pub fn id(&self) -> BaseId {
+        BaseId {
+            name: self.info.name.clone(),
+            fingerprint: self.fingerprint.clone(),
+        }
+    }
+
     /// Whether the bytes begin as a file of ours does: a safetensors header that says so.
     pub fn is(bytes: &[u8]) -> bool {
         let header = bytes.get(8..).unwrap_or_default();
