@@ -1,6 +1,4 @@
-//! The two networks that learn 32x32 pictures from their pixels alone, for comparison with a head on Inception's latents.
-//!
-//! Only their layers and the ways to train them are here; the layers work in `network`, and the loop is `train`'s, the same for all three.
+//! Layers and training settings of the two networks that are trained on 32x32 pixels, for comparison with a head on Inception's latents.
 
 use crate::train::{
     Settings,
@@ -9,7 +7,7 @@ use crate::train::{
     },
 };
 
-/// A multi-layer perceptron on all 3,072 pixel values: 1,707,274 parameters for ten classes.
+/// Returns the layers of a multi-layer perceptron on 3,072 pixel values. It has 1,707,274 parameters for ten classes.
 pub fn mlp(classes: usize) -> Vec<Layer> {
     vec![
         Flatten,
@@ -23,7 +21,7 @@ pub fn mlp(classes: usize) -> Vec<Layer> {
     ]
 }
 
-/// A convolutional network of three stages, which sees mirrored and moved pictures in training.
+/// Returns the layers of a convolutional network with three stages and augmentation.
 pub fn cnn(classes: usize) -> Vec<Layer> {
     vec![
         RandomFlip,
@@ -46,7 +44,7 @@ pub fn cnn(classes: usize) -> Vec<Layer> {
     ]
 }
 
-/// How the MLP is trained: chosen by measuring, see the README.
+/// Returns the training settings of the MLP, which were chosen by measurement.
 pub fn mlp_settings() -> Settings {
     Settings {
         learning_rate: 5e-4,
@@ -56,7 +54,7 @@ pub fn mlp_settings() -> Settings {
     }
 }
 
-/// How the CNN is trained: chosen by measuring, see the README.
+/// Returns the training settings of the CNN, which were chosen by measurement.
 pub fn cnn_settings() -> Settings {
     Settings {
         learning_rate: 1e-3,

@@ -1,4 +1,4 @@
-//! The learning curve: accuracy against pictures a class, a comparison for each size and seed.
+//! Learning curves: test accuracy as a function of the number of training pictures per class.
 
 use std::rc::Rc;
 
@@ -8,7 +8,7 @@ use crate::{
     compare::{
         latents::Extraction,
         models::ModelKind,
-        report::Data,
+        report::DatasetInfo,
         run::{Comparison, Progress},
         split::{Options, Split, TestFrom},
     },
@@ -16,71 +16,72 @@ use crate::{
     image::small::PictureSet,
 };
 
-/// Accuracy against pictures a class.
+/// The result of a learning curve.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct CurveTable {
-    /// The set that pictures were drawn from.
-    pub data: Data,
-    /// Where test pictures come from.
+pub struct LearningCurveReport {
+    /// The picture set.
+    pub data: DatasetInfo,
+    /// Source of the test pictures.
     pub test_from: TestFrom,
-    /// How many are asked about.
+    /// Number of test pictures.
     pub test: usize,
-    /// Training pictures a class.
+    /// Numbers of training pictures per class.
     pub sizes: Vec<usize>,
-    /// Of the draws, the first weights, the order and dropout.
+    /// Seeds of sampling, initial weights, order of pictures and dropout.
     pub seeds: Vec<u64>,
-    /// One for each way and size.
+    /// One point for each model and size.
     pub points: Vec<Point>,
 }
 
-/// How good a way is with so many pictures a class.
+/// Test accuracy of a model for a number of training pictures per class.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Point {
-    /// Which way.
-    pub way: ModelKind,
-    /// The same for people.
+    /// The model.
+    #[serde(rename = "way")]
+    pub model: ModelKind,
+    /// Display name of the model.
     pub name: &'static str,
-    /// Training pictures a class.
+    /// Training pictures per class.
     pub per_class: usize,
-    /// On the test pictures, 0 to 1, for each seed so far.
+    /// Test accuracy for each seed so far, 0 to 1.
     pub accuracies: Vec<f64>,
-    /// Their mean.
+    /// Mean accuracy.
     pub mean: f64,
-    /// The lowest.
+    /// Lowest accuracy.
     pub low: f64,
-    /// The highest.
+    /// Highest accuracy.
     pub high: f64,
 }
 
-/// A learning curve under way: a comparison for each size and seed.
-pub struct Curve {
+/// A learning curve in progress. It runs a comparison for each size and seed.
+pub struct LearningCurve {
     set: Rc<PictureSet>,
-    /// Of the first run; the others differ in size and seed.
+    /// Options of all comparisons, except for size and seed.
     options: Options,
-    reading: Option<Extraction>,
+    extraction: Option<Extraction>,
     sizes: Vec<usize>,
     seeds: Vec<u64>,
-    /// The run under way.
+    /// The current comparison.
     comparison: Comparison,
-    /// Runs done, smallest sizes first.
+    /// Number of finished comparisons. All seeds of a size are run before the next size.
     done: usize,
     points: Vec<Point>,
 }
 
-impl Curve {
-    /// All splits of it, to know which latents it needs.
+impl LearningCurve {
+    /// Returns splits that together contain all pictures of a learning curve.
     ///
     /// # Errors
-    /// As [`Split::new`]; no sizes, a size of none or of more pictures than a class has, no seeds.
+    /// The errors of [`Split::new`], no sizes, no seeds, or a size that is zero or larger than the smallest class.
     pub fn splits(
         set: &PictureSet,
         options: &Options,
         sizes: &[usize],
         seeds: u64,
     ) -> Result<Vec<Split>, Error> {
-        let wrong = |name, got: String, want| Err(Error::Setting { name, got, want });
+        let invalid = |name, got: String, want| Err(Error::Setting { name, got, want });
         let all = Split::new(
             set,
             &Options {
@@ -92,21 +93,21 @@ impl Curve {
         all.training
             .iter()
             .for_each(|row| counts[set.training.labels[*row]] += 1);
-        let fewest = counts.into_iter().min().unwrap_or(0);
-        if let Some(size) = sizes.iter().find(|size| **size == 0 || **size > fewest) {
+        let smallest = counts.into_iter().min().unwrap_or(0);
+        if let Some(size) = sizes.iter().find(|size| **size == 0 || **size > smallest) {
             let got = size.to_string();
-            return wrong(
+            return invalid(
                 "sizes",
                 got,
-                "1 to as many pictures as the smallest class has to train on",
+                "1 to the number of training pictures of the smallest class",
             );
         }
         if sizes.is_empty() || seeds == 0 {
             let got = format!("{} sizes, {seeds} seeds", sizes.len());
-            return wrong("learning curve", got, "at least one size and one seed");
+            return invalid("learning curve", got, "at least one size and one seed");
         }
         let largest = sizes.iter().copied().max().unwrap_or(0);
-        // Fewer pictures are the first of more by the same seed.
+        // With the same seed, a smaller sample is a prefix of a larger one.
         let split = |seed| {
             Split::new(
                 set,
@@ -120,24 +121,24 @@ impl Curve {
         (0..seeds).map(split).collect()
     }
 
-    /// Plans the runs. Transfer needs a reading of all pictures of [`Curve::splits`].
+    /// Prepares all comparisons. Transfer requires the latents of all pictures of [`LearningCurve::splits`].
     ///
     /// # Errors
-    /// As [`Curve::splits`].
+    /// The errors of [`LearningCurve::splits`].
     pub fn new(
         set: Rc<PictureSet>,
         options: Options,
         sizes: Vec<usize>,
         seeds: u64,
-        reading: Option<Extraction>,
-    ) -> Result<Curve, Error> {
-        Curve::splits(&set, &options, &sizes, seeds)?;
+        extraction: Option<Extraction>,
+    ) -> Result<LearningCurve, Error> {
+        LearningCurve::splits(&set, &options, &sizes, seeds)?;
         let seeds: Vec<_> = (0..seeds).collect();
-        let first = run(&set, &options, &reading, sizes[0], seeds[0])?;
-        Ok(Curve {
+        let first = comparison(&set, &options, &extraction, sizes[0], seeds[0])?;
+        Ok(LearningCurve {
             set,
             options,
-            reading,
+            extraction,
             sizes,
             seeds,
             comparison: first,
@@ -146,58 +147,59 @@ impl Curve {
         })
     }
 
-    /// Whether all runs are done.
+    /// Returns whether all comparisons are finished.
     pub fn is_done(&self) -> bool {
-        self.done == self.runs()
+        self.done == self.comparisons()
     }
 
-    /// Trainings, of one way each: those before the one under way, and all.
+    /// Returns the number of models that are trained and tested, and the total number.
     pub fn progress(&self) -> (usize, usize) {
-        let ways = self.options.ways.len();
-        let within = self.comparison.results.len() % ways;
-        (self.done * ways + within, self.runs() * ways)
+        let models = self.options.models.len();
+        let within = self.comparison.results.len() % models;
+        (self.done * models + within, self.comparisons() * models)
     }
 
-    /// Pictures a class and the seed of the run under way, or of the last.
-    pub fn run(&self) -> (usize, u64) {
-        let at = self.done.min(self.runs() - 1);
+    /// Returns the pictures per class and the seed of the current comparison, or of the last one if all are finished.
+    pub fn current(&self) -> (usize, u64) {
+        let at = self.done.min(self.comparisons() - 1);
         (
             self.sizes[at / self.seeds.len()],
             self.seeds[at % self.seeds.len()],
         )
     }
 
-    /// What is known so far.
+    /// Returns the results so far.
     pub fn points(&self) -> &[Point] {
         &self.points
     }
 
-    /// A little work of the run under way.
+    /// Advances the current comparison by one step.
     ///
     /// # Errors
-    /// As [`Comparison::step`].
+    /// The errors of [`Comparison::step`].
     pub fn step(&mut self) -> Result<Progress, Error> {
         let before = self.comparison.results.len();
         let progress = self.comparison.step()?;
         if let Some(result) = self.comparison.results.get(before) {
-            let (way, accuracy) = (result.way, result.test.accuracy);
-            self.add(way, accuracy);
+            let (model, accuracy) = (result.model, result.test.accuracy);
+            self.add(model, accuracy);
         }
         if self.comparison.is_done() {
             self.done += 1;
             if !self.is_done() {
-                let (size, seed) = self.run();
-                self.comparison = run(&self.set, &self.options, &self.reading, size, seed)?;
+                let (size, seed) = self.current();
+                self.comparison =
+                    comparison(&self.set, &self.options, &self.extraction, size, seed)?;
             }
         }
         Ok(progress)
     }
 
-    /// The curve.
-    pub fn finish(self) -> CurveTable {
+    /// Returns the report.
+    pub fn finish(self) -> LearningCurveReport {
         let Comparison { split, .. } = self.comparison;
-        CurveTable {
-            data: Data::of(&self.set),
+        LearningCurveReport {
+            data: DatasetInfo::new(&self.set),
             test_from: split.test_from,
             test: split.test.len(),
             sizes: self.sizes,
@@ -206,17 +208,17 @@ impl Curve {
         }
     }
 
-    fn runs(&self) -> usize {
+    fn comparisons(&self) -> usize {
         self.sizes.len() * self.seeds.len()
     }
 
-    fn add(&mut self, way: ModelKind, accuracy: f64) {
-        let (per_class, _) = self.run();
-        let same = |point: &Point| point.way == way && point.per_class == per_class;
+    fn add(&mut self, model: ModelKind, accuracy: f64) {
+        let (per_class, _) = self.current();
+        let same = |point: &Point| point.model == model && point.per_class == per_class;
         let at = self.points.iter().position(same).unwrap_or_else(|| {
             self.points.push(Point {
-                way,
-                name: way.name(),
+                model,
+                name: model.name(),
                 per_class,
                 accuracies: Vec::new(),
                 mean: 0.0,
@@ -233,11 +235,11 @@ impl Curve {
     }
 }
 
-/// One run of a curve: only its test pictures are asked about.
-fn run(
+/// Prepares one comparison of a learning curve.
+fn comparison(
     set: &Rc<PictureSet>,
     options: &Options,
-    reading: &Option<Extraction>,
+    extraction: &Option<Extraction>,
     per_class: usize,
     seed: u64,
 ) -> Result<Comparison, Error> {
@@ -246,58 +248,63 @@ fn run(
         seed,
         ..options.clone()
     };
-    let mut comparison = Comparison::new(set.clone(), options, reading.clone())?;
-    comparison.whole = false;
+    let mut comparison = Comparison::new(set.clone(), options, extraction.clone())?;
+    comparison.test_accuracy_only = true;
     Ok(comparison)
 }
 
 #[cfg(test)]
 mod tests {
     use super::{
-        super::run::tests::{colours, reading},
+        super::run::tests::{colour_set, extraction},
         *,
     };
 
     #[test]
-    fn a_learning_curve_has_a_point_for_each_way_and_size() {
-        let set = colours(8, 4);
+    fn a_learning_curve_has_a_point_for_each_model_and_size() {
+        let set = colour_set(8, 4);
         let options = Options {
             epochs: Some(1),
             ..Options::default()
         };
-        let mut curve = Curve::new(set.clone(), options, vec![2, 5], 2, Some(reading(&set)))
-            .expect("good sizes");
-        let mut seen = Vec::new();
+        let extraction = Some(extraction(&set));
+        let mut curve = LearningCurve::new(set.clone(), options, vec![2, 5], 2, extraction)
+            .expect("valid sizes");
+        let mut progress = Vec::new();
         while !curve.is_done() {
-            curve.step().expect("good settings");
-            seen.push(curve.progress());
+            curve.step().expect("valid settings");
+            progress.push(curve.progress());
         }
-        assert!(seen.is_sorted());
-        assert_eq!(seen.last(), Some(&(12, 12)));
-        let table = curve.finish();
-        assert_eq!((table.test, table.points.len()), (12, 6));
-        for point in &table.points {
-            assert_eq!(point.accuracies.len(), 2);
-            assert!(point.low <= point.mean && point.mean <= point.high);
+        assert!(progress.is_sorted());
+        assert_eq!(progress.last(), Some(&(12, 12)));
+        let report = curve.finish();
+        assert_eq!((report.test, report.points.len()), (12, 6));
+        for point in &report.points {
+            let [first, second] = point.accuracies[..] else {
+                panic!("two seeds")
+            };
+            assert_eq!(point.mean, (first + second) / 2.0);
+            assert_eq!(point.low, first.min(second));
+            assert_eq!(point.high, first.max(second));
         }
-        let transfer = table
+        let transfer = report
             .points
             .iter()
-            .filter(|point| point.way == ModelKind::Transfer);
+            .filter(|point| point.model == ModelKind::Transfer);
         assert!(transfer.map(|point| point.per_class).eq([2, 5]));
     }
 
     #[test]
-    fn sizes_that_some_class_does_not_have_are_refused() {
-        let sentence = |sizes: &[usize], seeds| {
-            Curve::splits(&colours(5, 1), &Options::default(), sizes, seeds)
-                .expect_err("refused")
+    fn invalid_sizes_are_rejected() {
+        let message = |sizes: &[usize], seeds| {
+            LearningCurve::splits(&colour_set(5, 1), &Options::default(), sizes, seeds)
+                .expect_err("rejected")
                 .to_string()
         };
-        let want = "sizes: 6 will not do, expected 1 to as many pictures as the smallest class has to train on";
-        assert_eq!(sentence(&[2, 6], 1), want);
+        let want = "invalid sizes: got 6, expected 1 to the number of training pictures of the smallest class";
+        assert_eq!(message(&[2, 6], 1), want);
         let want =
-            "learning curve: 0 sizes, 3 seeds will not do, expected at least one size and one seed";
-        assert_eq!(sentence(&[], 3), want);
+            "invalid learning curve: got 0 sizes, 3 seeds, expected at least one size and one seed";
+        assert_eq!(message(&[], 3), want);
     }
 }

@@ -1,80 +1,82 @@
-//! The latents that transfer learning reads, by the pictures' hashes.
+//! A cache of latents for transfer learning, keyed by the hash of a picture.
 
 use std::{collections::HashMap, rc::Rc};
 
 use serde::Serialize;
 
 use crate::{
-    compare::split::place,
+    compare::split::locate,
     head::latents::{BaseId, Latents},
     image::small::PictureSet,
 };
 
-/// Latents of pictures by the hash of their pixels, so that no picture is read twice.
+/// Latents of pictures, keyed by the hash of their pixels.
 pub struct LatentCache {
+    /// A table whose names are the hashes.
     latents: Latents,
-    places: HashMap<String, usize>,
+    row_by_hash: HashMap<String, usize>,
 }
 
 impl LatentCache {
-    /// Nothing yet, by a base.
+    /// Creates an empty cache for the latents of a base.
     pub fn new(base: BaseId) -> LatentCache {
+        LatentCache::from_latents(Latents::new(base, vec!["picture".into()]))
+    }
+
+    /// Restores a cache from the result of [`LatentCache::latents`].
+    pub fn from_latents(latents: Latents) -> LatentCache {
+        let row_by_hash = latents.names.iter().cloned().zip(0..).collect();
         LatentCache {
-            latents: Latents::new(base, vec!["picture".into()]),
-            places: HashMap::new(),
+            latents,
+            row_by_hash,
         }
     }
 
-    /// A table whose names are hashes, as [`LatentCache::latents`] gives it.
-    pub fn of(latents: Latents) -> LatentCache {
-        let places = latents.names.iter().cloned().zip(0..).collect();
-        LatentCache { latents, places }
-    }
-
-    /// Takes a picture's latents.
+    /// Adds the latents of a picture, unless they are cached already.
     pub fn insert(&mut self, hash: String, latents: &[f32]) {
-        if !self.places.contains_key(&hash) {
-            self.places.insert(hash.clone(), self.latents.len());
+        if !self.row_by_hash.contains_key(&hash) {
+            self.row_by_hash.insert(hash.clone(), self.latents.len());
             self.latents.push(hash, 0, latents);
         }
     }
 
-    /// All of them, named by their hashes.
+    /// Returns all latents, with the hashes as names.
     pub fn latents(&self) -> &Latents {
         &self.latents
     }
 
-    /// Those of a set's rows that are not there yet.
+    /// Returns those of the given rows of a set whose latents are not cached.
     pub fn missing(&self, set: &PictureSet, rows: impl IntoIterator<Item = usize>) -> Vec<usize> {
         rows.into_iter()
-            .filter(|row| self.place(set, *row).is_none())
+            .filter(|row| self.find(set, *row).is_none())
             .collect()
     }
 
-    pub(super) fn place(&self, set: &PictureSet, row: usize) -> Option<usize> {
-        let (pictures, row) = place(set, row);
-        self.places.get(&pictures.hash(row)).copied()
+    /// Returns the row of a picture's latents in [`LatentCache::latents`].
+    pub(super) fn find(&self, set: &PictureSet, row: usize) -> Option<usize> {
+        let (pictures, row) = locate(set, row);
+        self.row_by_hash.get(&pictures.hash(row)).copied()
     }
 }
 
-/// What reading pictures by Inception took.
+/// The cost of computing latents for a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct ExtractionCost {
-    /// Pictures read for this comparison.
+    /// Number of pictures whose latents were computed.
     pub pictures: usize,
-    /// Pictures whose latents were there from before.
+    /// Number of pictures whose latents were cached.
     pub kept: usize,
-    /// For all those read.
+    /// Time for all computed latents.
     pub seconds: f64,
 }
 
-/// What transfer needs: latents of all pictures of the split, and what they cost.
+/// The latents that transfer learning needs, and their cost.
 #[derive(Clone)]
 pub struct Extraction {
-    /// Has to hold every picture of the split.
-    pub known: Rc<LatentCache>,
-    /// What it took to read those that were not there.
-    pub extraction: ExtractionCost,
-    /// For one picture alone, from its pixels to its latents.
+    /// Contains the latents of every picture of the split.
+    pub cache: Rc<LatentCache>,
+    /// Cost of the latents that were not cached.
+    pub cost: ExtractionCost,
+    /// Time for the latents of a single picture.
     pub milliseconds: f64,
 }

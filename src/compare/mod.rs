@@ -1,4 +1,4 @@
-//! An MLP, a CNN and transfer learning, trained and tested on the same pictures.
+//! Trains and tests an MLP, a CNN and a head on Inception's latents on the same pictures.
 
 pub mod baselines;
 mod curve;
@@ -8,9 +8,11 @@ mod report;
 mod run;
 mod split;
 
-pub use curve::{Curve, CurveTable, Point};
+pub use curve::{LearningCurve, LearningCurveReport, Point};
 pub use latents::{Extraction, ExtractionCost, LatentCache};
 pub use models::ModelKind;
-pub use report::{BaseName, Data, Drawn, LayerRow, ModelResult, Score, Table};
+pub use report::{
+    BaseName, ComparisonReport, DatasetInfo, LayerRow, ModelResult, Score, SplitInfo,
+};
 pub use run::{Comparison, Progress, Stage};
-pub use split::{Options, Split, TestFrom, place};
+pub use split::{Options, Split, TestFrom, locate};

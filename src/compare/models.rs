@@ -12,23 +12,23 @@ use crate::{
     },
 };
 
-/// A way to classify pictures.
+/// A model of the comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ModelKind {
-    /// [`baselines::mlp`] on the pixels.
+    /// [`baselines::mlp`] on pixels.
     Mlp,
-    /// [`baselines::cnn`] on the pixels.
+    /// [`baselines::cnn`] on pixels.
     Cnn,
-    /// A linear head on the latents of Inception V3, which stays as it is.
+    /// A linear head on the latents of Inception V3. The base is not trained.
     Transfer,
 }
 
 impl ModelKind {
-    /// All of them, in the order of the table.
+    /// All models, in display order.
     pub const ALL: [ModelKind; 3] = [ModelKind::Mlp, ModelKind::Cnn, ModelKind::Transfer];
 
-    /// Its name, for people.
+    /// Returns the display name.
     pub fn name(self) -> &'static str {
         match self {
             ModelKind::Mlp => "MLP",
@@ -37,7 +37,7 @@ impl ModelKind {
         }
     }
 
-    /// Its name, for programs.
+    /// Returns the name in JSON and on the command line.
     pub fn id(self) -> &'static str {
         match self {
             ModelKind::Mlp => "mlp",
@@ -46,7 +46,7 @@ impl ModelKind {
         }
     }
 
-    /// The layers that are trained.
+    /// Returns the trained layers.
     pub fn layers(self, classes: usize) -> Vec<Layer> {
         match self {
             ModelKind::Mlp => baselines::mlp(classes),
@@ -55,15 +55,15 @@ impl ModelKind {
         }
     }
 
-    /// What the layers that are trained read: [channels, height, width], or the latents.
-    pub fn input(self) -> Vec<usize> {
+    /// Returns the input shape of the trained layers: [channels, height, width] of pixels, or `[2048]` latents.
+    pub fn input_shape(self) -> Vec<usize> {
         match self {
             ModelKind::Transfer => vec![LATENTS],
             _ => vec![3, SIDE, SIDE],
         }
     }
 
-    /// How it is trained where nothing else is said: all epochs of it, for no pictures are held out to choose one.
+    /// Returns the default training settings. There is no validation split and no early stopping.
     pub fn settings(self) -> Settings {
         let settings = match self {
             ModelKind::Mlp => baselines::mlp_settings(),
@@ -80,12 +80,12 @@ impl ModelKind {
         }
     }
 
-    /// The trained layers, as Keras lists them; the base's are [`table`].
+    /// Lists the trained layers as Keras does. For those of the base see [`table`].
     pub fn table(self, classes: usize) -> Vec<Row> {
-        network::table(&self.layers(classes), &self.input())
+        network::table(&self.layers(classes), &self.input_shape())
     }
 
-    /// Parameters of the base, which is not trained.
+    /// Returns the number of parameters of the base, which is not trained.
     pub fn frozen_parameters(self) -> usize {
         match self {
             ModelKind::Transfer => table().iter().map(|row| row.parameters).sum(),

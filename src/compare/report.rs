@@ -1,4 +1,4 @@
-//! What a comparison reports, as `--json` and the page get it.
+//! The results of a comparison, as serialised by `--json` and for the page.
 
 use serde::Serialize;
 
@@ -7,19 +7,19 @@ use crate::{
     head::Scores,
     image::small::PictureSet,
     net::inception::Row,
-    train::{Report, Settings},
+    train::{EpochReport, Settings},
 };
 
-/// Right answers of all.
+/// Accuracy with its confidence interval.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Score {
-    /// Right answers.
+    /// Number of correct predictions.
     pub correct: usize,
-    /// Pictures asked about.
+    /// Number of pictures.
     pub total: usize,
     /// 0 to 1.
     pub accuracy: f64,
-    /// The 95 % interval of the accuracy, by Wilson.
+    /// The 95 % interval (Wilson) of the accuracy.
     pub interval: [f64; 2],
 }
 
@@ -38,11 +38,11 @@ impl Score {
 /// A layer as Keras lists it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LayerRow {
-    /// Such as `conv2d_1 (Conv2D)`.
+    /// Name and class, such as `conv2d_1 (Conv2D)`.
     pub name: String,
-    /// [height, width, channels], or one number.
+    /// Output shape: [height, width, channels] or `[features]`.
     pub output: Vec<usize>,
-    /// How many are learnt.
+    /// Number of trained parameters.
     pub parameters: usize,
 }
 
@@ -56,71 +56,72 @@ impl From<Row> for LayerRow {
     }
 }
 
-/// One way's row of the table.
+/// The result of one model.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ModelResult {
-    /// Which.
-    pub way: ModelKind,
-    /// The same for people.
+    /// The model.
+    #[serde(rename = "way")]
+    pub model: ModelKind,
+    /// Display name of the model.
     pub name: &'static str,
-    /// Learnt here.
+    /// Number of trained parameters.
     pub parameters: usize,
-    /// Of the base.
+    /// Number of parameters of the base; 0 for the other models.
     pub frozen_parameters: usize,
-    /// Those that were trained.
+    /// The trained layers.
     pub layers: Vec<LayerRow>,
-    /// How it was trained.
+    /// The training settings.
     pub settings: Settings,
-    /// One report an epoch; its validation figures are of at most 200 of the test pictures, and chose nothing.
-    pub epochs: Vec<Report>,
-    /// On the pictures trained on.
+    /// One report per epoch. The validation metrics are measured on at most 200 test pictures and do not affect training.
+    pub epochs: Vec<EpochReport>,
+    /// Score on the training pictures.
     pub training: Score,
-    /// On the test pictures.
+    /// Score on the test pictures.
     pub test: Score,
-    /// Of the steps down the gradient alone.
+    /// Time of the training steps, without validation and without computing latents.
     pub train_seconds: f64,
-    /// From pixels to answer; networks on pixels are asked about many at once, Inception about one.
+    /// Time per picture from pixels to prediction. The trained layers are timed in batches, the base on single pictures.
     pub predict_milliseconds: f64,
-    /// What transfer needed first.
+    /// Cost of the latents; none for the other models.
     pub extraction: Option<ExtractionCost>,
-    /// The class answered for each test picture.
+    /// The predicted class of each test picture.
     pub answers: Vec<usize>,
-    /// How probable it was, 0 to 1.
+    /// The probability of each predicted class, 0 to 1.
     pub probabilities: Vec<f32>,
 }
 
-/// What a comparison came to.
+/// The result of a comparison.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Table {
-    /// Of the draw, the first weights, the order and dropout.
+pub struct ComparisonReport {
+    /// Seed of sampling, initial weights, order of pictures and dropout.
     pub seed: u64,
-    /// The set that pictures were drawn from.
-    pub data: Data,
-    /// Which were drawn.
-    pub split: Drawn,
-    /// Whose latents transfer read.
+    /// The picture set.
+    pub data: DatasetInfo,
+    /// The sampled pictures.
+    pub split: SplitInfo,
+    /// The base of transfer learning; none without transfer.
     pub base: Option<BaseName>,
-    /// A row for each way.
+    /// One result per model.
     pub models: Vec<ModelResult>,
 }
 
-/// A set, by what it holds.
+/// A summary of a picture set.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Data {
-    /// Of classes, labels and pixels.
+pub struct DatasetInfo {
+    /// SHA-256 of classes, labels and pixels.
     pub sha256: String,
-    /// Their names.
+    /// Class names.
     pub classes: Vec<String>,
-    /// Pictures to train on.
+    /// Number of training pictures.
     pub training: usize,
-    /// Pictures to test on.
+    /// Number of test pictures.
     pub test: usize,
 }
 
-impl Data {
-    pub(super) fn of(set: &PictureSet) -> Data {
-        Data {
+impl DatasetInfo {
+    pub(super) fn new(set: &PictureSet) -> DatasetInfo {
+        DatasetInfo {
             sha256: set.sha256(),
             classes: set.training.classes.clone(),
             training: set.training.len(),
@@ -129,32 +130,32 @@ impl Data {
     }
 }
 
-/// A split, with rows as they are numbered in the training pictures and in the test pictures.
+/// A split of a picture set. Training pictures and test pictures are numbered separately.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Drawn {
-    /// As it was asked for.
+pub struct SplitInfo {
+    /// Requested number of training pictures per class; 0 for all.
     pub per_class: usize,
-    /// The same.
+    /// Requested number of test pictures per class; 0 for all.
     pub test_per_class: usize,
-    /// Where test pictures come from.
+    /// Source of the test pictures.
     pub test_from: TestFrom,
-    /// How many are trained on.
+    /// Number of pictures in the training split.
     pub training: usize,
-    /// How many are asked about.
+    /// Number of pictures in the test split.
     pub test: usize,
-    /// Of the training pictures.
+    /// Row indices into the training pictures of the set.
     pub training_rows: Vec<usize>,
-    /// Of the test pictures, or, where they are held out, of the training pictures.
+    /// Row indices into the test pictures of the set, or into its training pictures if test pictures are held out.
     pub test_rows: Vec<usize>,
-    /// Their classes.
+    /// Class indices of the test split.
     pub test_labels: Vec<usize>,
 }
 
-/// A base, by name.
+/// Name and fingerprint of a base.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct BaseName {
-    /// Its short name.
+    /// Short name.
     pub name: String,
     /// 64 hexadecimal digits.
     pub fingerprint: String,

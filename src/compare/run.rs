@@ -1,7 +1,6 @@
-//! Three ways to classify the same pictures, side by side: an MLP and a CNN on their pixels, and a head on Inception's latents.
+//! Trains and tests the models of a comparison, one after another, on the same split.
 //!
-//! All are trained by the one loop of `train` on the same pictures, and asked about the same others. It does not know where pictures come
-//! from or who computes latents: a caller hands both in, and takes one step after another, so that it can show progress and stop.
+//! The caller provides the pictures and the latents. It calls [`Comparison::step`] in a loop, so it can show progress and cancel.
 
 use std::{collections::HashMap, rc::Rc};
 
@@ -12,28 +11,30 @@ use crate::{
     compare::{
         latents::{Extraction, LatentCache},
         models::ModelKind,
-        report::{BaseName, Data, Drawn, LayerRow, ModelResult, Score, Table},
-        split::{Options, Split, place},
+        report::{
+            BaseName, ComparisonReport, DatasetInfo, LayerRow, ModelResult, Score, SplitInfo,
+        },
+        split::{Options, Split, locate},
     },
     error::Error,
     head::{largest, softmax},
     image::small::PictureSet,
-    train::{Examples, Model, Report, Settings, Trainer},
+    train::{EpochReport, Examples, INFERENCE_BATCH, Model, Settings, Trainer},
 };
 
-/// A set's rows as a way sees them.
+/// The pictures of a set as pixels, or as latents for transfer.
 struct Inputs {
     set: Rc<PictureSet>,
-    /// For transfer: latents, and where each row's are.
+    /// For transfer: the cache, and the row in it for each row of the split.
     latents: Option<(Rc<LatentCache>, HashMap<usize, usize>)>,
 }
 
 impl Inputs {
-    fn new(set: &Rc<PictureSet>, split: &Split, known: Option<&Rc<LatentCache>>) -> Inputs {
-        let there = "latents of every picture of the split";
-        let latents = known.map(|known| {
-            let place = |row| (row, known.place(set, row).expect(there));
-            (known.clone(), split.rows().map(place).collect())
+    fn new(set: &Rc<PictureSet>, split: &Split, cache: Option<&Rc<LatentCache>>) -> Inputs {
+        const COMPLETE: &str = "latents of every picture of the split";
+        let latents = cache.map(|cache| {
+            let cached = |row| (row, cache.find(set, row).expect(COMPLETE));
+            (cache.clone(), split.rows().map(cached).collect())
         });
         let set = set.clone();
         Inputs { set, latents }
@@ -43,8 +44,8 @@ impl Inputs {
 impl Examples for Inputs {
     fn shape(&self) -> Vec<usize> {
         match self.latents {
-            Some(_) => ModelKind::Transfer.input(),
-            None => ModelKind::Cnn.input(),
+            Some(_) => ModelKind::Transfer.input_shape(),
+            None => ModelKind::Cnn.input_shape(),
         }
     }
 
@@ -53,177 +54,178 @@ impl Examples for Inputs {
     }
 
     fn label(&self, row: usize) -> usize {
-        let (pictures, row) = place(&self.set, row);
+        let (pictures, row) = locate(&self.set, row);
         pictures.labels[row]
     }
 
     fn read(&self, row: usize, into: &mut Vec<f32>) {
         match &self.latents {
-            Some((known, places)) => into.extend(known.latents().row(places[&row])),
+            Some((cache, rows)) => into.extend(cache.latents().row(rows[&row])),
             None => {
-                let (pictures, row) = place(&self.set, row);
+                let (pictures, row) = locate(&self.set, row);
                 into.extend(pictures.row(row).iter().map(|value| f32::from(*value)));
             }
         }
     }
 }
 
-/// What a comparison is doing.
+/// The stage of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stage {
-    /// Pictures gone through, over all epochs.
+    /// Training. Progress counts pictures over all epochs.
     Train,
-    /// Pictures asked about.
+    /// Inference on the test pictures, then on the training pictures.
     Test,
 }
 
-/// How far it is.
+/// Progress of the current model.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Progress {
-    /// What it is doing.
+    /// The stage.
     pub stage: Stage,
-    /// For which way.
-    pub way: ModelKind,
-    /// Pictures.
+    /// The model.
+    #[serde(rename = "way")]
+    pub model: ModelKind,
+    /// Number of processed pictures.
     pub done: usize,
-    /// The same.
+    /// Total number of pictures of the stage.
     pub total: usize,
-    /// At the end of an epoch.
-    pub epoch: Option<Report>,
+    /// The report of an epoch, at its end.
+    pub epoch: Option<EpochReport>,
 }
 
-/// Test pictures that are looked at after each epoch, at most.
-const WATCHED: usize = 200;
-/// Pictures asked about in a step.
-const ASKED: usize = 100;
+/// Maximum number of test pictures that are measured after each epoch.
+const MAX_VALIDATION: usize = 200;
 
-/// The three ways under way.
+/// A comparison in progress.
 pub struct Comparison {
     set: Rc<PictureSet>,
     options: Options,
     pub(super) split: Split,
-    reading: Option<Extraction>,
-    /// Whether epochs are watched and the training pictures asked about, too.
-    pub(super) whole: bool,
-    work: Option<Work>,
+    extraction: Option<Extraction>,
+    /// Skips validation after each epoch and the accuracy on training pictures.
+    pub(super) test_accuracy_only: bool,
+    current: Option<CurrentStage>,
     pub(super) results: Vec<ModelResult>,
 }
 
-/// What is done for a way.
-enum Work {
+enum CurrentStage {
     Training(Box<Training>),
-    Asking(Box<Asking>),
+    Testing(Box<Testing>),
 }
 
 struct Training {
-    way: ModelKind,
+    model: ModelKind,
     settings: Settings,
-    seen: Rc<Inputs>,
+    inputs: Rc<Inputs>,
     trainer: Trainer,
-    epochs: Vec<Report>,
+    epochs: Vec<EpochReport>,
     seconds: f64,
 }
 
 impl Comparison {
-    /// Draws the pictures. Transfer needs a reading of all of them.
+    /// Samples the pictures. Transfer requires the latents of all of them.
     ///
     /// # Errors
-    /// As [`Split::new`].
+    /// The errors of [`Split::new`].
     pub fn new(
         set: Rc<PictureSet>,
         options: Options,
-        reading: Option<Extraction>,
+        extraction: Option<Extraction>,
     ) -> Result<Comparison, Error> {
         let split = Split::new(&set, &options)?;
         Ok(Comparison {
             set,
             options,
             split,
-            reading,
-            whole: true,
-            work: None,
+            extraction,
+            test_accuracy_only: false,
+            current: None,
             results: Vec::new(),
         })
     }
 
-    /// Whether every way has its row.
+    /// Returns whether all models are finished.
     pub fn is_done(&self) -> bool {
-        self.results.len() == self.options.ways.len()
+        self.results.len() == self.options.models.len()
     }
 
-    /// Rows of the table, as far as they are known.
+    /// Returns the results so far.
     pub fn results(&self) -> &[ModelResult] {
         &self.results
     }
 
-    /// A little work: one step of training, or some pictures asked about.
+    /// Trains or tests the current model on one batch.
     ///
     /// # Errors
-    /// Settings that cannot work, such as no epochs.
+    /// Invalid settings, such as zero epochs.
     ///
     /// # Panics
-    /// If it is done already, or transfer is compared and no latents were given.
+    /// If the comparison is finished, or if latents for transfer are missing.
     pub fn step(&mut self) -> Result<Progress, Error> {
-        let work = match self.work.take() {
-            Some(work) => work,
-            None => self.begin(self.options.ways[self.results.len()])?,
+        let stage = match self.current.take() {
+            Some(stage) => stage,
+            None => self.start_training(self.options.models[self.results.len()])?,
         };
         let progress;
-        self.work = match work {
-            Work::Training(mut training) => {
+        self.current = match stage {
+            CurrentStage::Training(mut training) => {
                 progress = training.step();
                 Some(match training.trainer.is_done() {
-                    true => Work::Asking(self.ask(*training)),
-                    false => Work::Training(training),
+                    true => self.start_testing(*training),
+                    false => CurrentStage::Training(training),
                 })
             }
-            Work::Asking(mut asking) => {
-                progress = asking.step();
+            CurrentStage::Testing(mut testing) => {
+                progress = testing.step();
                 match progress.done == progress.total {
                     true => {
-                        self.results.push(self.result(*asking));
+                        self.results.push(self.result(*testing));
                         None
                     }
-                    false => Some(Work::Asking(asking)),
+                    false => Some(CurrentStage::Testing(testing)),
                 }
             }
         };
         Ok(progress)
     }
 
-    /// The table.
-    pub fn finish(self) -> Table {
+    /// Returns the report.
+    pub fn finish(self) -> ComparisonReport {
         let Comparison {
             set,
             options,
             split,
-            reading,
+            extraction,
             results,
             ..
         } = self;
-        let own = |row: &usize| place(&set, *row).1;
+        let row_in_part = |row: &usize| locate(&set, *row).1;
         let label = |row: &usize| {
-            let (pictures, row) = place(&set, *row);
+            let (pictures, row) = locate(&set, *row);
             pictures.labels[row]
         };
-        let base = reading
-            .filter(|_| options.ways.contains(&ModelKind::Transfer))
-            .map(|reading| BaseName {
-                name: reading.known.latents().base.name.clone(),
-                fingerprint: reading.known.latents().base.fingerprint.clone(),
+        let base = extraction
+            .filter(|_| options.models.contains(&ModelKind::Transfer))
+            .map(|extraction| {
+                let base = &extraction.cache.latents().base;
+                BaseName {
+                    name: base.name.clone(),
+                    fingerprint: base.fingerprint.clone(),
+                }
             });
-        Table {
+        ComparisonReport {
             seed: options.seed,
-            data: Data::of(&set),
-            split: Drawn {
+            data: DatasetInfo::new(&set),
+            split: SplitInfo {
                 per_class: options.per_class,
                 test_per_class: options.test_per_class,
                 test_from: split.test_from,
                 training: split.training.len(),
                 test: split.test.len(),
-                training_rows: split.training.iter().map(own).collect(),
-                test_rows: split.test.iter().map(own).collect(),
+                training_rows: split.training.iter().map(row_in_part).collect(),
+                test_rows: split.test.iter().map(row_in_part).collect(),
                 test_labels: split.test.iter().map(label).collect(),
             },
             base,
@@ -231,84 +233,98 @@ impl Comparison {
         }
     }
 
-    fn begin(&self, way: ModelKind) -> Result<Work, Error> {
-        let known = (way == ModelKind::Transfer).then(|| {
-            let reading = self.reading.as_ref();
-            &reading.expect("transfer comes with latents").known
+    fn start_training(&self, model: ModelKind) -> Result<CurrentStage, Error> {
+        let cache = (model == ModelKind::Transfer).then(|| {
+            let extraction = self.extraction.as_ref();
+            &extraction.expect("transfer requires latents").cache
         });
-        let seen = Rc::new(Inputs::new(&self.set, &self.split, known));
+        let inputs = Rc::new(Inputs::new(&self.set, &self.split, cache));
         let settings = Settings {
             seed: self.options.seed,
-            epochs: self.options.epochs.unwrap_or(way.settings().epochs),
-            ..way.settings()
+            epochs: self.options.epochs.unwrap_or(model.settings().epochs),
+            ..model.settings()
         };
-        let watched = match self.whole {
-            true => self.split.test.iter().copied().take(WATCHED).collect(),
-            false => Vec::new(),
+        let validation = match self.test_accuracy_only {
+            true => Vec::new(),
+            false => self
+                .split
+                .test
+                .iter()
+                .copied()
+                .take(MAX_VALIDATION)
+                .collect(),
         };
-        let layers = way.layers(seen.classes());
-        let training = self.split.training.clone();
-        let trainer = Trainer::of(&layers, seen.clone(), training, watched, settings.clone())?;
-        Ok(Work::Training(Box::new(Training {
-            way,
+        let trainer = Trainer::new(
+            &model.layers(inputs.classes()),
+            inputs.clone(),
+            self.split.training.clone(),
+            validation,
+            settings.clone(),
+        )?;
+        Ok(CurrentStage::Training(Box::new(Training {
+            model,
             settings,
-            seen,
+            inputs,
             trainer,
             epochs: Vec::new(),
             seconds: 0.0,
         })))
     }
 
-    fn ask(&self, training: Training) -> Box<Asking> {
+    fn start_testing(&self, training: Training) -> CurrentStage {
         let mut rows = self.split.test.clone();
-        if self.whole {
+        if !self.test_accuracy_only {
             rows.extend(&self.split.training);
         }
-        Box::new(Asking {
-            way: training.way,
+        CurrentStage::Testing(Box::new(Testing {
+            model: training.model,
             settings: training.settings,
-            seen: training.seen,
-            model: training.trainer.model(),
+            inputs: training.inputs,
+            network: training.trainer.finish(),
             epochs: training.epochs,
             train_seconds: training.seconds,
             rows,
             logits: Vec::new(),
             seconds: 0.0,
-        })
+        }))
     }
 
-    fn result(&self, asked: Asking) -> ModelResult {
-        let way = asked.way;
-        let classes = asked.seen.classes();
-        let layers = way.table(classes);
-        let answer = |logits: &[f32]| {
+    fn result(&self, tested: Testing) -> ModelResult {
+        let model = tested.model;
+        let classes = tested.inputs.classes();
+        let layers = model.table(classes);
+        let prediction = |logits: &[f32]| {
             let probabilities = softmax(logits);
-            let answered = largest(&probabilities);
-            (answered, probabilities[answered])
+            let predicted = largest(&probabilities);
+            (predicted, probabilities[predicted])
         };
         let (mut answers, probabilities): (Vec<_>, Vec<_>) =
-            asked.logits.chunks_exact(classes).map(answer).unzip();
+            tested.logits.chunks_exact(classes).map(prediction).unzip();
         let score = |rows: &[usize], answers: &[usize]| {
-            let right = rows.iter().zip(answers);
-            let right = right.filter(|(row, answer)| asked.seen.label(**row) == **answer);
-            Score::new(right.count(), rows.len())
+            let correct = rows.iter().zip(answers);
+            let correct = correct.filter(|(row, answer)| tested.inputs.label(**row) == **answer);
+            Score::new(correct.count(), rows.len())
         };
-        let (test, training) = asked.rows.split_at(self.split.test.len());
-        let own = asked.seconds * 1000.0 / asked.rows.len() as f64;
-        let reading = self.reading.as_ref().filter(|_| way == ModelKind::Transfer);
+        let (test, training) = tested.rows.split_at(self.split.test.len());
+        let milliseconds = tested.seconds * 1000.0 / tested.rows.len() as f64;
+        let extraction = self
+            .extraction
+            .as_ref()
+            .filter(|_| model == ModelKind::Transfer);
         ModelResult {
-            way,
-            name: way.name(),
+            model,
+            name: model.name(),
             parameters: layers.iter().map(|row| row.parameters).sum(),
-            frozen_parameters: way.frozen_parameters(),
+            frozen_parameters: model.frozen_parameters(),
             layers: layers.into_iter().map(LayerRow::from).collect(),
-            settings: asked.settings,
-            epochs: asked.epochs,
+            settings: tested.settings,
+            epochs: tested.epochs,
             training: score(training, &answers[test.len()..]),
             test: score(test, &answers),
-            train_seconds: asked.train_seconds,
-            predict_milliseconds: own + reading.map_or(0.0, |reading| reading.milliseconds),
-            extraction: reading.map(|reading| reading.extraction),
+            train_seconds: tested.train_seconds,
+            predict_milliseconds: milliseconds
+                + extraction.map_or(0.0, |extraction| extraction.milliseconds),
+            extraction: extraction.map(|extraction| extraction.cost),
             answers: answers.drain(..test.len()).collect(),
             probabilities: probabilities[..test.len()].into(),
         }
@@ -321,11 +337,11 @@ impl Training {
         let ended = self.trainer.step();
         self.seconds += start.elapsed().as_secs_f64();
         let (done, total) = self.trainer.progress();
-        let epoch = ended.then(|| self.trainer.report());
+        let epoch = ended.then(|| self.trainer.finish_epoch());
         self.epochs.extend(epoch.clone());
         Progress {
             stage: Stage::Train,
-            way: self.way,
+            model: self.model,
             done,
             total,
             epoch,
@@ -333,31 +349,31 @@ impl Training {
     }
 }
 
-struct Asking {
-    way: ModelKind,
+struct Testing {
+    model: ModelKind,
     settings: Settings,
-    seen: Rc<Inputs>,
-    model: Model,
-    epochs: Vec<Report>,
+    inputs: Rc<Inputs>,
+    network: Model,
+    epochs: Vec<EpochReport>,
     train_seconds: f64,
     /// Test pictures, then training pictures.
     rows: Vec<usize>,
-    /// As far as they are asked about.
+    /// Logits of the first rows.
     logits: Vec<f32>,
     seconds: f64,
 }
 
-impl Asking {
+impl Testing {
     fn step(&mut self) -> Progress {
-        let classes = self.seen.classes();
+        let classes = self.inputs.classes();
         let rows = &self.rows[self.logits.len() / classes..];
-        let rows = &rows[..rows.len().min(ASKED)];
+        let rows = &rows[..rows.len().min(INFERENCE_BATCH)];
         let start = Instant::now();
-        self.logits.extend(self.model.logits(&*self.seen, rows));
+        self.logits.extend(self.network.logits(&*self.inputs, rows));
         self.seconds += start.elapsed().as_secs_f64();
         Progress {
             stage: Stage::Test,
-            way: self.way,
+            model: self.model,
             done: self.logits.len() / classes,
             total: self.rows.len(),
             epoch: None,
@@ -375,8 +391,8 @@ pub(super) mod tests {
         net::inception::LATENTS,
     };
 
-    /// Three colours, each picture with its own noise, so many of each class to train on and to test on.
-    pub(crate) fn colours(training: usize, test: usize) -> Rc<PictureSet> {
+    /// A set with the classes red, green and blue, with noise. The arguments are the pictures per class.
+    pub(crate) fn colour_set(training: usize, test: usize) -> Rc<PictureSet> {
         let part = |count: usize, from: usize| {
             let classes = ["red", "green", "blue"].map(String::from);
             let mut pictures = Pictures::new(classes.into());
@@ -395,19 +411,19 @@ pub(super) mod tests {
         })
     }
 
-    /// Latents in which one number tells the class.
-    pub(crate) fn reading(set: &PictureSet) -> Extraction {
-        let mut known = LatentCache::new(BaseId::example());
+    /// One-hot labels as latents.
+    pub(crate) fn extraction(set: &PictureSet) -> Extraction {
+        let mut cache = LatentCache::new(BaseId::example());
         for row in 0..set.training.len() + set.test.len() {
-            let (pictures, row) = place(set, row);
+            let (pictures, row) = locate(set, row);
             let mut latents = vec![0.0; LATENTS];
             latents[pictures.labels[row]] = 1.0;
             latents[7] = row as f32;
-            known.insert(pictures.hash(row), &latents);
+            cache.insert(pictures.hash(row), &latents);
         }
         Extraction {
-            known: Rc::new(known),
-            extraction: ExtractionCost {
+            cache: Rc::new(cache),
+            cost: ExtractionCost {
                 pictures: set.training.len(),
                 kept: 0,
                 seconds: 1.0,
@@ -416,55 +432,54 @@ pub(super) mod tests {
         }
     }
 
-    fn compared(set: &Rc<PictureSet>, options: Options) -> Table {
+    fn compare(set: &Rc<PictureSet>, options: Options) -> ComparisonReport {
         let mut comparison =
-            Comparison::new(set.clone(), options, Some(reading(set))).expect("a good set");
+            Comparison::new(set.clone(), options, Some(extraction(set))).expect("a valid set");
         let mut last = None;
         while !comparison.is_done() {
-            let progress = comparison.step().expect("good settings");
+            let progress = comparison.step().expect("valid settings");
             assert!(progress.done <= progress.total);
             last = Some(progress);
         }
-        let last = last.expect("some work");
+        let last = last.expect("at least one step");
         assert_eq!(last.done, last.total);
         comparison.finish()
     }
 
-    /// A table without what differs from run to run.
-    fn timeless(mut table: Table) -> Table {
-        for model in &mut table.models {
-            model.train_seconds = 0.0;
-            model.predict_milliseconds = 0.0;
+    fn without_times(mut report: ComparisonReport) -> ComparisonReport {
+        for result in &mut report.models {
+            result.train_seconds = 0.0;
+            result.predict_milliseconds = 0.0;
         }
-        table
+        report
     }
 
     #[test]
-    fn every_way_learns_what_its_input_tells() {
-        let set = colours(20, 10);
+    fn every_model_learns_separable_classes() {
+        let set = colour_set(20, 10);
         let options = Options {
             epochs: Some(12),
             ..Options::default()
         };
-        let table = compared(&set, options);
-        let names: Vec<_> = table.models.iter().map(|model| model.name).collect();
+        let report = compare(&set, options);
+        let names: Vec<_> = report.models.iter().map(|result| result.name).collect();
         assert_eq!(names, ["MLP", "CNN", "Inception transfer"]);
-        for model in &table.models {
+        for result in &report.models {
             assert_eq!(
-                (model.test.correct, model.test.total),
+                (result.test.correct, result.test.total),
                 (30, 30),
                 "{}",
-                model.name
+                result.name
             );
-            assert_eq!((model.training.correct, model.training.total), (60, 60));
-            assert_eq!(model.answers, table.split.test_labels);
-            assert_eq!(model.epochs.len(), 12);
-            let counted: usize = model.layers.iter().map(|layer| layer.parameters).sum();
-            assert_eq!(model.parameters, counted);
+            assert_eq!((result.training.correct, result.training.total), (60, 60));
+            assert_eq!(result.answers, report.split.test_labels);
+            assert_eq!(result.epochs.len(), 12);
         }
-        let [mlp, cnn, transfer] = &table.models[..] else {
-            panic!("three")
+        let [mlp, cnn, transfer] = &report.models[..] else {
+            panic!("three models")
         };
+        let parameters = [mlp, cnn, transfer].map(|result| result.parameters);
+        assert_eq!(parameters, [1_705_475, 355_907, 6_147]);
         assert_eq!(
             (mlp.frozen_parameters, transfer.frozen_parameters),
             (0, 21_802_784)
@@ -474,15 +489,15 @@ pub(super) mod tests {
         );
         assert!(
             transfer.predict_milliseconds > 5.0,
-            "Inception's part is counted"
+            "includes the time of the base"
         );
     }
 
     #[test]
-    fn a_cnn_tells_what_lies_anywhere_in_the_picture() {
-        // Upright and lying stripes at any phase: the mean of every pixel is the same in both classes.
+    fn a_cnn_learns_patterns_at_any_position() {
+        // Vertical and horizontal stripes with any phase: every pixel has the same mean in both classes.
         let part = |from: usize, count: usize| {
-            let mut pictures = Pictures::new(vec!["upright".into(), "lying".into()]);
+            let mut pictures = Pictures::new(vec!["vertical".into(), "horizontal".into()]);
             for i in from..from + count {
                 let stripe = |at: usize| {
                     let along = if i.is_multiple_of(2) {
@@ -505,39 +520,39 @@ pub(super) mod tests {
             test: part(64, 32),
         });
         let options = Options {
-            ways: vec![ModelKind::Cnn],
+            models: vec![ModelKind::Cnn],
             epochs: Some(15),
             ..Options::default()
         };
-        assert_eq!(compared(&set, options).models[0].test.correct, 32);
+        assert_eq!(compare(&set, options).models[0].test.correct, 32);
     }
 
     #[test]
-    fn the_same_seed_gives_the_same_table_and_another_seed_another() {
-        let set = colours(8, 4);
-        let once = |seed| {
+    fn the_seed_determines_the_report_except_for_times() {
+        let set = colour_set(8, 4);
+        let report = |seed| {
             let options = Options {
                 per_class: 5,
                 epochs: Some(2),
                 seed,
                 ..Options::default()
             };
-            timeless(compared(&set, options))
+            without_times(compare(&set, options))
         };
-        assert_eq!(once(3), once(3));
-        let (three, four) = (once(3), once(4));
+        assert_eq!(report(3), report(3));
+        let (three, four) = (report(3), report(4));
         assert_ne!(three.split.training_rows, four.split.training_rows);
         assert_eq!(
             three.split.test_rows, four.split.test_rows,
-            "all seeds are asked the same"
+            "the test split does not depend on the seed"
         );
         assert_eq!(three.data, four.data);
         assert_ne!(three.models[0].epochs, four.models[0].epochs);
     }
 
     #[test]
-    fn training_and_test_pictures_are_never_the_same() {
-        let with_test = colours(10, 6);
+    fn training_and_test_split_are_disjoint() {
+        let with_test = colour_set(10, 6);
         let without = Rc::new(PictureSet {
             test: Pictures::new(with_test.training.classes.clone()),
             training: with_test.training.clone(),
@@ -552,7 +567,7 @@ pub(super) mod tests {
                     seed,
                     ..Options::default()
                 };
-                Split::new(&set, &options).expect("a good set")
+                Split::new(&set, &options).expect("a valid set")
             };
             let all = split(0, 1);
             assert_eq!((all.test_from, all.test.len()), (from, test));
@@ -563,13 +578,13 @@ pub(super) mod tests {
             let more = split(4, 1);
             assert!(
                 few.training.iter().all(|row| more.training.contains(row)),
-                "more holds fewer"
+                "a larger sample contains the smaller one"
             );
         }
     }
 
     #[test]
-    fn what_cannot_be_compared_is_refused() {
+    fn invalid_sets_and_options_are_rejected() {
         let set = |labels: &[usize]| {
             let mut training = Pictures::new(vec!["a".into(), "b".into()]);
             for (i, label) in labels.iter().enumerate() {
@@ -578,29 +593,29 @@ pub(super) mod tests {
             let test = Pictures::new(training.classes.clone());
             PictureSet { training, test }
         };
-        let sentence = |labels: &[usize], options| {
+        let message = |labels: &[usize], options| {
             Split::new(&set(labels), &options)
-                .expect_err("refused")
+                .expect_err("rejected")
                 .to_string()
         };
         let cases = [
             (
-                sentence(&[0, 0], Options::default()),
-                "train: 1 of the classes have pictures, at least two are needed; add pictures to another class",
+                message(&[0, 0], Options::default()),
+                "train: classes with pictures: got 1, expected at least 2; add pictures to another class",
             ),
             (
-                sentence(&[0, 0, 1], Options::default()),
-                "train: the class \"b\" has one picture, and one of each has to be held out for the test; add pictures to it, or test pictures",
+                message(&[0, 0, 1], Options::default()),
+                "train: the class \"b\" has one picture, but one per class is held out for testing; add pictures to it, or add test pictures",
             ),
             (
-                sentence(
+                message(
                     &[0, 0, 1, 1],
                     Options {
-                        ways: Vec::new(),
+                        models: Vec::new(),
                         ..Options::default()
                     },
                 ),
-                "models: none will not do, expected at least one of mlp, cnn and transfer",
+                "invalid models: got none, expected at least one of mlp, cnn and transfer",
             ),
         ];
         for (got, want) in cases {

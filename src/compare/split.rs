@@ -1,4 +1,4 @@
-//! Which pictures of a set are trained on, and which are tested on.
+//! Options of a comparison, and its training and test split.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,26 +9,27 @@ use crate::{
     train::check_classes,
 };
 
-/// What to compare. The same options, pictures and device give the same figures, times apart.
+/// Options of a comparison. The same options, pictures and device give the same results, except for times.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Options {
-    /// In the order in which they are trained.
-    pub ways: Vec<ModelKind>,
-    /// Training pictures of each class, drawn by the seed; 0 takes all.
+    /// Models in training order.
+    #[serde(rename = "ways")]
+    pub models: Vec<ModelKind>,
+    /// Training pictures per class, sampled by the seed; 0 uses all.
     pub per_class: usize,
-    /// Test pictures of each class, the same whatever the seed; 0 takes all.
+    /// Test pictures per class, independent of the seed; 0 uses all.
     pub test_per_class: usize,
-    /// Of the draw, the first weights, the order and dropout.
+    /// Seed of sampling, initial weights, order of pictures and dropout.
     pub seed: u64,
-    /// Passes over the training pictures; none takes each way's own.
+    /// Number of epochs; none uses each model's default.
     pub epochs: Option<usize>,
 }
 
 impl Default for Options {
     fn default() -> Options {
         Options {
-            ways: ModelKind::ALL.into(),
+            models: ModelKind::ALL.into(),
             per_class: 0,
             test_per_class: 0,
             seed: 0,
@@ -37,40 +38,40 @@ impl Default for Options {
     }
 }
 
-/// Where test pictures come from.
+/// Source of the test pictures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum TestFrom {
-    /// The set has some of its own.
+    /// The test pictures of the set.
     #[serde(rename = "test set")]
     TestSet,
-    /// A fifth of each class's training pictures is not trained on.
+    /// A fifth of the training pictures of each class, which is excluded from training.
     #[serde(rename = "held out")]
     HeldOut,
 }
 
-/// Which pictures of a set are trained on and which asked about: rows of its training pictures, then of its test pictures.
+/// A training and test split. Rows are numbered over the training pictures of the set, followed by its test pictures.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Split {
-    /// Where test pictures come from.
+    /// Source of the test pictures.
     pub test_from: TestFrom,
-    /// Rows to train on.
+    /// Rows of the training split.
     pub training: Vec<usize>,
-    /// Rows to ask about.
+    /// Rows of the test split.
     pub test: Vec<usize>,
 }
 
-/// The share of each class that is held out where a set has no test pictures: one in so many.
+/// One in this number of training pictures is held out if a set has no test pictures.
 const HELD_OUT: usize = 5;
-/// Draws test pictures, whatever the seed of a comparison, so that all seeds are asked the same.
+/// Seed of the test split. It is constant, so that all seeds of a comparison are tested on the same pictures.
 const TEST_SEED: u64 = 0;
 
 impl Split {
-    /// Draws the pictures.
+    /// Samples the pictures.
     ///
     /// # Errors
-    /// A class without pictures, fewer than two classes, a class of one picture where some have to be held out, no ways.
+    /// No models, fewer than two classes, a class without pictures, or a class with one picture if test pictures are held out.
     pub fn new(set: &PictureSet, options: &Options) -> Result<Split, Error> {
-        if options.ways.is_empty() {
+        if options.models.is_empty() {
             return Err(Error::Setting {
                 name: "models",
                 got: "none".into(),
@@ -84,13 +85,13 @@ impl Split {
             seed,
             ..
         } = *options;
-        let of_training: Vec<_> = (0..set.training.len()).collect();
+        let training_rows: Vec<_> = (0..set.training.len()).collect();
         if !set.test.is_empty() {
-            let of_test: Vec<_> = (0..set.test.len()).collect();
-            let test = set.test.draw(&of_test, test_per_class, TEST_SEED);
+            let test_rows: Vec<_> = (0..set.test.len()).collect();
+            let test = set.test.draw(&test_rows, test_per_class, TEST_SEED);
             return Ok(Split {
                 test_from: TestFrom::TestSet,
-                training: set.training.draw(&of_training, per_class, seed),
+                training: set.training.draw(&training_rows, per_class, seed),
                 test: test.iter().map(|row| set.training.len() + row).collect(),
             });
         }
@@ -100,14 +101,15 @@ impl Split {
                 let name = set.training.classes[class].clone();
                 return Err(Error::NothingToTest { name });
             }
-            let own = of_training.iter().copied();
-            let own: Vec<_> = own
+            let class_rows: Vec<_> = training_rows
+                .iter()
+                .copied()
                 .filter(|row| set.training.labels[*row] == class)
                 .collect();
-            let share = (pictures / HELD_OUT).max(1);
-            held_out.extend(set.training.draw(&own, share, TEST_SEED));
+            let count = (pictures / HELD_OUT).max(1);
+            held_out.extend(set.training.draw(&class_rows, count, TEST_SEED));
         }
-        let others: Vec<_> = of_training
+        let others: Vec<_> = training_rows
             .into_iter()
             .filter(|row| !held_out.contains(row))
             .collect();
@@ -118,14 +120,14 @@ impl Split {
         })
     }
 
-    /// All its rows.
+    /// Returns all rows of both splits.
     pub fn rows(&self) -> impl Iterator<Item = usize> {
         self.training.iter().chain(&self.test).copied()
     }
 }
 
-/// The pictures that a row of a set is in, and its row there.
-pub fn place(set: &PictureSet, row: usize) -> (&Pictures, usize) {
+/// Resolves a row of a [`Split`] to the training or test pictures of the set, and a row index into them.
+pub fn locate(set: &PictureSet, row: usize) -> (&Pictures, usize) {
     match row.checked_sub(set.training.len()) {
         None => (&set.training, row),
         Some(row) => (&set.test, row),

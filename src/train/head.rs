@@ -1,4 +1,4 @@
-//! Training of a head: examples are rows of a table of latents, and the best epoch's network becomes the head.
+//! Trains a head on a table of latents.
 
 use std::rc::Rc;
 
@@ -10,7 +10,10 @@ use crate::{
     net::inception::LATENTS,
     train::{
         settings::Settings,
-        trainer::{Examples, FEWEST_TO_JUDGE, Report, Scale, Trainer, hold_out, two_classes},
+        trainer::{
+            EpochReport, Examples, MIN_VALIDATION, Normalisation, Trainer, check_two_classes,
+            split_rows,
+        },
     },
 };
 
@@ -24,7 +27,7 @@ impl Examples for Latents {
     }
 
     fn label(&self, row: usize) -> usize {
-        usize::try_from(self.labels[row]).expect("labels were checked when read")
+        usize::try_from(self.labels[row]).expect("labels are checked on reading")
     }
 
     fn read(&self, row: usize, into: &mut Vec<f32>) {
@@ -32,39 +35,38 @@ impl Examples for Latents {
     }
 }
 
-/// What a training ends with.
-pub struct Trained {
-    /// The best epoch's head, not yet measured.
+/// The result of training a head.
+pub struct TrainedHead {
+    /// The head of the best epoch, without scores.
     pub head: Head,
-    /// The epoch that was kept.
+    /// The epoch that was kept, counted from 1.
     pub best_epoch: usize,
-    /// Rows of the table that were trained on.
+    /// Row indices of the training split.
     pub training: Vec<usize>,
-    /// Rows of the table that were held out.
+    /// Row indices of the validation split.
     pub validation: Vec<usize>,
 }
 
-/// A head in training.
+/// A training run of a head.
 pub struct HeadTrainer {
     trainer: Trainer,
     latents: Rc<Latents>,
 }
 
 impl HeadTrainer {
-    /// Prepares training of a head on some rows of a table: holds out validation pictures of each class, brings the columns to one scale,
-    /// and draws the first weights from the seed.
+    /// Prepares training on some rows of a table: splits them, normalises the latents and initialises the weights, all from the seed.
     ///
     /// # Errors
-    /// Fewer than two classes among the rows, or a setting that cannot work.
+    /// Fewer than two classes among the rows, or an invalid setting.
     pub fn new(
         latents: Rc<Latents>,
         rows: &[usize],
         settings: Settings,
     ) -> Result<HeadTrainer, Error> {
         settings.check()?;
-        two_classes(&*latents, rows)?;
+        check_two_classes(&*latents, rows)?;
         let mut rng = StdRng::seed_from_u64(settings.seed);
-        let (training, validation) = hold_out(
+        let (training, validation) = split_rows(
             rows,
             |row| latents.label(*row),
             latents.classes.len(),
@@ -72,7 +74,7 @@ impl HeadTrainer {
             &mut rng,
         );
         let layers = settings.layers(latents.classes.len());
-        let mut trainer = Trainer::start(
+        let mut trainer = Trainer::with_rng(
             &layers,
             latents.clone(),
             training,
@@ -80,37 +82,37 @@ impl HeadTrainer {
             settings,
             rng,
         );
-        trainer.judged = trainer.validation.len() >= FEWEST_TO_JUDGE;
+        trainer.selects_best = trainer.validation.len() >= MIN_VALIDATION;
         Ok(HeadTrainer { trainer, latents })
     }
 
-    /// As [`Trainer::is_done`].
+    /// See [`Trainer::is_done`].
     pub fn is_done(&self) -> bool {
         self.trainer.is_done()
     }
 
-    /// As [`Trainer::progress`].
+    /// See [`Trainer::progress`].
     pub fn progress(&self) -> (usize, usize) {
         self.trainer.progress()
     }
 
-    /// As [`Trainer::epoch`].
-    pub fn epoch(&mut self) -> Report {
+    /// See [`Trainer::epoch`].
+    pub fn epoch(&mut self) -> EpochReport {
         self.trainer.epoch()
     }
 
-    /// As [`Trainer::step`].
+    /// See [`Trainer::step`].
     pub fn step(&mut self) -> bool {
         self.trainer.step()
     }
 
-    /// As [`Trainer::report`].
-    pub fn report(&mut self) -> Report {
-        self.trainer.report()
+    /// See [`Trainer::finish_epoch`].
+    pub fn finish_epoch(&mut self) -> EpochReport {
+        self.trainer.finish_epoch()
     }
 
-    /// The best epoch's head, the scaling of latents folded into the first layer, so that it reads latents as they are.
-    pub fn finish(self) -> Trained {
+    /// Returns the head of the best epoch. The normalisation is folded into its first layer, so it reads raw latents.
+    pub fn finish(self) -> TrainedHead {
         let HeadTrainer { trainer, latents } = self;
         let values = trainer
             .best
@@ -121,7 +123,7 @@ impl HeadTrainer {
         };
         let mut layers: Vec<_> = values.as_chunks().0.iter().map(layer).collect();
         let Dense { kernel, bias } = &mut layers[0];
-        let Scale { mean, factor } = &trainer.model.scale;
+        let Normalisation { mean, factor } = &trainer.model.normalisation;
         for (input, row) in kernel.chunks_exact_mut(bias.len()).enumerate() {
             for (weight, bias) in row.iter_mut().zip(bias.iter_mut()) {
                 *weight *= factor[input];
@@ -138,7 +140,7 @@ impl HeadTrainer {
             temperature: 1.0,
             unsure_below: UNSURE_BELOW,
         };
-        Trained {
+        TrainedHead {
             head,
             best_epoch: trainer.best_epoch,
             training: trainer.training,
@@ -147,27 +149,27 @@ impl HeadTrainer {
     }
 }
 
-/// Trains on a whole table to the end; `report` hears of every epoch.
+/// Trains a head on all rows of a table, and calls `on_epoch` after every epoch.
 ///
 /// # Errors
-/// A class without pictures, and as [`HeadTrainer::new`].
+/// The errors of [`trainable_rows`] and [`HeadTrainer::new`].
 pub fn train(
     latents: &Rc<Latents>,
     settings: Settings,
-    mut report: impl FnMut(&Report),
-) -> Result<Trained, Error> {
-    let mut trainer = HeadTrainer::new(latents.clone(), &usable(latents)?, settings)?;
+    mut on_epoch: impl FnMut(&EpochReport),
+) -> Result<TrainedHead, Error> {
+    let mut trainer = HeadTrainer::new(latents.clone(), &trainable_rows(latents)?, settings)?;
     while !trainer.is_done() {
-        report(&trainer.epoch());
+        on_epoch(&trainer.epoch());
     }
     Ok(trainer.finish())
 }
 
-/// All rows of a table whose classes all have examples.
+/// Checks the classes of a table and returns all its rows.
 ///
 /// # Errors
-/// As [`check_classes`].
-pub fn usable(latents: &Latents) -> Result<Vec<usize>, Error> {
+/// The errors of [`check_classes`].
+pub fn trainable_rows(latents: &Latents) -> Result<Vec<usize>, Error> {
     let mut counts = vec![0; latents.classes.len()];
     for row in 0..latents.len() {
         counts[latents.label(row)] += 1;
@@ -176,10 +178,10 @@ pub fn usable(latents: &Latents) -> Result<Vec<usize>, Error> {
     Ok((0..latents.len()).collect())
 }
 
-/// Checks that there are at least two classes and that each has examples; `counts` are in the order of `classes`.
+/// Checks that there are at least two classes and that every class has examples. `counts` is the number of examples of each class.
 ///
 /// # Errors
-/// Fewer than two classes with examples, or the first class without any.
+/// Fewer than two classes with examples, or a class without examples.
 pub fn check_classes(classes: &[String], counts: &[usize]) -> Result<(), Error> {
     let used = counts.iter().filter(|count| **count > 0).count();
     if used < 2 {
@@ -201,8 +203,8 @@ mod tests {
         train::{ClassWeights, Optimizer},
     };
 
-    /// Clouds that one latent tells apart.
-    fn clouds(counts: &[usize]) -> Rc<Latents> {
+    /// A table whose classes are separated by one latent, with this number of rows per class.
+    fn separable(counts: &[usize]) -> Rc<Latents> {
         let base = BaseId::example();
         let names = (0..counts.len()).map(|c| format!("class {c}")).collect();
         let mut latents = Latents::new(base, names);
@@ -231,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn clouds_are_learnt_by_every_kind_of_head() {
+    fn every_head_and_setting_learns_separable_classes() {
         let cases = [
             ("linear", settings()),
             (
@@ -279,45 +281,45 @@ mod tests {
             ),
         ];
         for (name, settings) in cases {
-            let latents = clouds(&[20, 20]);
+            let latents = separable(&[20, 20]);
             let hidden = settings.hidden;
-            let Trained { head, .. } = train(&latents, settings, |_| ()).expect("two classes");
+            let TrainedHead { head, .. } = train(&latents, settings, |_| ()).expect("two classes");
             assert_eq!(evaluate(&head, &latents).correct, 40, "{name}");
             assert_eq!(head.layers.len(), 1 + usize::from(hidden > 0), "{name}");
         }
     }
 
     #[test]
-    fn same_seed_gives_the_same_head_to_the_bit_and_another_seed_another() {
+    fn the_same_seed_gives_a_bit_identical_head() {
         for hidden in [0, 8] {
-            let once = |seed| {
+            let head = |seed| {
                 let settings = Settings {
                     hidden,
                     dropout: 0.2,
                     seed,
                     ..settings()
                 };
-                train(&clouds(&[20, 20]), settings, |_| ())
+                train(&separable(&[20, 20]), settings, |_| ())
                     .expect("two classes")
                     .head
             };
-            assert_eq!(once(7), once(7));
-            assert_ne!(once(7), once(8));
+            assert_eq!(head(7), head(7));
+            assert_ne!(head(7), head(8));
         }
     }
 
     #[test]
-    fn validation_holds_out_a_share_of_each_class_and_trains_on_none_of_it() {
-        let trained = train(&clouds(&[20, 5, 2, 1]), settings(), |_| ()).expect("four classes");
-        let latents = clouds(&[20, 5, 2, 1]);
-        let held = |class| {
+    fn training_and_validation_split_are_stratified_and_disjoint() {
+        let trained = train(&separable(&[20, 5, 2, 1]), settings(), |_| ()).expect("four classes");
+        let latents = separable(&[20, 5, 2, 1]);
+        let validation = |class| {
             trained
                 .validation
                 .iter()
                 .filter(|row| latents.labels[**row] == class)
                 .count()
         };
-        assert_eq!([held(0), held(1), held(2), held(3)], [4, 1, 1, 0]);
+        assert_eq!([0, 1, 2, 3].map(validation), [4, 1, 1, 0]);
         let mut all: Vec<_> = trained
             .training
             .iter()
@@ -329,14 +331,14 @@ mod tests {
     }
 
     #[test]
-    fn patience_ends_training_and_the_best_epoch_is_kept() {
+    fn early_stopping_keeps_the_best_epoch() {
         let settings = Settings {
             learning_rate: 5.0,
             patience: 3,
             ..settings()
         };
         let mut reports = Vec::new();
-        let latents = clouds(&[60, 60]);
+        let latents = separable(&[60, 60]);
         let trained =
             train(&latents, settings, |report| reports.push(report.clone())).expect("two classes");
         let lowest = reports
@@ -353,71 +355,71 @@ mod tests {
             "{} epochs",
             reports.len()
         );
-        let right = trained.validation.iter().filter(|row| {
+        let correct = trained.validation.iter().filter(|row| {
             largest(&trained.head.probabilities(latents.row(**row))) as i64 == latents.labels[**row]
         });
-        let accuracy = right.count() as f32 / trained.validation.len() as f32;
+        let accuracy = correct.count() as f32 / trained.validation.len() as f32;
         assert!((accuracy - lowest.validation_accuracy.expect("validation")).abs() < 1e-6);
     }
 
     #[test]
-    fn few_validation_pictures_choose_no_epoch() {
+    fn fewer_than_20_validation_pictures_do_not_stop_training_early() {
         let settings = Settings {
             learning_rate: 5.0,
             patience: 1,
             ..settings()
         };
         let mut epochs = 0;
-        let trained = train(&clouds(&[20, 20]), settings, |_| epochs += 1).expect("two classes");
+        let trained = train(&separable(&[20, 20]), settings, |_| epochs += 1).expect("two classes");
         assert_eq!((trained.best_epoch, epochs), (30, 30));
     }
 
     #[test]
-    fn what_cannot_be_trained_on_is_refused() {
-        let sentence = |counts: &[usize], settings| {
-            train(&clouds(counts), settings, |_| ())
+    fn invalid_tables_and_settings_are_rejected() {
+        let message = |counts: &[usize], settings| {
+            train(&separable(counts), settings, |_| ())
                 .err()
-                .expect("refused")
+                .expect("rejected")
                 .to_string()
         };
         let cases = [
             (
-                sentence(&[20], settings()),
-                "train: 1 of the classes have pictures, at least two are needed; add pictures to another class",
+                message(&[20], settings()),
+                "train: classes with pictures: got 1, expected at least 2; add pictures to another class",
             ),
             (
-                sentence(&[20, 0, 3], settings()),
+                message(&[20, 0, 3], settings()),
                 "train: the class \"class 1\" has no pictures; add some, or delete the class",
             ),
             (
-                sentence(
+                message(
                     &[20, 20],
                     Settings {
                         batch: 0,
                         ..settings()
                     },
                 ),
-                "batch: 0 will not do, expected at least 1",
+                "invalid batch: got 0, expected at least 1",
             ),
             (
-                sentence(
+                message(
                     &[20, 20],
                     Settings {
                         dropout: 1.0,
                         ..settings()
                     },
                 ),
-                "dropout: 1 will not do, expected 0 to below 1",
+                "invalid dropout: got 1, expected 0 to below 1",
             ),
             (
-                sentence(
+                message(
                     &[20, 20],
                     Settings {
                         learning_rate: f64::NAN,
                         ..settings()
                     },
                 ),
-                "learning rate: NaN will not do, expected more than 0",
+                "invalid learning rate: got NaN, expected more than 0",
             ),
         ];
         for (got, want) in cases {
@@ -441,7 +443,7 @@ mod tests {
         assert_eq!(
             message(&["cat"], &[1]).as_deref(),
             Some(
-                "train: 1 of the classes have pictures, at least two are needed; add pictures to another class"
+                "train: classes with pictures: got 1, expected at least 2; add pictures to another class"
             )
         );
     }

@@ -1,4 +1,4 @@
-//! Training on the CPU: one [`Trainer`] for a head on latents and for the networks on pixels.
+//! Training on the CPU. [`Trainer`] trains heads on latents and networks on pixels.
 
 mod conv_pool;
 mod head;
@@ -8,7 +8,8 @@ mod settings;
 mod trainer;
 mod validate;
 
-pub use head::{HeadTrainer, Trained, check_classes, train, usable};
+pub use head::{HeadTrainer, TrainedHead, check_classes, train, trainable_rows};
 pub use settings::{ClassWeights, Optimizer, Settings};
-pub use trainer::{Examples, Model, Report, Trainer};
+pub(crate) use trainer::INFERENCE_BATCH;
+pub use trainer::{EpochReport, Examples, Model, Trainer};
 pub use validate::{CrossValidation, validate};

@@ -1,7 +1,7 @@
-//! A stack of layers that is trained: the head's dense ones, and the MLP and the CNN of `baselines`.
+//! A sequential network and its training step: dense heads, and the MLP and the CNN of `baselines`.
 //!
-//! Most of a small network's time goes to what reads the inputs: a dense layer's product and step are `dense.rs`'s, a convolution with its
-//! pool is `stage.rs`'s. Everything else is burn's autodiff. It knows nothing of epochs or files: that is `train`'s.
+//! A small network spends most of its time in the layer that reads the inputs, so that layer has its own kernels: `linear` for a dense layer,
+//! `conv_pool` for a convolution and its pool. All other layers use burn's autodiff. Epochs and validation are in `trainer`.
 
 use std::{
     future::Future,
@@ -20,35 +20,35 @@ use rand::{Rng, RngExt, rngs::StdRng};
 use crate::{
     net::inception::Row,
     train::{
-        conv_pool::Stage,
+        conv_pool::ConvPool,
         linear::{Adam, Kernel, Parameter},
     },
 };
 
-/// One layer, by its name in Keras. Between them goes [N, features], where features may be [channels, height, width].
+/// A layer, with its name in Keras. Its input and output are [N, features], where features may stand for [channels, height, width].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Layer {
-    /// In training, every second picture is mirrored, left to right.
+    /// Mirrors pictures horizontally with probability 1/2; training only.
     RandomFlip,
-    /// In training, pictures are moved by up to so many pixels either way; zeros, which are the mean, come in.
+    /// Shifts pictures by at most this number of pixels in each direction; training only. The border is filled with zeros, the mean.
     RandomTranslation(usize),
-    /// 3x3, stride 1, as many rows and columns out as in; the number of filters.
+    /// A 3x3 convolution with stride 1 and padding 1, and this number of filters.
     Conv2D(usize),
-    /// The largest of 2x2.
+    /// A 2x2 max pool.
     MaxPooling2D,
-    /// What is below zero becomes zero.
+    /// max(x, 0).
     Relu,
-    /// In training, this share of the features is left out.
+    /// Dropout with this rate; training only.
     Dropout(f32),
-    /// [channels, height, width] in one row.
+    /// [channels, height, width] to one dimension.
     Flatten,
-    /// Every feature to every unit; the number of units.
+    /// A fully connected layer with this number of units.
     Dense(usize),
 }
 
 impl Layer {
-    /// Out of a shape without the batch: the shape after it, and its kernel's and bias's lengths, if it has some.
-    fn out(self, input: &[usize]) -> (Vec<usize>, Option<[usize; 2]>) {
+    /// Returns the output shape for an input shape (both without the batch), and the lengths of the kernel and the bias, if any.
+    fn output(self, input: &[usize]) -> (Vec<usize>, Option<[usize; 2]>) {
         let features = input.iter().product::<usize>();
         match (self, input) {
             (Layer::Conv2D(filters), &[channels, h, w]) => {
@@ -62,7 +62,7 @@ impl Layer {
         }
     }
 
-    /// The class and the layer names' stem in Keras.
+    /// Returns the class in Keras and the prefix of its layer names.
     fn keras(self) -> (&'static str, &'static str) {
         match self {
             Layer::RandomFlip => ("RandomFlip", "random_flip"),
@@ -79,15 +79,18 @@ impl Layer {
 
 const KERNEL: usize = 3;
 
-/// The layers as Keras's `model.summary()` lists them, for an input of this shape: [channels, height, width], or one number.
+/// Lists layers as Keras's `model.summary()` does.
+///
+/// # Shapes
+/// `input` is [channels, height, width] or `[features]`.
 pub fn table(layers: &[Layer], input: &[usize]) -> Vec<Row> {
     let mut shape = input.to_vec();
-    let mut seen: Vec<&str> = Vec::new();
+    let mut prefixes: Vec<&str> = Vec::new();
     let row = |layer: &Layer| {
-        let (after, lengths) = layer.out(&shape);
-        let (class, stem) = layer.keras();
-        seen.push(stem);
-        let number = seen.iter().filter(|other| **other == stem).count();
+        let (after, lengths) = layer.output(&shape);
+        let (class, prefix) = layer.keras();
+        prefixes.push(prefix);
+        let number = prefixes.iter().filter(|other| **other == prefix).count();
         let kernel = match (layer, shape.as_slice()) {
             (Layer::Conv2D(filters), [channels, ..]) => Some([*filters, *channels, KERNEL, KERNEL]),
             _ => None,
@@ -98,7 +101,7 @@ pub fn table(layers: &[Layer], input: &[usize]) -> Vec<Row> {
             _ => shape.clone(),
         };
         Row {
-            name: format!("{stem}_{number}"),
+            name: format!("{prefix}_{number}"),
             class,
             output,
             parameters: lengths.map_or(0, |lengths| lengths.iter().sum()),
@@ -111,26 +114,26 @@ pub fn table(layers: &[Layer], input: &[usize]) -> Vec<Row> {
 /// Layers with their parameters, on the CPU.
 pub(crate) struct Network {
     layers: Vec<Layer>,
-    input: Vec<usize>,
-    first: First,
+    /// [channels, height, width] or `[features]`.
+    input_shape: Vec<usize>,
+    first: FirstLayer,
     /// Kernel and bias of each other layer that has them.
     rest: Vec<Parameter>,
 }
 
-/// The layers that read the inputs: nearly all of a step's time goes there, so they are not burn's.
-enum First {
-    /// A dense one: its kernel and bias.
+/// The layer that reads the inputs. It takes nearly all of the time, so it does not use burn.
+enum FirstLayer {
+    /// Kernel and bias.
     Dense(Kernel, Parameter),
-    /// A convolution with its pool.
-    Stage(Stage),
+    ConvPool(ConvPool),
 }
 
-impl First {
-    /// What comes out of inputs [N, features], and what [`First::step`] will have to know of it.
+impl FirstLayer {
+    /// Returns the outputs for inputs [N, features], and the argmax of the pool (empty for a dense layer).
     fn forward(&self, inputs: &[f32], features: usize) -> (Vec<f32>, Vec<u8>) {
         match self {
-            First::Stage(stage) => stage.forward(inputs),
-            First::Dense(kernel, bias) => {
+            FirstLayer::ConvPool(layer) => layer.forward(inputs),
+            FirstLayer::Dense(kernel, bias) => {
                 let rows: Vec<_> = inputs.chunks_exact(features).collect();
                 let mut outputs = kernel.product(&rows);
                 for row in outputs.chunks_exact_mut(bias.values().len()) {
@@ -143,18 +146,18 @@ impl First {
         }
     }
 
-    /// One step of the optimizer, by the gradient of what came out; kernels decay, biases do not.
+    /// Applies one optimizer step, given the results of [`FirstLayer::forward`] and the gradient of the outputs.
     fn step(
         &mut self,
         inputs: &[f32],
         features: usize,
-        known: &[u8],
+        argmax: &[u8],
         gradient: &[f32],
         adam: &Adam,
     ) {
         match self {
-            First::Stage(stage) => stage.step(inputs, known, gradient, adam),
-            First::Dense(kernel, bias) => {
+            FirstLayer::ConvPool(layer) => layer.step(inputs, argmax, gradient, adam),
+            FirstLayer::Dense(kernel, bias) => {
                 let mut sums = vec![0.0; bias.values().len()];
                 for row in gradient.chunks_exact(sums.len()) {
                     sums.iter_mut()
@@ -163,34 +166,34 @@ impl First {
                 }
                 let rows: Vec<_> = inputs.chunks_exact(features).collect();
                 kernel.step(&rows, gradient, adam);
-                bias.step(&sums, &adam.still());
+                bias.step(&sums, &adam.without_decay());
             }
         }
     }
 }
 
-/// What a step has seen before it stepped.
-pub(crate) struct Step {
-    /// The sum of the pictures' cross-entropies, in nats.
+/// The result of the forward pass of a step.
+pub(crate) struct StepOutput {
+    /// The cross-entropy in nats, summed over the batch.
     pub(crate) loss: f32,
     /// [N, classes].
     pub(crate) logits: Vec<f32>,
 }
 
 impl Network {
-    /// Parameters are drawn evenly from within 1/sqrt(inputs), as PyTorch's layers do. The last layer starts at zero: before the first
-    /// step all classes are alike, and with few pictures chance adds nothing.
+    /// Initialises parameters uniformly within 1/sqrt(inputs), as PyTorch does, and the last layer with zeros: all classes start equally
+    /// probable, and a small training set is not disturbed by random initial weights.
     ///
     /// # Panics
-    /// If the layers do not begin with a dense one, or with a convolution and a pool, apart from those that only prepare pictures.
+    /// If the first layer, apart from augmentation and `Flatten`, is neither dense nor a convolution followed by a pool.
     pub(crate) fn new(layers: &[Layer], input: &[usize], rng: &mut StdRng) -> Network {
         let mut shape = input.to_vec();
         let mut parameters = Vec::new();
         for (at, layer) in layers.iter().enumerate() {
-            let (after, lengths) = layer.out(&shape);
+            let (after, lengths) = layer.output(&shape);
             if let Some([kernel, bias]) = lengths {
                 let bound = ((kernel / bias) as f32).sqrt().recip();
-                let mut draw = |count: usize| -> Vec<f32> {
+                let mut initial = |count: usize| -> Vec<f32> {
                     match at + 1 == layers.len() {
                         true => vec![0.0; count],
                         false => (0..count)
@@ -198,109 +201,120 @@ impl Network {
                             .collect(),
                     }
                 };
-                parameters.extend([draw(kernel), draw(bias)]);
+                parameters.extend([initial(kernel), initial(bias)]);
             }
             shape = after;
         }
-        let (layers, input) = (layers.to_vec(), input.to_vec());
-        let (first, rest) = assemble(&layers, &input, parameters);
+        let (layers, input_shape) = (layers.to_vec(), input.to_vec());
+        let (first, rest) = build(&layers, &input_shape, parameters);
         Network {
             layers,
-            input,
+            input_shape,
             first,
             rest,
         }
     }
 
-    /// All parameters, a kernel and a bias for each layer that has them: dense kernels [inputs, units], others [filters, channels, 3, 3].
+    /// Returns all parameters: a kernel and a bias for each layer that has them.
+    ///
+    /// # Shapes
+    /// Dense kernels are [inputs, units], convolution kernels [filters, channels, 3, 3].
     pub(crate) fn values(&self) -> Vec<Vec<f32>> {
         let first = match &self.first {
-            First::Dense(kernel, bias) => [kernel.values(), bias.values().into()],
-            First::Stage(stage) => stage.values().map(<[f32]>::to_vec),
+            FirstLayer::Dense(kernel, bias) => [kernel.values(), bias.values().into()],
+            FirstLayer::ConvPool(layer) => layer.values().map(<[f32]>::to_vec),
         };
         let rest = self.rest.iter().map(|parameter| parameter.values().into());
         first.into_iter().chain(rest).collect()
     }
 
-    /// Puts values in place that [`Network::values`] gave; the optimizer starts anew.
+    /// Restores the result of [`Network::values`] and resets the optimizer.
     pub(crate) fn set(&mut self, values: Vec<Vec<f32>>) {
-        (self.first, self.rest) = assemble(&self.layers, &self.input, values);
+        (self.first, self.rest) = build(&self.layers, &self.input_shape, values);
     }
 
-    /// One step down the gradient of the mean cross-entropy. `inputs` is [N, features], `targets` [N, classes]. Kernels decay, biases do not.
+    /// Applies one optimizer step to the mean cross-entropy of a batch. Weight decay applies to kernels only.
+    ///
+    /// # Shapes
+    /// `inputs` is [N, features], `targets` is [N, classes].
     pub(crate) fn step(
         &mut self,
         mut inputs: Vec<f32>,
         targets: Vec<f32>,
         adam: &Adam,
         rng: &mut StdRng,
-    ) -> Step {
+    ) -> StepOutput {
         let device = Device::flex().autodiff();
-        let features = self.input.iter().product();
+        let features = self.input_shape.iter().product();
         let count = inputs.len() / features;
         self.augment(&mut inputs, rng);
-        let (outputs, known) = self.first.forward(&inputs, features);
-        let outputs = wide(outputs, count, &device).require_grad();
+        let (outputs, argmax) = self.first.forward(&inputs, features);
+        let outputs = matrix(outputs, count, &device).require_grad();
         let parameters: Vec<_> = self
             .rest
             .iter()
-            .map(|parameter| flat(parameter.values(), &device).require_grad())
+            .map(|parameter| vector(parameter.values(), &device).require_grad())
             .collect();
-        let logits = self.rest(outputs.clone(), &parameters, Some(rng));
-        let targets = wide(targets, count, &device);
+        let start = first_layers(&self.layers);
+        let logits = self.forward_from(start, outputs.clone(), &parameters, Some(rng));
+        let targets = matrix(targets, count, &device);
         let loss = cross_entropy(logits.clone(), targets);
         let mut gradients = (loss.clone() / count as f32).backward();
-        let seen = Step {
-            loss: read(loss)[0],
-            logits: read(logits),
+        let output = StepOutput {
+            loss: into_values(loss)[0],
+            logits: into_values(logits),
         };
-        const TAKES_PART: &str = "all of it takes part in the loss";
-        let gradient = read(outputs.grad_remove(&mut gradients).expect(TAKES_PART));
-        self.first.step(&inputs, features, &known, &gradient, adam);
-        let still = adam.still();
+        const HAS_GRADIENT: &str = "the loss depends on every parameter";
+        let gradient = into_values(outputs.grad_remove(&mut gradients).expect(HAS_GRADIENT));
+        self.first.step(&inputs, features, &argmax, &gradient, adam);
+        let without_decay = adam.without_decay();
         let pairs = self.rest.iter_mut().zip(parameters);
-        for ((parameter, tensor), adam) in pairs.zip([adam, &still].into_iter().cycle()) {
-            let gradient = read(tensor.grad_remove(&mut gradients).expect(TAKES_PART));
+        for ((parameter, tensor), adam) in pairs.zip([adam, &without_decay].into_iter().cycle()) {
+            let gradient = into_values(tensor.grad_remove(&mut gradients).expect(HAS_GRADIENT));
             parameter.step(&gradient, adam);
         }
-        seen
+        output
     }
 
-    /// [N, classes] of inputs [N, features], without what is done in training only.
+    /// Returns the logits of a batch, without augmentation and dropout.
+    ///
+    /// # Shapes
+    /// [N, features] -> [N, classes].
     pub(crate) fn logits(&self, inputs: &[f32]) -> Vec<f32> {
         let device = Device::flex();
-        let features = self.input.iter().product();
+        let features = self.input_shape.iter().product();
         let (outputs, _) = self.first.forward(inputs, features);
         let parameters: Vec<_> = self
             .rest
             .iter()
-            .map(|parameter| flat(parameter.values(), &device))
+            .map(|parameter| vector(parameter.values(), &device))
             .collect();
-        let outputs = wide(outputs, inputs.len() / features, &device);
-        read(self.rest(outputs, &parameters, None))
+        let outputs = matrix(outputs, inputs.len() / features, &device);
+        into_values(self.forward_from(first_layers(&self.layers), outputs, &parameters, None))
     }
 
-    /// From what the first layers gave to the logits; with `training`, features are left out by its chance.
-    fn rest(
+    /// Applies the layers from index `start` to `x` with burn; `parameters` are theirs. Dropout is applied if `training` is given.
+    fn forward_from(
         &self,
-        outputs: Tensor<2>,
+        start: usize,
+        mut x: Tensor<2>,
         parameters: &[Tensor<1>],
         mut training: Option<&mut StdRng>,
     ) -> Tensor<2> {
-        let count = outputs.dims()[0];
+        let count = x.dims()[0];
         let mut parameters = parameters.iter().cloned();
         let mut next = || parameters.next().expect("the layer's parameters");
-        let start = start(&self.layers);
-        let before = self.layers[..start].iter();
-        let mut shape = before.fold(self.input.clone(), |shape, layer| layer.out(&shape).0);
-        let mut x = outputs;
+        let skipped = self.layers[..start].iter();
+        let mut shape = skipped.fold(self.input_shape.clone(), |shape, layer| {
+            layer.output(&shape).0
+        });
         for layer in &self.layers[start..] {
-            let (after, _) = layer.out(&shape);
+            let (after, _) = layer.output(&shape);
             x = match (*layer, shape.as_slice()) {
                 (Layer::Conv2D(filters), &[channels, h, w]) => {
                     let kernel = next().reshape([filters, channels, KERNEL, KERNEL]);
-                    let around = KERNEL / 2;
-                    let options = ConvOptions::new([1, 1], [around, around], [1, 1], 1);
+                    let padding = KERNEL / 2;
+                    let options = ConvOptions::new([1, 1], [padding, padding], [1, 1], 1);
                     let maps = x.reshape([count, channels, h, w]);
                     conv2d(maps, kernel, Some(next()), options).reshape([count, filters * h * w])
                 }
@@ -310,11 +324,11 @@ impl Network {
                     maps.reshape([count, after.iter().product()])
                 }
                 (Layer::Relu, _) => relu(x),
-                (Layer::Dropout(share), _) => match &mut training {
-                    Some(rng) if share > 0.0 => {
+                (Layer::Dropout(rate), _) => match &mut training {
+                    Some(rng) if rate > 0.0 => {
                         let [count, features] = x.dims();
-                        let mask = mask(share, count * features, rng);
-                        let mask = wide(mask, count, &x.device());
+                        let mask = dropout_mask(rate, count * features, rng);
+                        let mask = matrix(mask, count, &x.device());
                         x * mask
                     }
                     _ => x,
@@ -330,9 +344,9 @@ impl Network {
         x
     }
 
-    /// Mirrors and moves pictures as the first layers say.
+    /// Applies the augmentation layers to pictures in place.
     fn augment(&self, inputs: &mut [f32], rng: &mut StdRng) {
-        let &[channels, h, w] = self.input.as_slice() else {
+        let &[channels, h, w] = self.input_shape.as_slice() else {
             return;
         };
         for layer in &self.layers {
@@ -341,12 +355,12 @@ impl Network {
                     Layer::RandomFlip if rng.random() => {
                         picture.chunks_exact_mut(w).for_each(<[f32]>::reverse);
                     }
-                    Layer::RandomTranslation(most) => {
-                        let mut by = || rng.random_range(0..=2 * most) as isize - *most as isize;
-                        let by = [by(), by()];
+                    Layer::RandomTranslation(max) => {
+                        let mut offset = || rng.random_range(0..=2 * max) as isize - *max as isize;
+                        let offset = [offset(), offset()];
                         picture
                             .chunks_exact_mut(h * w)
-                            .for_each(|plane| translate(plane, w, by));
+                            .for_each(|plane| translate(plane, w, offset));
                     }
                     _ => (),
                 }
@@ -355,37 +369,40 @@ impl Network {
     }
 }
 
-/// How many layers [`First`] does, with those before it that only prepare pictures.
-fn start(layers: &[Layer]) -> usize {
-    let prepares = |layer: &Layer| {
+/// Returns the number of layers that [`FirstLayer`] implements, including the augmentation layers and `Flatten` before it.
+fn first_layers(layers: &[Layer]) -> usize {
+    let is_preparation = |layer: &Layer| {
         matches!(
             layer,
             Layer::RandomFlip | Layer::RandomTranslation(_) | Layer::Flatten
         )
     };
-    let first = layers.iter().take_while(|layer| prepares(layer)).count();
+    let first = layers
+        .iter()
+        .take_while(|layer| is_preparation(layer))
+        .count();
     match layers[first..] {
         [Layer::Dense(_), ..] => first + 1,
         [Layer::Conv2D(_), Layer::MaxPooling2D, ..] => first + 2,
-        _ => panic!("no network here begins with {:?}", layers.get(first)),
+        _ => panic!("unsupported first layer: {:?}", layers.get(first)),
     }
 }
 
-/// Parameters in their places.
-fn assemble(layers: &[Layer], input: &[usize], values: Vec<Vec<f32>>) -> (First, Vec<Parameter>) {
+/// Distributes the result of [`Network::values`] over the layers.
+fn build(layers: &[Layer], input: &[usize], values: Vec<Vec<f32>>) -> (FirstLayer, Vec<Parameter>) {
     let mut values = values.into_iter();
     let mut next = || values.next().expect("a kernel and a bias for each layer");
     let (kernel, bias) = (next(), next());
-    let first = match (layers[start(layers) - 1], input) {
+    let first = match (layers[first_layers(layers) - 1], input) {
         (Layer::MaxPooling2D, &[channels, h, w]) => {
-            First::Stage(Stage::new([channels, h, w], kernel, bias))
+            FirstLayer::ConvPool(ConvPool::new([channels, h, w], kernel, bias))
         }
-        _ => First::Dense(Kernel::new(&kernel, bias.len()), Parameter::new(bias)),
+        _ => FirstLayer::Dense(Kernel::new(&kernel, bias.len()), Parameter::new(bias)),
     };
     (first, values.map(Parameter::new).collect())
 }
 
-/// Moves a plane down and to the right; zeros come in.
+/// Shifts a plane down and to the right, and fills the border with zeros.
 fn translate(plane: &mut [f32], width: usize, [down, right]: [isize; 2]) {
     let before = plane.to_vec();
     let height = (plane.len() / width) as isize;
@@ -400,43 +417,39 @@ fn translate(plane: &mut [f32], width: usize, [down, right]: [isize; 2]) {
     }
 }
 
-/// Zeros for the features left out, and what keeps the sum for the others.
-fn mask(share: f32, count: usize, rng: &mut impl Rng) -> Vec<f32> {
-    let kept = 1.0 / (1.0 - share);
-    let feature = |_| {
-        if rng.random::<f32>() < share {
+/// Returns factors for dropout: 0 for dropped features, 1 / (1 - rate) for the others.
+fn dropout_mask(rate: f32, count: usize, rng: &mut impl Rng) -> Vec<f32> {
+    let kept = 1.0 / (1.0 - rate);
+    let factor = |_| {
+        if rng.random::<f32>() < rate {
             0.0
         } else {
             kept
         }
     };
-    (0..count).map(feature).collect()
+    (0..count).map(factor).collect()
 }
 
-/// The sum over the pictures.
+/// Returns the cross-entropy in nats, summed over the batch.
 pub(crate) fn cross_entropy(logits: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
     -(log_softmax(logits, 1) * targets).sum()
 }
 
-fn flat(values: &[f32], device: &Device) -> Tensor<1> {
+fn vector(values: &[f32], device: &Device) -> Tensor<1> {
     Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), device)
 }
 
-/// [rows, as many as there are].
-pub(crate) fn wide(values: Vec<f32>, rows: usize, device: &Device) -> Tensor<2> {
+pub(crate) fn matrix(values: Vec<f32>, rows: usize, device: &Device) -> Tensor<2> {
     let shape = [rows, values.len() / rows];
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 
-/// The numbers of a tensor on the CPU, which are always there: no thread needs to wait, and none could on the web.
-pub(crate) fn read<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    let mut reading = pin!(tensor.into_data_async());
-    match reading
-        .as_mut()
-        .poll(&mut Context::from_waker(Waker::noop()))
-    {
+/// Returns the values of a tensor on the CPU. It polls once instead of blocking, because the web's main thread cannot block.
+pub(crate) fn into_values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    let mut data = pin!(tensor.into_data_async());
+    match data.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(Ok(data)) => data.try_into_vec().expect("flex computes in f32"),
-        _ => unreachable!("flex hands out its numbers at once"),
+        _ => unreachable!("flex tensors are ready at the first poll"),
     }
 }
 
@@ -445,6 +458,7 @@ mod tests {
     use rand::SeedableRng;
 
     use super::*;
+    use crate::train::linear::test_values;
 
     const SMALL: [Layer; 8] = [
         Layer::Conv2D(4),
@@ -457,24 +471,18 @@ mod tests {
         Layer::Dense(3),
     ];
 
-    fn numbers(count: usize, step: usize) -> Vec<f32> {
-        (0..count)
-            .map(|i| ((i * step + 7) % 101) as f32 / 50.0 - 1.0)
-            .collect()
-    }
-
-    /// With parameters that are nowhere zero.
+    /// A network whose last layer is not zero.
     fn network(layers: &[Layer], input: &[usize]) -> Network {
         let mut network = Network::new(layers, input, &mut StdRng::seed_from_u64(1));
         let values = network.values().into_iter().map(|values| values.len());
-        network.set(values.map(|count| numbers(count, 13)).collect());
+        network.set(values.map(|count| test_values(count, 13)).collect());
         network
     }
 
     #[test]
-    fn a_convolution_a_pool_and_dense_layers_are_the_plain_loops() {
+    fn logits_match_naive_loops() {
         let network = network(&SMALL, &[2, 6, 4]);
-        let x = numbers(2 * 6 * 4, 31);
+        let x = test_values(2 * 6 * 4, 31);
         let [kernel, bias, dense, dense_bias, last, last_bias] = &network.values()[..] else {
             panic!("three layers")
         };
@@ -491,38 +499,36 @@ mod tests {
             sum
         };
         let mut flat = Vec::new();
-        for place in 0..4 * 3 * 2 {
-            let (f, y, z) = (place / 6, place / 2 % 3 * 2, place % 2 * 2);
-            let four = [
+        for at in 0..4 * 3 * 2 {
+            let (f, y, z) = (at / 6, at / 2 % 3 * 2, at % 2 * 2);
+            let block = [
                 conv(f, y, z),
                 conv(f, y, z + 1),
                 conv(f, y + 1, z),
                 conv(f, y + 1, z + 1),
             ];
-            flat.push(four.into_iter().fold(0.0f32, f32::max));
+            flat.push(block.into_iter().fold(0.0f32, f32::max));
         }
-        let product = |inputs: &[f32], kernel: &[f32], bias: &[f32]| -> Vec<f32> {
+        let dense_layer = |inputs: &[f32], kernel: &[f32], bias: &[f32]| -> Vec<f32> {
             let unit = |u: usize| {
                 let column = kernel[u..].iter().step_by(bias.len());
                 bias[u] + inputs.iter().zip(column).map(|(i, w)| i * w).sum::<f32>()
             };
             (0..bias.len()).map(unit).collect()
         };
-        let mut hidden = product(&flat, dense, dense_bias);
+        let mut hidden = dense_layer(&flat, dense, dense_bias);
         hidden.iter_mut().for_each(|value| *value = value.max(0.0));
-        let want = product(&hidden, last, last_bias);
+        let want = dense_layer(&hidden, last, last_bias);
         for (got, want) in network.logits(&x).iter().zip(&want) {
             assert!((got - want).abs() < 1e-4, "{got}, expected {want}");
         }
     }
 
     #[test]
-    fn a_step_goes_down_the_slope_that_differences_measure() {
-        // No chance in it: without dropout. One small step of plain loss against what the loss's slope promises would need plain
-        // gradient descent; Adam's first step is the gradient's sign, so every number has to move against its slope.
+    fn a_step_applies_the_gradient_of_the_mean_loss() {
         let layers: Vec<_> = SMALL
             .into_iter()
-            .filter(|l| !matches!(l, Layer::Dropout(_)))
+            .filter(|layer| !matches!(layer, Layer::Dropout(_)))
             .collect();
         let deeper = [&layers[..3], &[Layer::Conv2D(5), Layer::Relu], &layers[3..]].concat();
         let cases = [
@@ -530,59 +536,58 @@ mod tests {
             (&deeper, [2, 6, 4]),
             (&SMALL[5..], [48, 1, 1]),
         ];
+        let (count, rate, decay) = (3, 0.1, 0.9);
+        let x = test_values(count * 48, 31);
+        let targets = vec![1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0];
         for (layers, input) in cases {
-            let x = numbers(3 * 48, 31);
-            let targets = vec![1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0];
-            let loss = |network: &Network| {
-                let logits = wide(network.logits(&x), 3, &Device::flex());
-                read(cross_entropy(
-                    logits,
-                    wide(targets.clone(), 3, &Device::flex()),
-                ))[0]
-            };
-            let start = network(layers, &input);
             let mut stepped = network(layers, &input);
-            let adam = Adam {
-                rate: 1e-3,
-                shrink: 1.0,
-                corrections: Adam::corrections(1),
-            };
-            let seen = stepped.step(
+            let before = stepped.values();
+
+            // The reference applies burn's autodiff to all layers, the first included.
+            let device = Device::flex().autodiff();
+            let parameters: Vec<_> = before
+                .iter()
+                .map(|values| vector(values, &device).require_grad())
+                .collect();
+            let inputs = matrix(x.clone(), count, &device);
+            let logits = stepped.forward_from(0, inputs, &parameters, None);
+            let loss = cross_entropy(logits, matrix(targets.clone(), count, &device));
+            let mut gradients = (loss.clone() / count as f32).backward();
+
+            let output = stepped.step(
                 x.clone(),
                 targets.clone(),
-                &adam,
+                &Adam::gradient_descent(rate, decay),
                 &mut StdRng::seed_from_u64(1),
             );
-            assert!((seen.loss - loss(&start)).abs() < 1e-3);
-            let (before, after) = (start.values(), stepped.values());
-            let mut checked = 0;
-            for part in 0..before.len() {
-                for at in (0..before[part].len()).step_by(5) {
-                    let mut nudged = start.values();
-                    let mut slope = 0.0;
-                    for sign in [1.0, -1.0] {
-                        nudged[part][at] = before[part][at] + sign * 1e-2;
-                        let mut network = network(layers, &input);
-                        network.set(nudged.clone());
-                        slope += sign * loss(&network) / 2e-2;
-                    }
-                    // Flat places have no sign, and kinks of ReLU and the pool have two slopes.
-                    if slope.abs() > 0.05 {
-                        checked += 1;
-                        let moved = after[part][at] - before[part][at];
-                        assert!(
-                            moved * slope < 0.0,
-                            "{part} {at}: slope {slope}, moved {moved}"
-                        );
-                    }
+            let want = into_values(loss)[0];
+            assert!(
+                (output.loss - want).abs() < 1e-5 * want,
+                "loss {}, expected {want}",
+                output.loss
+            );
+            let after = stepped.values();
+            for (part, tensor) in parameters.into_iter().enumerate() {
+                let gradient = into_values(tensor.grad_remove(&mut gradients).expect("a gradient"));
+                // Kernels and biases alternate.
+                let decay = if part % 2 == 0 { decay } else { 1.0 };
+                let largest = gradient.iter().fold(0.0f32, |max, g| max.max(g.abs()));
+                assert!(largest > 0.01, "parameter {part} has no gradient");
+                for (at, slope) in gradient.iter().enumerate() {
+                    let (got, want) = (after[part][at], before[part][at] * decay - rate * slope);
+                    // f32 rounds to 6e-8 of a value. Sums of at most 72 products lose two digits of it.
+                    let tolerance = 1e-5 * (1.0 + rate * largest);
+                    assert!(
+                        (got - want).abs() < tolerance,
+                        "parameter {part}, value {at}: {got}, expected {want}"
+                    );
                 }
             }
-            assert!(checked > 20, "{checked}");
         }
     }
 
     #[test]
-    fn pictures_are_mirrored_and_moved_in_training_only() {
+    fn augmentation_mirrors_and_shifts_training_pictures_only() {
         let layers = [
             Layer::RandomFlip,
             Layer::RandomTranslation(1),
@@ -592,39 +597,43 @@ mod tests {
         let network = network(&layers, &[1, 4, 3]);
         let picture: Vec<f32> = (1..=12).map(|value| value as f32).collect();
         let mut rng = StdRng::seed_from_u64(3);
-        let mut seen = std::collections::BTreeSet::new();
+        let mut variants = std::collections::BTreeSet::new();
         for _ in 0..400 {
-            let mut moved = picture.clone();
-            network.augment(&mut moved, &mut rng);
-            seen.insert(moved.iter().map(|value| *value as i32).collect::<Vec<_>>());
+            let mut augmented = picture.clone();
+            network.augment(&mut augmented, &mut rng);
+            let augmented = augmented.iter().map(|value| *value as i32);
+            variants.insert(augmented.collect::<Vec<_>>());
         }
-        assert_eq!(seen.len(), 2 * 9, "mirrored or not, at each of nine places");
+        assert_eq!(variants.len(), 2 * 9, "mirrored or not, nine offsets");
         assert!(
-            seen.contains(&vec![3, 2, 1, 6, 5, 4, 9, 8, 7, 12, 11, 10]),
+            variants.contains(&vec![3, 2, 1, 6, 5, 4, 9, 8, 7, 12, 11, 10]),
             "mirrored"
         );
         assert!(
-            seen.contains(&vec![0, 0, 0, 0, 1, 2, 0, 4, 5, 0, 7, 8]),
+            variants.contains(&vec![0, 0, 0, 0, 1, 2, 0, 4, 5, 0, 7, 8]),
             "down and to the right"
         );
-        assert_eq!(network.logits(&picture), network.logits(&picture));
+        let mut plain = Network::new(&layers[2..], &[1, 4, 3], &mut StdRng::seed_from_u64(1));
+        plain.set(network.values());
+        assert_eq!(network.logits(&picture), plain.logits(&picture));
     }
 
     #[test]
-    fn dropout_leaves_its_share_out_and_keeps_the_sum() {
-        let mask = mask(0.25, 10_000, &mut StdRng::seed_from_u64(1));
-        let left_out = mask.iter().filter(|kept| **kept == 0.0).count();
-        assert!((2_300..2_700).contains(&left_out), "{left_out}");
+    fn dropout_zeroes_its_share_of_features_and_scales_the_others() {
+        let mask = dropout_mask(0.25, 10_000, &mut StdRng::seed_from_u64(1));
+        let dropped = mask.iter().filter(|factor| **factor == 0.0).count();
+        // The standard deviation is 43.
+        assert!((2_300..2_700).contains(&dropped), "{dropped}");
         assert!(
             mask.iter()
-                .all(|kept| *kept == 0.0 || (kept - 4.0 / 3.0).abs() < 1e-6)
+                .all(|factor| *factor == 0.0 || (factor - 4.0 / 3.0).abs() < 1e-6)
         );
     }
 
     #[test]
-    fn the_table_counts_parameters_as_keras_does() {
+    fn the_table_has_the_names_shapes_and_parameter_counts_of_keras() {
         let rows = table(&SMALL, &[3, 32, 32]);
-        let told: Vec<_> = rows
+        let got: Vec<_> = rows
             .iter()
             .map(|row| (row.name.as_str(), row.output.clone(), row.parameters))
             .collect();
@@ -638,6 +647,6 @@ mod tests {
             ("re_lu_2", vec![6], 0),
             ("dense_2", vec![3], 21),
         ];
-        assert_eq!(told, want);
+        assert_eq!(got, want);
     }
 }

@@ -1,4 +1,4 @@
-//! How to train: the settings, their defaults and their limits.
+//! Training settings with their defaults and limits.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,36 +7,36 @@ use crate::{
     train::{linear::Adam, network::Layer},
 };
 
-/// How to train. The defaults were chosen by measuring, see the README.
+/// Training settings. The defaults were chosen by measurement, see `bench/`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Settings {
-    /// Units of a hidden layer; 0 for a linear head.
+    /// Units of the hidden layer; 0 for a linear head.
     pub hidden: usize,
-    /// Share of the hidden units left out in each step, 0 to below 1.
+    /// Dropout rate of the hidden layer, 0 to below 1.
     pub dropout: f32,
-    /// What makes a step of a gradient.
+    /// The optimizer.
     pub optimizer: Optimizer,
-    /// The step size at the start; it falls along half a cosine over the epochs.
+    /// The initial learning rate. It decreases along a half cosine over the epochs.
     pub learning_rate: f64,
-    /// AdamW's decay of the kernels, a share of the step size; Adam has none.
+    /// Weight decay of kernels, multiplied by the learning rate; AdamW only.
     pub weight_decay: f64,
-    /// Pictures a step.
+    /// Batch size in pictures.
     pub batch: usize,
-    /// Passes over the training pictures, at most.
+    /// Maximum number of epochs.
     pub epochs: usize,
-    /// Share of the target that is spread over all classes, 0 to below 1.
+    /// Share of the target that is spread evenly over all classes, 0 to below 1.
     pub label_smoothing: f32,
-    /// How much a picture of each class counts.
+    /// Weight of each class in the loss.
     pub class_weights: ClassWeights,
-    /// The same seed, data and device give the same head to the bit.
+    /// The same seed, data and device give a bit-identical head.
     pub seed: u64,
-    /// Share of each class's pictures held out to validate on, 0 to 0.9.
+    /// Share of each class in the validation split, 0 to 0.9.
     pub validation: f64,
-    /// Epochs without a lower validation loss after which training ends; 0 never ends early. Fewer than 20 validation pictures would
-    /// choose by chance, so with them all epochs are made and the last is kept.
+    /// Number of epochs without a lower validation loss after which training stops; 0 disables early stopping. With fewer than 20 validation
+    /// pictures all epochs are run and the last one is kept, because the best one would be chosen by chance.
     pub patience: usize,
-    /// The head's name, for people.
+    /// Display name of the head.
     pub name: String,
 }
 
@@ -60,7 +60,7 @@ impl Default for Settings {
     }
 }
 
-/// What makes a step of a gradient.
+/// The optimizer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Optimizer {
@@ -70,18 +70,18 @@ pub enum Optimizer {
     AdamW,
 }
 
-/// How much a picture of each class counts in the loss.
+/// Weight of each class in the loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ClassWeights {
-    /// All pictures alike.
+    /// All pictures have the same weight.
     None,
-    /// Inversely to how many pictures the class has, so that all classes count alike.
+    /// Pictures are weighted by the inverse frequency of their class, so that all classes have the same total weight.
     Balanced,
 }
 
 impl Settings {
-    /// A head's layers.
+    /// Returns the layers of a head.
     pub(crate) fn layers(&self, classes: usize) -> Vec<Layer> {
         match self.hidden {
             0 => vec![Layer::Dense(classes)],
@@ -94,21 +94,23 @@ impl Settings {
         }
     }
 
-    /// The numbers of a step, counted from 1.
+    /// Returns the optimizer coefficients of a step, counted from 1.
     pub(crate) fn adam(&self, step: i32, rate: f64) -> Adam {
-        let decay = match self.optimizer {
+        let weight_decay = match self.optimizer {
             Optimizer::AdamW => rate * self.weight_decay,
             Optimizer::Adam => 0.0,
         };
         Adam {
             rate: rate as f32,
-            shrink: (1.0 - decay) as f32,
+            decay: (1.0 - weight_decay) as f32,
             corrections: Adam::corrections(step),
         }
     }
 
+    /// # Errors
+    /// A setting outside of its limits.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        let share = |value: f64, below: f64| (0.0..below).contains(&value);
+        let in_range = |value: f64, end: f64| (0.0..end).contains(&value);
         let cases: [(&'static str, String, bool, &'static str); 8] = [
             (
                 "batch",
@@ -131,19 +133,19 @@ impl Settings {
             (
                 "dropout",
                 self.dropout.to_string(),
-                share(self.dropout.into(), 1.0),
+                in_range(self.dropout.into(), 1.0),
                 "0 to below 1",
             ),
             (
                 "label smoothing",
                 self.label_smoothing.to_string(),
-                share(self.label_smoothing.into(), 1.0),
+                in_range(self.label_smoothing.into(), 1.0),
                 "0 to below 1",
             ),
             (
                 "validation",
                 self.validation.to_string(),
-                share(self.validation, 0.900_001),
+                in_range(self.validation, 0.900_001),
                 "0 to 0.9",
             ),
             (
@@ -159,8 +161,8 @@ impl Settings {
                 "0 or more",
             ),
         ];
-        for (name, got, good, want) in cases {
-            if !good {
+        for (name, got, is_valid, want) in cases {
+            if !is_valid {
                 return Err(Error::Setting { name, got, want });
             }
         }

@@ -1,4 +1,4 @@
-//! How good a training is: a new head on its validation pictures, and cross-validation of the settings.
+//! Evaluation of a trained head on its validation split, and cross-validation.
 
 use std::{collections::HashSet, rc::Rc};
 
@@ -12,19 +12,19 @@ use crate::{
         latents::Latents,
     },
     train::{
-        head::{HeadTrainer, Trained, usable},
+        head::{HeadTrainer, TrainedHead, trainable_rows},
         settings::Settings,
     },
 };
 
-/// Measures a new head on its validation pictures, and notes the accuracy in it; none without such pictures.
+/// Calibrates a head, evaluates it on its validation split and stores the scores in it. Returns none without a validation split.
 ///
-/// The temperature is fitted on them first, if they are at least 50, and folded into the last layer, so that every file of the head has it.
+/// The temperature is fitted if there are at least 50 validation pictures. It is folded into the last layer, so it applies to every export.
 ///
 /// # Source
 /// [On Calibration of Modern Neural Networks](https://arxiv.org/abs/1706.04599)
-pub fn validate(trained: &mut Trained, latents: &Latents) -> Option<Evaluation> {
-    let Trained {
+pub fn validate(trained: &mut TrainedHead, latents: &Latents) -> Option<Evaluation> {
+    let TrainedHead {
         head, validation, ..
     } = trained;
     if validation.is_empty() {
@@ -39,7 +39,7 @@ pub fn validate(trained: &mut Trained, latents: &Latents) -> Option<Evaluation> 
     Some(evaluation)
 }
 
-/// Divides a head's logits by the temperature that fits some rows best.
+/// Fits the temperature on some rows and divides the logits of the head by it.
 fn calibrate(head: &mut Head, latents: &Latents, rows: &[usize]) {
     let (_, labels) = labels_by_name(&head.classes, latents, rows);
     let logits: Vec<_> = rows
@@ -56,12 +56,12 @@ fn calibrate(head: &mut Head, latents: &Latents, rows: &[usize]) {
     head.temperature *= temperature;
 }
 
-/// Heads trained each on all but one part of the pictures, and asked about that part: an answer for every picture by a head that did not
-/// see it. The last layers of the parts' heads differ, so what is judged is the way of training, not one head.
+/// A cross-validation run. For each fold, a head is trained on the other folds and evaluated on this one, so every picture is classified by
+/// a head that was not trained on it. The result measures the training settings, not a single head.
 pub struct CrossValidation {
     latents: Rc<Latents>,
     settings: Settings,
-    /// Rows of each part.
+    /// Row indices of each fold.
     folds: Vec<Vec<usize>>,
     trainer: Option<HeadTrainer>,
     done: usize,
@@ -70,10 +70,10 @@ pub struct CrossValidation {
 }
 
 impl CrossValidation {
-    /// Parts the pictures of each class evenly, by the settings' seed.
+    /// Distributes the pictures of each class evenly over the folds, shuffled by the seed of the settings.
     ///
     /// # Errors
-    /// Fewer than two parts or more than 20, a class with fewer than two pictures, and as [`HeadTrainer::new`].
+    /// Fewer than 2 folds or more than 20, a class with fewer than 2 pictures, and the errors of [`trainable_rows`].
     pub fn new(
         latents: Rc<Latents>,
         settings: Settings,
@@ -86,30 +86,31 @@ impl CrossValidation {
                 want: "2 to 20",
             });
         }
-        let rows = usable(&latents)?;
+        let rows = trainable_rows(&latents)?;
         let mut rng = StdRng::seed_from_u64(settings.seed);
-        let mut parts = vec![Vec::new(); folds];
+        let mut folds = vec![Vec::new(); folds];
         let mut next = 0;
         for (class, name) in latents.classes.iter().enumerate() {
-            let mut own: Vec<_> = rows
+            let mut class_rows: Vec<_> = rows
                 .iter()
                 .copied()
                 .filter(|row| latents.labels[*row] == class as i64)
                 .collect();
-            if own.len() < 2 {
+            if class_rows.len() < 2 {
                 return Err(Error::SmallClass { name: name.clone() });
             }
-            own.shuffle(&mut rng);
-            for row in own {
-                parts[next % folds].push(row);
+            class_rows.shuffle(&mut rng);
+            for row in class_rows {
+                let fold = next % folds.len();
+                folds[fold].push(row);
                 next += 1;
             }
         }
-        parts.retain(|part| !part.is_empty());
+        folds.retain(|fold| !fold.is_empty());
         Ok(CrossValidation {
             latents,
             settings,
-            folds: parts,
+            folds,
             trainer: None,
             done: 0,
             epochs: 0,
@@ -117,27 +118,26 @@ impl CrossValidation {
         })
     }
 
-    /// Whether every part has been asked about.
+    /// Returns whether all folds have been evaluated.
     pub fn is_done(&self) -> bool {
         self.done == self.folds.len()
     }
 
-    /// How far it is, in epochs of the settings' most: done and in all.
+    /// Returns the number of finished epochs and its maximum. A fold that stopped early counts as the maximum number of epochs.
     pub fn progress(&self) -> (usize, usize) {
-        let most = self.settings.epochs;
-        (self.done * most + self.epochs, self.folds.len() * most)
+        let max = self.settings.epochs;
+        (self.done * max + self.epochs, self.folds.len() * max)
     }
 
-    /// One epoch of one part's head; after the last, that head is asked about its part.
+    /// Trains the head of the current fold for one epoch; evaluates it after its last epoch.
     ///
     /// # Errors
-    /// As [`HeadTrainer::new`].
+    /// The errors of [`HeadTrainer::new`].
     pub fn step(&mut self) -> Result<(), Error> {
         let trainer = match &mut self.trainer {
             Some(trainer) => trainer,
             None => {
-                let part = &self.folds[self.done];
-                let held_out: HashSet<_> = part.iter().collect();
+                let held_out: HashSet<_> = self.folds[self.done].iter().collect();
                 let rows: Vec<_> = (0..self.latents.len())
                     .filter(|row| !held_out.contains(row))
                     .collect();
@@ -163,7 +163,7 @@ impl CrossValidation {
         Ok(())
     }
 
-    /// Scores over all pictures, with the labels that look wrong.
+    /// Returns the evaluation of all pictures, including doubtful labels.
     pub fn finish(self) -> Evaluation {
         let temperature = temperature(&self.asked.logits, &self.asked.labels);
         let mut evaluation = self
@@ -182,14 +182,14 @@ mod tests {
         net::inception::LATENTS,
     };
 
-    /// A head that reads its answer off the first three latents.
+    /// A head whose logits are the first three latents.
     fn head(classes: [&str; 3]) -> Head {
         let mut kernel = vec![0.0; LATENTS * 3];
         for class in 0..3 {
             kernel[class * 3 + class] = 1.0;
         }
         Head {
-            name: "reads off".into(),
+            name: "identity".into(),
             base: BaseId::example(),
             classes: classes.map(String::from).into(),
             scores: None,
@@ -203,7 +203,7 @@ mod tests {
         }
     }
 
-    /// Rows of (label, logits).
+    /// A table of rows (label, logits).
     fn table(classes: &[&str], rows: &[(i64, [f32; 3])]) -> Latents {
         let mut latents = Latents::new(
             BaseId::example(),
@@ -218,8 +218,8 @@ mod tests {
     }
 
     #[test]
-    fn temperature_mends_confidence_and_leaves_answers() {
-        // Logits of 4 claim 96 %, but only three answers in four are right: softmax([t, 0, 0]) = 0.75 at t = ln 6, so T = 4 / ln 6.
+    fn calibration_corrects_confidence_and_keeps_predictions() {
+        // The confidence of logits [4, 0, 0] is 96 %, but 75 % are correct: softmax([t, 0, 0]) = 0.75 at t = ln 6, so T = 4 / ln 6.
         let names = ["cat", "dog", "bird"];
         let rows: Vec<_> = (0..400)
             .map(|i| {
@@ -247,8 +247,8 @@ mod tests {
         assert!((after.calibration_error_before - before.calibration_error).abs() < 1e-6);
     }
 
-    /// Two clouds of 80, three pictures of the second lying in the first.
-    fn clouds() -> Latents {
+    /// Two separable classes of 80 pictures. Pictures 21, 33 and 45 have the wrong label.
+    fn mislabelled() -> Latents {
         let mut latents = Latents::new(BaseId::example(), vec!["left".into(), "right".into()]);
         for i in 0..160 {
             let label = i % 2;
@@ -264,8 +264,8 @@ mod tests {
     }
 
     #[test]
-    fn folds_ask_about_each_picture_once_and_find_the_wrong_labels() {
-        let latents = Rc::new(clouds());
+    fn cross_validation_classifies_each_picture_once_and_finds_wrong_labels() {
+        let latents = Rc::new(mislabelled());
         let settings = Settings {
             learning_rate: 1e-2,
             epochs: 30,
@@ -294,24 +294,24 @@ mod tests {
     }
 
     #[test]
-    fn folds_that_cannot_be_are_refused() {
-        let sentence = |latents: Latents, folds| {
+    fn invalid_folds_are_rejected() {
+        let message = |latents: Latents, folds| {
             CrossValidation::new(Rc::new(latents), Settings::default(), folds)
                 .err()
-                .expect("refused")
+                .expect("rejected")
                 .to_string()
         };
         assert_eq!(
-            sentence(clouds(), 1),
-            "folds: 1 will not do, expected 2 to 20"
+            message(mislabelled(), 1),
+            "invalid folds: got 1, expected 2 to 20"
         );
-        let lonely = table(
+        let one_dog = table(
             &["cat", "dog"],
             &[(0, [1.0; 3]), (0, [2.0; 3]), (1, [3.0; 3])],
         );
         assert_eq!(
-            sentence(lonely, 5),
-            "evaluate: the class \"dog\" has one picture, and folds need two of each; add pictures to it"
+            message(one_dog, 5),
+            "evaluate: the class \"dog\" has one picture, expected at least 2 for cross-validation; add pictures to it"
         );
     }
 
@@ -319,7 +319,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn folds_are_even_in_size_and_in_each_class(sizes in prop::collection::vec(2usize..60, 2..6), folds in 2usize..=20, seed: u64) {
+        fn folds_are_stratified_and_of_equal_size(sizes in prop::collection::vec(2usize..60, 2..6), folds in 2usize..=20, seed: u64) {
             let names: Vec<_> = (0..sizes.len()).map(|class| class.to_string()).collect();
             let names: Vec<_> = names.iter().map(String::as_str).collect();
             let rows: Vec<_> = sizes.iter().enumerate().flat_map(|(class, size)| vec![(class as i64, [class as f32; 3]); *size]).collect();
@@ -331,8 +331,8 @@ mod tests {
             let even = |counts: Vec<usize>| counts.iter().max().expect("a fold") - counts.iter().min().expect("a fold") <= 1;
             prop_assert!(even(validation.folds.iter().map(Vec::len).collect()) || rows.len() < folds);
             for class in 0..sizes.len() {
-                let of = |fold: &Vec<usize>| fold.iter().filter(|row| latents.labels[**row] == class as i64).count();
-                prop_assert!(even(validation.folds.iter().map(of).collect()));
+                let count = |fold: &Vec<usize>| fold.iter().filter(|row| latents.labels[**row] == class as i64).count();
+                prop_assert!(even(validation.folds.iter().map(count).collect()));
             }
         }
     }
