@@ -1,4 +1,4 @@
-//! The native command line; `inception-web --help` tells what it does.
+//! The native command line; see `inception-web --help`.
 
 mod cli;
 

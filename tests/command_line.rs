@@ -1,4 +1,4 @@
-//! The command line as a person uses it: extract, train, predict, and what it says when something is wrong.
+//! Runs the command line as a process and checks its output, files and error messages.
 
 use std::{
     fs,
@@ -6,18 +6,19 @@ use std::{
     process::{Command, Output},
 };
 
-use inception_web::head::latents::Latents;
+use inception_web::head::{Head, latents::Latents};
 
-/// A fresh folder for one test.
+/// Creates an empty folder for a test.
 fn folder(test: &str) -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(test);
     if folder.exists() {
-        fs::remove_dir_all(&folder).expect("an old folder goes");
+        fs::remove_dir_all(&folder).expect("the old folder is deleted");
     }
-    fs::create_dir_all(&folder).expect("a new folder comes");
+    fs::create_dir_all(&folder).expect("a new folder");
     folder
 }
 
+/// Returns the path of a file of the project.
 fn project(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
 }
@@ -30,8 +31,8 @@ fn run(arguments: &[&str]) -> Output {
         .expect("the command line starts")
 }
 
-/// What a run that must succeed printed.
-fn works(arguments: &[&str]) -> String {
+/// Runs a command that must succeed, and returns its standard output.
+fn run_ok(arguments: &[&str]) -> String {
     let output = run(arguments);
     assert!(
         output.status.success(),
@@ -41,17 +42,17 @@ fn works(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// What a run that must fail said.
-fn fails(arguments: &[&str]) -> String {
+/// Runs a command that must fail, and returns its standard error.
+fn run_err(arguments: &[&str]) -> String {
     let output = run(arguments);
-    assert!(!output.status.success(), "{arguments:?} should have failed");
+    assert!(!output.status.success(), "{arguments:?} succeeded");
     String::from_utf8(output.stderr).expect("text")
 }
 
-/// The table in a file.
-fn table(file: &Path) -> Latents {
+/// Reads a latents file.
+fn read_table(file: &Path) -> Latents {
     let bytes = fs::read(file).expect("latents");
-    let (table, _) = Latents::read(&bytes, None).expect("our own file");
+    let (table, _) = Latents::read(&bytes, None).expect("valid latents");
     table
 }
 
@@ -59,8 +60,8 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("a path in UTF-8")
 }
 
-/// `samples/NAME.jpg` into `folder/class/`.
-fn put(sample: &str, folder: &Path, class: &str) {
+/// Copies `www/samples/SAMPLE.jpg` to the folder of a class.
+fn copy_sample(sample: &str, folder: &Path, class: &str) {
     fs::create_dir_all(folder.join(class)).expect("a class folder");
     let name = format!("{sample}.jpg");
     fs::copy(
@@ -71,9 +72,9 @@ fn put(sample: &str, folder: &Path, class: &str) {
 }
 
 #[test]
-fn summary_is_keras_own() {
-    let summary = works(&["summary"]);
-    let words = |line: &str| {
+fn summary_prints_the_same_table_as_keras() {
+    let summary = run_ok(&["summary"]);
+    let fields = |line: &str| {
         line.split_whitespace()
             .map(String::from)
             .collect::<Vec<_>>()
@@ -86,7 +87,9 @@ fn summary_is_keras_own() {
         "Non-trainable params: 21,802,784 (83.17 MB)",
     ] {
         assert!(
-            summary.lines().any(|printed| words(printed) == words(line)),
+            summary
+                .lines()
+                .any(|printed| fields(printed) == fields(line)),
             "no line {line:?} in\n{summary}"
         );
     }
@@ -95,25 +98,80 @@ fn summary_is_keras_own() {
         ("cnn", "356,810"),
         ("transfer", "20,490"),
     ] {
-        let summary = works(&["summary", network]);
+        let summary = run_ok(&["summary", network]);
         let line = format!("Trainable params: {parameters} (");
         assert!(summary.contains(&line), "no {line:?} in\n{summary}");
     }
 }
 
+/// The entries of a section of `--help`: names, and texts without default and possible values.
+///
+/// clap indents names by 2 to 6 columns and continues texts in further columns.
+fn help_entries(help: &str, section: &str) -> Vec<(String, String)> {
+    let lines = help
+        .lines()
+        .skip_while(|line| *line != section)
+        .skip(1)
+        .take_while(|line| line.is_empty() || line.starts_with(' '));
+    let mut entries: Vec<(String, String)> = Vec::new();
+    for line in lines {
+        let text = line.trim_start();
+        if (2..=6).contains(&(line.len() - text.len())) {
+            // Two spaces separate the name from its text.
+            let (name, text) = text.split_once("  ").unwrap_or((text, ""));
+            entries.push((name.into(), text.trim_start().into()));
+        } else if let Some((_, entry)) = entries.last_mut() {
+            *entry = format!("{entry} {text}").trim().into();
+        }
+    }
+    for (_, text) in &mut entries {
+        while let (Some(start), true) = (text.rfind('['), text.ends_with(']')) {
+            text.truncate(start);
+            text.truncate(text.trim_end().len());
+        }
+    }
+    entries
+}
+
 #[test]
-fn help_of_every_command_says_what_it_does() {
-    for command in [
-        "serve", "build", "weights", "summary", "extract", "train", "evaluate", "compare",
-        "predict", "export",
-    ] {
-        let help = works(&[command, "--help"]);
-        assert!(help.contains("Usage: inception-web"), "{help}");
+fn help_describes_every_command_and_every_argument() {
+    let commands = help_entries(&run_ok(&["--help"]), "Commands:");
+    let names: Vec<_> = commands.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "serve", "build", "weights", "summary", "extract", "train", "evaluate", "compare",
+            "predict", "export", "help"
+        ]
+    );
+    for (command, description) in commands.iter().filter(|(name, _)| name != "help") {
+        let help = run_ok(&[command, "--help"]);
+        assert!(description.len() > 20, "{command}: {description:?}");
+        assert!(!description.contains(". "), "{command}: {description:?}");
+        let start = format!("{description}\n\nUsage: inception-web {command} ");
+        assert!(help.starts_with(&start), "no {start:?} in\n{help}");
+
+        let options = help_entries(&help, "Options:");
+        let arguments = help_entries(&help, "Arguments:");
+        assert!(options.len() > 1, "{help}");
+        for (name, text) in options.iter().chain(&arguments) {
+            assert!(text.len() > 8, "{command} {name}: {text:?} in\n{help}");
+        }
+        // The usage names the required arguments.
+        let usage = help.lines().find(|line| line.starts_with("Usage: "));
+        let usage = usage.expect("a usage line").split_whitespace();
+        for name in usage.filter(|word| word.starts_with(['<', '-'])) {
+            let listed = |(entry, _): &(String, String)| entry.contains(name);
+            assert!(
+                options.iter().chain(&arguments).any(listed),
+                "{command}: {name} is not listed in\n{help}"
+            );
+        }
     }
 }
 
 #[test]
-fn a_folder_per_class_becomes_a_head_that_knows_its_pictures() {
+fn a_head_trained_on_class_folders_classifies_its_pictures() {
     let folder = folder("classes");
     for (sample, class) in [
         ("cat", "animals"),
@@ -121,13 +179,13 @@ fn a_folder_per_class_becomes_a_head_that_knows_its_pictures() {
         ("rocket", "machines"),
         ("airplane", "machines"),
     ] {
-        put(sample, &folder.join("pictures"), class);
+        copy_sample(sample, &folder.join("pictures"), class);
     }
     fs::write(
         folder.join("pictures/animals/broken.jpg"),
         "this is not a picture",
     )
-    .expect("a broken picture");
+    .expect("a damaged picture");
     let (latents, head) = (
         folder.join("latents.safetensors"),
         folder.join("head.safetensors"),
@@ -139,12 +197,12 @@ fn a_folder_per_class_becomes_a_head_that_knows_its_pictures() {
         "--out",
         text(&latents),
     ]);
-    let said = String::from_utf8_lossy(&output.stderr);
+    let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(
-        said.contains("left out: animals/broken.jpg: picture: not a picture in a known format"),
-        "{said}"
+        stderr.contains("skipped animals/broken.jpg: picture: not a picture in a known format"),
+        "{stderr}"
     );
-    let table = table(&latents);
+    let table = read_table(&latents);
     assert_eq!(table.classes, ["animals", "machines"]);
     assert_eq!(
         table.names,
@@ -157,7 +215,7 @@ fn a_folder_per_class_becomes_a_head_that_knows_its_pictures() {
     );
     assert_eq!(table.labels, [0, 0, 1, 1]);
 
-    let trained = works(&[
+    let trained = run_ok(&[
         "train",
         text(&latents),
         "--out",
@@ -170,17 +228,17 @@ fn a_folder_per_class_becomes_a_head_that_knows_its_pictures() {
         "1",
     ]);
     assert!(
-        trained.contains("held-out accuracy 100.0 % of 4 pictures (95 % interval 51.0 to 100.0 %)"),
+        trained.contains("held-out accuracy 100.0 % on 4 pictures (95 % interval 51.0 to 100.0 %)"),
         "{trained}"
     );
-    let judged = works(&["evaluate", text(&latents), "--head", text(&head)]);
+    let evaluated = run_ok(&["evaluate", text(&latents), "--head", text(&head)]);
     assert!(
-        judged
-            .starts_with("accuracy 100.0 % of 4 pictures (95 % interval 51.0 to 100.0 %)\nclass "),
-        "{judged}"
+        evaluated
+            .starts_with("accuracy 100.0 % on 4 pictures (95 % interval 51.0 to 100.0 %)\nclass "),
+        "{evaluated}"
     );
 
-    let json = works(&[
+    let json = run_ok(&[
         "predict",
         "--head",
         text(&head),
@@ -188,15 +246,15 @@ fn a_folder_per_class_becomes_a_head_that_knows_its_pictures() {
         "www/samples/cat.jpg",
         "www/samples/rocket.jpg",
     ]);
-    let answers: serde_json::Value = serde_json::from_str(&json).expect("JSON");
-    assert_eq!(answers[0]["predictions"][0]["label"], "animals");
-    assert_eq!(answers[1]["predictions"][0]["label"], "machines");
+    let results: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(results[0]["predictions"][0]["label"], "animals");
+    assert_eq!(results[1]["predictions"][0]["label"], "machines");
     let total: f64 = (0..2)
-        .filter_map(|i| answers[0]["predictions"][i]["probability"].as_f64())
+        .filter_map(|i| results[0]["predictions"][i]["probability"].as_f64())
         .sum();
     assert!((total - 1.0).abs() < 1e-5, "{json}");
 
-    let broken = fails(&[
+    let stderr = run_err(&[
         "predict",
         "--head",
         text(&head),
@@ -204,52 +262,52 @@ fn a_folder_per_class_becomes_a_head_that_knows_its_pictures() {
         "tests/pictures/empty.jpg",
     ]);
     assert!(
-        broken.contains("tests/pictures/empty.jpg: picture: the file is empty (0 bytes)"),
-        "{broken}"
+        stderr.contains("tests/pictures/empty.jpg: picture: the file is empty (0 bytes)"),
+        "{stderr}"
     );
     assert!(
-        broken.contains("1 of 2 pictures could not be classified"),
-        "{broken}"
+        stderr.contains("1 of 2 pictures could not be classified"),
+        "{stderr}"
     );
 }
 
 #[test]
-fn an_interrupted_extraction_goes_on_where_it_was() {
+fn an_interrupted_extraction_is_resumed() {
     let folder = folder("resume");
-    put("cat", &folder.join("pictures"), "one");
-    put("boats", &folder.join("pictures"), "two");
+    copy_sample("cat", &folder.join("pictures"), "one");
+    copy_sample("boats", &folder.join("pictures"), "two");
     let out = folder.join("latents.safetensors");
-    works(&[
+    run_ok(&[
         "extract",
         text(&folder.join("pictures")),
         "--out",
         text(&out),
     ]);
-    // What a run leaves that was ended after its first picture, its latents changed so that doing them again would show.
-    let mut table = table(&out);
-    let whole = table.clone();
+    // The checkpoint of a run that was interrupted after one picture. A changed latent shows whether the picture is computed again.
+    let mut table = read_table(&out);
+    let complete = table.clone();
     table.names.truncate(1);
     table.labels.truncate(1);
     table.values.truncate(2048);
     table.values[0] = 123.0;
-    fs::remove_file(&out).expect("latents go");
+    fs::remove_file(&out).expect("the latents are deleted");
     let partial = folder.join("latents.safetensors.partial");
-    fs::write(&partial, table.write(inception_web::weights::Dtype::F32)).expect("a partial file");
+    fs::write(&partial, table.write(inception_web::weights::Dtype::F32)).expect("a checkpoint");
 
-    works(&[
+    run_ok(&[
         "extract",
         text(&folder.join("pictures")),
         "--out",
         text(&out),
     ]);
-    let resumed = self::table(&out);
+    let resumed = read_table(&out);
     assert_eq!(resumed.values[0], 123.0);
-    assert_eq!(resumed.values[1..], whole.values[1..]);
+    assert_eq!(resumed.values[1..], complete.values[1..]);
     assert!(!partial.exists());
 }
 
 #[test]
-fn shards_hold_every_picture_once_and_are_trained_on_together() {
+fn shards_contain_every_picture_once_and_can_be_trained_on_together() {
     let folder = folder("shards");
     let pictures = folder.join("pictures");
     for (sample, class) in [
@@ -257,13 +315,13 @@ fn shards_hold_every_picture_once_and_are_trained_on_together() {
         ("horse", "animals"),
         ("rocket", "machines"),
     ] {
-        put(sample, &pictures, class);
+        copy_sample(sample, &pictures, class);
     }
     let whole = folder.join("whole.safetensors");
-    works(&["extract", text(&pictures), "--out", text(&whole)]);
-    let parts = ["1/2", "2/2"].map(|shard| {
+    run_ok(&["extract", text(&pictures), "--out", text(&whole)]);
+    let shards = ["1/2", "2/2"].map(|shard| {
         let out = folder.join(format!("{}.safetensors", &shard[..1]));
-        works(&[
+        run_ok(&[
             "extract",
             text(&pictures),
             "--shard",
@@ -274,19 +332,19 @@ fn shards_hold_every_picture_once_and_are_trained_on_together() {
         out
     });
 
-    let [first, second] = parts.each_ref().map(|part| table(part));
+    let [first, second] = shards.each_ref().map(|file| read_table(file));
     assert_eq!(first.names, ["animals/cat.jpg", "machines/rocket.jpg"]);
     assert_eq!(second.names, ["animals/horse.jpg"]);
-    // A part knows all classes, so that labels mean the same in each.
+    // Each shard lists all classes, so that labels have the same meaning in all of them.
     assert_eq!(first.classes, second.classes);
-    let whole = table(&whole);
+    let whole = read_table(&whole);
     assert_eq!(
         [first.row(0), second.row(0), first.row(1)].concat(),
         whole.values
     );
     let head = folder.join("head.safetensors");
-    let [first, second] = parts.each_ref().map(|part| text(part));
-    let trained = works(&[
+    let [first, second] = shards.each_ref().map(|file| text(file));
+    let trained = run_ok(&[
         "train",
         first,
         second,
@@ -295,14 +353,17 @@ fn shards_hold_every_picture_once_and_are_trained_on_together() {
         "--validation",
         "0",
     ]);
-    assert!(trained.contains("3 pictures"), "{trained}");
+    assert!(
+        trained.contains("trained on 3 pictures in 2 classes"),
+        "{trained}"
+    );
 
     for (shard, message) in [
         ("3/2", "expected I/N, such as 2/8, with I from 1 to N"),
         ("9/9", "shard 9/9 has no pictures; use fewer shards"),
     ] {
-        let said = fails(&["extract", text(&pictures), "--shard", shard]);
-        assert!(said.contains(message), "{said}");
+        let stderr = run_err(&["extract", text(&pictures), "--shard", shard]);
+        assert!(stderr.contains(message), "{stderr}");
     }
 }
 
@@ -314,7 +375,7 @@ fn cifar_records_are_read_and_checked() {
     let file = folder.join("data_batch_1.bin");
     let out = folder.join("latents.safetensors");
     fs::write(&file, [record(3), record(9)].concat()).expect("a .bin file");
-    works(&[
+    run_ok(&[
         "extract",
         text(&file),
         "--out",
@@ -322,7 +383,7 @@ fn cifar_records_are_read_and_checked() {
         "--dtype",
         "f16",
     ]);
-    let table = table(&out);
+    let table = read_table(&out);
     assert_eq!(
         (
             table.labels.as_slice(),
@@ -332,31 +393,31 @@ fn cifar_records_are_read_and_checked() {
         (&[3, 9][..], "cat", 10)
     );
     assert_eq!(table.names, ["data_batch_1.bin#0", "data_batch_1.bin#1"]);
-    // The label decides nothing about the picture: both records show the same.
+    // The records differ in their label only.
     assert_eq!(table.row(0), table.row(1));
 
     let cases = [
         (
             record(3)[..3000].to_vec(),
-            "3000 bytes are not whole CIFAR-10 records of 3073; get the file again",
+            "got 3000 bytes, expected CIFAR-10 records of 3073 bytes; download the file again",
         ),
         (
             record(10),
-            "record 0 has label 10, but there are 10 classes; get the file again",
+            "record 0 has label 10, but there are 10 classes; download the file again",
         ),
     ];
     for (bytes, message) in cases {
         fs::write(&file, bytes).expect("a .bin file");
-        let said = fails(&["extract", text(&file), "--out", text(&out)]);
+        let stderr = run_err(&["extract", text(&file), "--out", text(&out)]);
         assert_eq!(
-            said.trim_end(),
+            stderr.trim_end(),
             format!("error: {}: {message}", file.display())
         );
     }
 }
 
 #[test]
-fn cifar_10_is_extracted_from_its_python_version_too() {
+fn the_python_version_of_cifar_10_is_read_too() {
     let folder = folder("cifar_python");
     let fixtures = project("tests/cifar10");
     let out = folder.join("latents.safetensors");
@@ -371,8 +432,8 @@ fn cifar_10_is_extracted_from_its_python_version_too() {
         fs::copy(fixtures.join(from), pickles.join(to)).expect(to);
     }
     for input in [&tarball, &pickles, &folder] {
-        works(&["extract", text(input), "--out", text(&out)]);
-        let table = table(&out);
+        run_ok(&["extract", text(input), "--out", text(&out)]);
+        let table = read_table(&out);
         assert_eq!(table.names, ["tabby_s_000001.png", "lorry_s_000002.png"]);
         assert_eq!(
             (table.labels.as_slice(), table.classes.len()),
@@ -382,47 +443,76 @@ fn cifar_10_is_extracted_from_its_python_version_too() {
 }
 
 #[test]
-fn shipped_head_belongs_to_the_default_base_and_tells_its_accuracy() {
-    let json = works(&[
+fn the_shipped_head_and_latents_belong_to_the_default_base() {
+    let file = "www/ten-classes/head.safetensors";
+    let head = Head::open(&fs::read(project(file)).expect("the head")).expect("a valid head");
+    let scores = head.scores.expect("a measured accuracy");
+    assert_eq!((scores.correct, scores.total), (490, 1000));
+    assert_eq!(head.base.name, "nsfwjs Inception V3");
+    let table = read_table(&project("www/ten-classes/latents.safetensors"));
+    assert_eq!((table.len(), &table.classes), (5000, &head.classes));
+    assert_eq!(table.base, head.base);
+
+    // Fails if the head is of another base than the default one.
+    let json = run_ok(&[
         "predict",
         "--head",
-        "www/ten-classes/head.safetensors",
+        file,
         "--json",
         "--top",
         "10",
         "www/samples/cat.jpg",
     ]);
-    let answers: serde_json::Value = serde_json::from_str(&json).expect("JSON");
-    let labels = answers[0]["predictions"].as_array().expect("predictions");
-    assert_eq!(labels.len(), 10);
-    let table = table(&project("www/ten-classes/latents.safetensors"));
-    assert_eq!((table.len(), table.classes.len()), (5000, 10));
+    let results: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    let predictions = results[0]["predictions"].as_array().expect("predictions");
+    let mut labels: Vec<_> = predictions.iter().map(|p| p["label"].as_str()).collect();
+    labels.sort_unstable();
+    let classes: Vec<_> = head.classes.iter().map(|class| Some(&**class)).collect();
+    assert_eq!(labels, classes);
 }
 
 #[test]
-fn latents_and_heads_are_exported_in_other_forms() {
+fn latents_and_heads_are_exported_in_other_formats() {
     let folder = folder("exports");
     let latents = "www/ten-classes/latents.safetensors";
     let npz = folder.join("latents.npz");
-    let said = works(&["export", latents, "--to", text(&npz)]);
+    let printed = run_ok(&["export", latents, "--to", text(&npz)]);
     let want = "latents of 5000 pictures in 10 classes, ";
-    assert!(said.contains(want), "{said}");
-    assert_eq!(table(&npz), table(&project(latents)));
+    assert!(printed.contains(want), "{printed}");
+    assert_eq!(read_table(&npz), read_table(&project(latents)));
 
-    let head = "www/ten-classes/head.safetensors";
-    let onnx = folder.join("head.onnx");
-    works(&["export", head, "--to", text(&onnx)]);
-    let bytes = fs::read(&onnx).expect("ONNX");
-    // Field 1 of the message, a number: the version of the form.
-    assert_eq!(bytes[..2], [8, 8]);
+    let file = "www/ten-classes/head.safetensors";
+    let head = Head::open(&fs::read(project(file)).expect("the head")).expect("a valid head");
+    let copy = folder.join("head.safetensors");
+    run_ok(&["export", file, "--to", text(&copy)]);
+    let copied = Head::open(&fs::read(&copy).expect("a head")).expect("a valid head");
+    assert_eq!(copied, head);
+
+    // tests/exports.js runs the exported models; here, the protobuf header and the uncompressed weights are checked.
+    let [onnx, npz] = ["onnx", "npz"].map(|extension| {
+        let out = folder.join("head").with_extension(extension);
+        run_ok(&["export", file, "--to", text(&out)]);
+        fs::read(&out).expect("an exported head")
+    });
+    // Field 1 of the message: IR version 8.
+    assert_eq!(onnx[..2], [8, 8]);
+    assert_eq!(npz[..4], *b"PK\x03\x04");
+    let kernel = &head.layers[0].kernel;
+    let kernel: Vec<_> = kernel
+        .iter()
+        .flat_map(|value| value.to_le_bytes())
+        .collect();
+    let has_kernel = |bytes: &[u8]| bytes.windows(kernel.len()).any(|window| window == kernel);
+    assert!(has_kernel(&onnx), "the kernel is not in the ONNX file");
+    assert!(has_kernel(&npz), "the kernel is not in the npz file");
 }
 
 #[test]
-fn wrong_files_get_a_sentence_each() {
+fn invalid_files_have_error_messages() {
     let cases = [
         (
             vec!["weights", "--inspect", "Cargo.toml"],
-            "error: Cargo.toml: weights: not a whole safetensors file (",
+            "error: Cargo.toml: weights: invalid safetensors file (",
         ),
         (vec!["weights", "--inspect", "nowhere"], "error: nowhere: "),
         (
@@ -449,11 +539,11 @@ fn wrong_files_get_a_sentence_each() {
                 "--to",
                 "head.h5",
             ],
-            "error: head.h5: the extension decides the form; use .npz, .onnx or .safetensors",
+            "error: head.h5: unknown output format; use the extension .npz, .onnx or .safetensors",
         ),
         (
             vec!["export", "Cargo.toml", "--to", "head.npz"],
-            "error: Cargo.toml: latents: not a whole safetensors file (",
+            "error: Cargo.toml: latents: invalid safetensors file (",
         ),
         (
             vec![
@@ -462,24 +552,27 @@ fn wrong_files_get_a_sentence_each() {
                 "--to",
                 "head.onnx",
             ],
-            "error: www/ten-classes/latents.safetensors: latents are a table, and ONNX takes a head; use .npz or .safetensors",
+            "error: www/ten-classes/latents.safetensors: latents cannot be exported as ONNX; use .npz or .safetensors",
         ),
     ];
     for (arguments, message) in cases {
-        let said = fails(&arguments);
-        assert!(said.starts_with(message), "{arguments:?} said {said:?}");
+        let stderr = run_err(&arguments);
+        assert!(
+            stderr.starts_with(message),
+            "{arguments:?} printed {stderr:?}"
+        );
     }
 }
 
-/// A CIFAR-10 file of plain colours with noise, a class for each label, so many pictures of each.
-fn colours(labels: &[u8], count: usize, from: usize) -> Vec<u8> {
+/// Makes a CIFAR-10 file with `count` noisy pictures per label. The label is the bright colour channel. `seed` shifts the noise.
+fn colours(labels: &[u8], count: usize, seed: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     for i in 0..count * labels.len() {
         let label = labels[i % labels.len()];
-        let value = |at: usize| {
-            let noise = ((at * 31 + (i + from) * 17) * 7919 % 90) as u8;
+        let value = |index: usize| {
+            let noise = ((index * 31 + (i + seed) * 17) * 7919 % 90) as u8;
             noise
-                + if at / 1024 == usize::from(label) {
+                + if index / 1024 == usize::from(label) {
                     120
                 } else {
                     0
@@ -492,20 +585,20 @@ fn colours(labels: &[u8], count: usize, from: usize) -> Vec<u8> {
 }
 
 #[test]
-fn three_ways_are_compared_on_the_same_pictures_and_the_table_is_the_same_again() {
-    let folder = folder("three-ways");
+fn compare_prints_the_same_table_for_the_same_seed() {
+    let folder = folder("compare");
     fs::write(folder.join("data_batch_1.bin"), colours(&[0, 1, 2], 6, 0)).expect("a batch");
     fs::write(folder.join("test_batch.bin"), colours(&[0, 1, 2], 2, 900)).expect("a batch");
     fs::write(folder.join("batches.meta.txt"), "red\ngreen\nblue\n").expect("names");
-    let compared = |more: &[&str]| -> serde_json::Value {
+    let compare = |more: &[&str]| -> serde_json::Value {
         let args = [
             &["compare", text(&folder), "--per-class", "5", "--json"],
             more,
         ]
         .concat();
-        serde_json::from_str(&works(&args)).expect("JSON")
+        serde_json::from_str(&run_ok(&args)).expect("JSON")
     };
-    let mut tables = [compared(&["--seed", "3"]), compared(&["--seed", "3"])];
+    let mut tables = [compare(&["--seed", "3"]), compare(&["--seed", "3"])];
     for table in &mut tables {
         assert_eq!(table["seed"], 3);
         assert_eq!(table["split"]["training"], 15);
@@ -524,23 +617,28 @@ fn three_ways_are_compared_on_the_same_pictures_and_the_table_is_the_same_again(
     }
     assert_eq!(tables[0], tables[1]);
 
-    let few = ["--models", "mlp", "--epochs", "2"];
-    let printed = works(&[&["compare", text(&folder)], few.as_slice()].concat());
+    let short = ["--models", "mlp", "--epochs", "2"];
+    let printed = run_ok(&[&["compare", text(&folder)], short.as_slice()].concat());
     assert!(printed.contains("1,705,475"), "{printed}");
-    let printed = works(
-        &[
-            &["compare", text(&folder), "--curve", "2,4", "--seeds", "2"],
-            few.as_slice(),
-        ]
-        .concat(),
-    );
+    let curve = [
+        &["compare", text(&folder), "--curve", "2,4", "--seeds", "2"],
+        short.as_slice(),
+    ]
+    .concat();
+    let printed = run_ok(&curve);
     assert!(printed.contains("mean of 2 seeds"), "{printed}");
+    let row = printed.lines().find(|line| line.starts_with("MLP "));
+    assert_eq!(
+        row.map(|row| row.matches(" %").count()),
+        Some(2),
+        "{printed}"
+    );
 }
 
 #[test]
-fn pictures_that_cannot_be_compared_get_a_sentence() {
-    let folder = folder("not-three-ways");
-    let sentence = |name: &str, bytes: Vec<u8>| {
+fn compare_rejects_invalid_picture_sets() {
+    let folder = folder("compare-invalid");
+    let compare = |name: &str, bytes: Vec<u8>| {
         let folder = folder.join(name);
         fs::create_dir_all(&folder).expect(name);
         fs::write(folder.join("data_batch_1.bin"), bytes).expect(name);
@@ -553,12 +651,12 @@ fn pictures_that_cannot_be_compared_get_a_sentence() {
         (
             "truncated",
             truncated,
-            "4000 bytes are not whole CIFAR-10 records of 3073; get the file again",
+            "got 4000 bytes, expected CIFAR-10 records of 3073 bytes; download the file again",
         ),
         (
             "label",
             colours(&[0, 12], 1, 0),
-            "record 1 has label 12, but there are 10 classes; get the file again",
+            "record 1 has label 12, but there are 10 classes; download the file again",
         ),
         (
             "empty",
@@ -568,11 +666,11 @@ fn pictures_that_cannot_be_compared_get_a_sentence() {
         (
             "one",
             colours(&[4], 3, 0),
-            "1 of the classes have pictures, at least two are needed",
+            "classes with pictures: got 1, expected at least 2",
         ),
     ];
     for (name, bytes, want) in cases {
-        let got = sentence(name, bytes);
+        let got = compare(name, bytes);
         assert!(got.contains(want) && !got.contains("panicked"), "{got}");
     }
 }

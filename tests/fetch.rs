@@ -1,4 +1,4 @@
-//! Bases out of the network, by a small server that behaves well and badly.
+//! Downloads of weights from a local HTTP server, with interruptions, redirects and errors.
 
 use std::{
     fs,
@@ -10,14 +10,14 @@ use std::{
     thread,
 };
 
-use inception_web::{format::hex, weights::Weights};
+use inception_web::{format::hex, head::latents::Latents, weights::Weights};
 use sha2::{Digest, Sha256};
 
-/// A fresh folder for one test.
+/// Creates an empty folder for a test, which is also its cache folder.
 fn folder(test: &str) -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("fetch-{test}"));
     fs::remove_dir_all(&folder).ok();
-    fs::create_dir_all(&folder).expect("a new folder comes");
+    fs::create_dir_all(&folder).expect("a new folder");
     folder
 }
 
@@ -30,10 +30,10 @@ fn run(cache: &Path, arguments: &[&str]) -> Output {
         .expect("the command line starts")
 }
 
-/// The default base as a file of ours.
-fn base(folder: &Path) -> Vec<u8> {
+/// Returns the default base in the native format.
+fn default_base(folder: &Path) -> Vec<u8> {
     let file = folder.join("base.safetensors");
-    let made = run(
+    let output = run(
         folder,
         &[
             "weights",
@@ -46,21 +46,23 @@ fn base(folder: &Path) -> Vec<u8> {
         ],
     );
     assert!(
-        made.status.success(),
+        output.status.success(),
         "{}",
-        String::from_utf8_lossy(&made.stderr)
+        String::from_utf8_lossy(&output.stderr)
     );
-    fs::read(file).expect("the weights just written")
+    fs::read(file).expect("the written weights")
 }
 
-/// Answers requests one after another by `answer`, which gets the path and the headers' text; tells the address and what was asked.
+/// Starts a server that handles one request at a time. `respond` gets the path and the headers in lower case.
+///
+/// Returns the server's URL and the headers of its requests so far.
 fn serve(
-    answer: impl Fn(&str, &str, &mut TcpStream) + Send + 'static,
+    respond: impl Fn(&str, &str, &mut TcpStream) + Send + 'static,
 ) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = format!("http://{}", listener.local_addr().expect("an address"));
-    let asked = Arc::new(Mutex::new(Vec::new()));
-    let log = asked.clone();
+    let requests = Arc::new(Mutex::new(Vec::new()));
+    let log = requests.clone();
     thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.expect("a connection");
@@ -77,32 +79,33 @@ fn serve(
                 .to_string();
             let headers = head.join("\n").to_lowercase();
             log.lock().expect("the log").push(headers.clone());
-            answer(&path, &headers, &mut stream);
+            respond(&path, &headers, &mut stream);
         }
     });
-    (address, asked)
+    (address, requests)
 }
 
+/// Sends a response. `length` is the announced length, `body` may be shorter.
 fn send(stream: &mut TcpStream, status: &str, headers: &str, length: usize, body: &[u8]) {
     let head = format!(
         "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n"
     );
-    // A client that has heard enough may hang up.
+    // The client may close the connection early.
     stream.write_all(head.as_bytes()).ok();
     stream.write_all(body).ok();
 }
 
 #[test]
-fn a_download_that_breaks_off_goes_on_where_it_stopped() {
+fn an_interrupted_download_is_resumed() {
     let folder = folder("resume");
-    let bytes = base(&folder);
+    let bytes = default_base(&folder);
     let hash = hex(&Sha256::digest(&bytes));
     let (file, half) = (bytes.clone(), bytes.len() / 2);
-    let (address, asked) = serve(move |path, headers, stream| match path {
-        // As the hub does: it knows the file, and sends on to where it lies.
+    let (address, requests) = serve(move |path, headers, stream| match path {
+        // Like the Hugging Face hub: describes the file and redirects to its storage.
         "/resolve/model.safetensors" => {
             let linked = format!(
-                "Location: /lies/here\r\nX-Linked-Etag: \"{hash}\"\r\nX-Linked-Size: {}\r\n",
+                "Location: /storage\r\nX-Linked-Etag: \"{hash}\"\r\nX-Linked-Size: {}\r\n",
                 file.len()
             );
             send(stream, "302 Found", &linked, 0, b"");
@@ -133,7 +136,7 @@ fn a_download_that_breaks_off_goes_on_where_it_stopped() {
         format!("{address}/resolve/model.safetensors"),
         folder.join("out.safetensors"),
     );
-    let fetched = run(
+    let output = run(
         &folder,
         &[
             "weights",
@@ -146,9 +149,9 @@ fn a_download_that_breaks_off_goes_on_where_it_stopped() {
         ],
     );
     assert!(
-        fetched.status.success(),
+        output.status.success(),
         "{}",
-        String::from_utf8_lossy(&fetched.stderr)
+        String::from_utf8_lossy(&output.stderr)
     );
     let (got, want) = (
         fs::read(out).expect("the file"),
@@ -158,19 +161,22 @@ fn a_download_that_breaks_off_goes_on_where_it_stopped() {
         Weights::open(&got).expect("the base").fingerprint,
         want.fingerprint
     );
-    let asked = asked.lock().expect("the log");
-    assert_eq!(asked.len(), 4, "{asked:#?}");
-    assert!(asked[3].contains("if-range: \"a\""), "{}", asked[3]);
-    let left = fs::read_dir(&folder).expect("the folder").filter(|entry| {
-        entry
-            .as_ref()
-            .is_ok_and(|entry| entry.path().extension().is_some_and(|end| end == "part"))
+    let requests = requests.lock().expect("the log");
+    assert_eq!(requests.len(), 4, "{requests:#?}");
+    assert!(requests[3].contains("if-range: \"a\""), "{}", requests[3]);
+    let partial = fs::read_dir(&folder).expect("the folder").filter(|entry| {
+        entry.as_ref().is_ok_and(|entry| {
+            entry
+                .path()
+                .extension()
+                .is_some_and(|extension| extension == "part")
+        })
     });
-    assert_eq!(left.count(), 0);
+    assert_eq!(partial.count(), 0);
 }
 
 #[test]
-fn what_a_server_does_wrong_is_a_sentence() {
+fn server_errors_have_messages() {
     let folder = folder("wrong");
     let wrong = "a".repeat(64);
     let (address, _) = serve(move |path, _, stream| match path {
@@ -196,24 +202,26 @@ fn what_a_server_does_wrong_is_a_sentence() {
     let closed = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
     let closed = closed.expect("a port that was free").to_string();
     let hash = hex(&Sha256::digest(b"bytes"));
+    let out = folder.join("out.safetensors");
+    let out = out.to_str().expect("UTF-8");
     let cases = [
-        (format!("{address}/missing"), "the server answered 404 Not Found; check the address".to_string()),
-        (format!("{address}/closed"), "the server answered 403 Forbidden; it is not open to everyone; download it by hand and give the file".into()),
-        (format!("{address}/login"), "the server sent a web page, no weights; check the address, or whether this network asks for a login".into()),
-        (format!("{address}/hash"), format!("the SHA-256 of what came is {hash}, the server said {}; it was thrown away, try again", "a".repeat(64))),
-        (format!("{address}/round"), "it is sent on without end; check the address".into()),
-        (format!("{address}/text"), "weights: text is not what was expected (the format is none of those that are known here); use timm's model.safetensors, torchvision's .pth, Keras' .h5, .weights.h5 or .keras, TF.js's model.json with its shards, or ONNX".into()),
+        (format!("{address}/missing"), "the server returned 404 Not Found; check the URL".to_string()),
+        (format!("{address}/closed"), "the server returned 403 Forbidden; download the file in a browser and pass its path".into()),
+        (format!("{address}/login"), "the server returned a web page instead of weights; check the URL, or sign in to this network first".into()),
+        (format!("{address}/hash"), format!("invalid SHA-256 of the download: got {hash}, expected {}; the download was deleted, try again", "a".repeat(64))),
+        (format!("{address}/round"), "too many redirects; check the URL".into()),
+        (format!("{address}/text"), "weights: cannot import text (the format is none of those that are known here); use timm's model.safetensors, torchvision's .pth, Keras' .h5, .weights.h5 or .keras, TF.js's model.json with its shards, or ONNX".into()),
     ];
     for (url, want) in cases {
-        let output = run(&folder, &["weights", "--from", &url, "--out", "/dev/null"]);
+        let output = run(&folder, &["weights", "--from", &url, "--out", out]);
         assert!(!output.status.success(), "{url}");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(
-            said.lines().last(),
+            stderr.lines().last(),
             Some(format!("error: {url}: {want}").as_str())
         );
     }
-    // The system's own words for it are in the middle.
+    // The message in parentheses is the operating system's.
     let output = run(
         &folder,
         &[
@@ -221,20 +229,25 @@ fn what_a_server_does_wrong_is_a_sentence() {
             "--from",
             &format!("http://{closed}/x"),
             "--out",
-            "/dev/null",
+            out,
         ],
     );
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    let start = format!("error: http://{closed}/x: {closed} cannot be reached (");
-    let end = "); check the connection, or download the file elsewhere and give it\n";
-    assert!(said.starts_with(&start) && said.ends_with(end), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    let start = format!("error: http://{closed}/x: cannot connect to {closed} (");
+    let end = "); check the network, or download the file elsewhere and pass its path\n";
+    assert!(
+        stderr.starts_with(&start) && stderr.ends_with(end),
+        "{stderr}"
+    );
+    assert!(!Path::new(out).exists());
 }
 
 #[test]
-fn without_imagenets_weights_the_npm_base_serves_and_says_so_once() {
+fn auto_falls_back_to_the_npm_base_with_one_warning() {
     let folder = folder("auto");
-    let (address, asked) = serve(|_, _, stream| send(stream, "404 Not Found", "", 0, b""));
+    let (address, requests) = serve(|_, _, stream| send(stream, "404 Not Found", "", 0, b""));
     let url = format!("{address}/imagenet");
+    let out = folder.join("latents.safetensors");
     let output = Command::new(env!("CARGO_BIN_EXE_inception-web"))
         .args([
             "extract",
@@ -243,18 +256,21 @@ fn without_imagenets_weights_the_npm_base_serves_and_says_so_once() {
             "www/samples/cat.jpg",
             "--out",
         ])
-        .arg(folder.join("latents.safetensors"))
+        .arg(&out)
         .env("INCEPTION_WEB_CACHE", &folder)
         .env("INCEPTION_WEB_IMAGENET_URL", &url)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .expect("the command line starts");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{stderr}");
     let want = format!(
-        "ImageNet's weights are not used: {url}: the server answered 404 Not Found; check the address. The base out of npm nsfwjs is, \
-         which tells things apart less well. `--weights npm` says so without trying, `--weights FILE` takes weights that you have."
+        "warning: cannot use the ImageNet weights: {url}: the server returned 404 Not Found; check the URL. Using the base from the npm \
+         package nsfwjs, which is less accurate. Use `--weights npm` to select it without a download, or `--weights FILE` for a local file."
     );
-    assert_eq!(said.matches(&want).count(), 1, "{said}");
-    assert_eq!(asked.lock().expect("the log").len(), 1);
+    assert_eq!(stderr.matches(&want).count(), 1, "{stderr}");
+    assert_eq!(requests.lock().expect("the log").len(), 1);
+    let latents = fs::read(out).expect("latents");
+    let (latents, _) = Latents::read(&latents, None).expect("valid latents");
+    assert_eq!(latents.base.name, "nsfwjs Inception V3");
 }

@@ -1,110 +1,177 @@
-//! Bases for commands: found by name, address or path, imported where they are not in the native format, and loaded.
+//! Loads and imports bases: by name, from a URL, or from a file or folder.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use inception_web::{
-    base::{Base, SELF_TEST_LATENTS, self_test_latents},
+    base::{Base, self_test_latents},
+    error::Error,
     head::Head,
     image::InputRange,
     weights::{
-        Dtype, Source, Weights, fingerprint,
+        self, Dtype, Source, Weights, fingerprint,
         import::{self, File, nsfwjs},
-        rounded, write,
+        rounded,
     },
 };
 
 use super::{
-    fetch,
-    files::{self, Outcome, at, entries, file_name, project_root, read},
+    fetch::{self, IMAGENET_URL, imagenet_url},
+    files::{entries, file_name, project_root, read, write},
     npm,
+    result::{CliResult, with_path},
 };
 
-/// A base on the CPU, and the head that its file brings, if it does.
-pub fn load_base(wish: &str) -> Outcome<(Base, Option<Head>)> {
-    let path = find(wish)?;
+/// Loads the base of a `--weights` value on the CPU, with the classifier of its file, if it includes one.
+pub fn load_base(value: &str) -> CliResult<(Base, Option<Head>)> {
+    let path = resolve(value)?;
     let bytes = read(&path)?;
     let open = || {
         let weights = Weights::open(&bytes)?;
         let base = Base::load(&weights)?;
         Ok((base, weights.head()?))
     };
-    at(&path, open())
+    with_path(&path, open())
 }
 
-/// The file of ours with the base that a person wishes, converted and kept where it was not ours. `auto` is ImageNet's, or npm's where that cannot be had.
-pub fn find(wish: &str) -> Outcome<PathBuf> {
-    match wish {
-        "auto" => Ok(match kept_download(&fetch::imagenet(), false) {
-            Ok(path) => path,
+/// Returns a weights file in the native format for a `--weights` value. Downloads and converts into the cache if needed.
+pub fn resolve(value: &str) -> CliResult<PathBuf> {
+    match value {
+        "auto" => match cached_download(&imagenet_url(), false) {
+            Ok(path) => Ok(path),
             Err(reason) => {
                 eprintln!(
-                    "ImageNet's weights are not used: {reason}. The base out of npm nsfwjs is, which tells things apart less well. \
-                     `--weights npm` says so without trying, `--weights FILE` takes weights that you have."
+                    "warning: cannot use the ImageNet weights: {reason}. Using the base from the npm package nsfwjs, which is less \
+                     accurate. Use `--weights npm` to select it without a download, or `--weights FILE` for a local file."
                 );
-                default_base_file(&project_root()?)?
+                default_base_file(&project_root()?)
             }
-        }),
+        },
         "npm" | "nsfwjs" => default_base_file(&project_root()?),
-        "imagenet" => kept_download(&fetch::imagenet(), true),
-        url if is_url(url) => kept_download(url, true),
+        "imagenet" => cached_download(&imagenet_url(), true),
+        url if is_url(url) => cached_download(url, true),
         path => {
             let path = Path::new(path);
             if path.is_file() && Weights::is(&read(path)?) {
                 return Ok(path.into());
             }
-            let base = opened(path, None)?;
-            let kept = kept(&base.fingerprint)?;
-            if !is_whole(&kept) {
-                files::write(&kept, &base.write(Dtype::U8))?;
+            let base = import_path(path, None)?;
+            let cached = cache_path(&base.fingerprint)?;
+            if !is_valid(&cached) {
+                write(&cached, &base.write(Dtype::U8))?;
             }
-            Ok(kept)
+            Ok(cached)
         }
     }
 }
 
-pub fn is_url(text: &str) -> bool {
-    text.starts_with("https://") || text.starts_with("http://")
-}
-
-/// Where a converted base is kept.
-fn kept(name: &str) -> Outcome<PathBuf> {
-    Ok(fetch::cache()?.join(format!("{}.safetensors", &name[..16])))
-}
-
-fn is_whole(path: &Path) -> bool {
-    std::fs::read(path).is_ok_and(|bytes| Weights::open(&bytes).is_ok())
-}
-
-/// A base from an address, which is only asked the first time.
-fn kept_download(url: &str, patient: bool) -> Outcome<PathBuf> {
-    let path = kept(&fetch::key(url))?;
-    if !is_whole(&path) {
-        let base = downloaded(url, patient, None)?;
-        files::write(&path, &base.write(Dtype::U8))?;
+/// Returns the default base, `pkg/base.safetensors`. Converts it from the npm package if it is missing or damaged.
+pub fn default_base_file(root: &Path) -> CliResult<PathBuf> {
+    let path = root.join("pkg/base.safetensors");
+    if !is_valid(&path) {
+        eprintln!(
+            "converting the base from the npm package nsfwjs to {}",
+            path.display()
+        );
+        write(&path, &import_npm(root)?.write(Dtype::U8))?;
     }
     Ok(path)
 }
 
-pub fn downloaded(url: &str, patient: bool, range: Option<InputRange>) -> Outcome<ImportedBase> {
-    let bytes = fetch::download(url, patient)?;
+/// Downloads and converts the weights of a URL, unless they are in the cache. `retry` is passed to [`fetch::download`].
+fn cached_download(url: &str, retry: bool) -> CliResult<PathBuf> {
+    let path = cache_path(&fetch::cache_key(url))?;
+    if !is_valid(&path) {
+        let base = import_url(url, retry, None)?;
+        write(&path, &base.write(Dtype::U8))?;
+    }
+    Ok(path)
+}
+
+/// Returns the cache file for a hexadecimal key of at least 16 digits.
+fn cache_path(key: &str) -> CliResult<PathBuf> {
+    Ok(fetch::cache_dir()?.join(format!("{}.safetensors", &key[..16])))
+}
+
+/// Returns whether a file is an undamaged base in the native format.
+fn is_valid(path: &Path) -> bool {
+    fs::read(path).is_ok_and(|bytes| Weights::open(&bytes).is_ok())
+}
+
+fn is_url(text: &str) -> bool {
+    text.starts_with("https://") || text.starts_with("http://")
+}
+
+/// A base in memory, ready to be written in the native format.
+pub struct ImportedBase {
+    pub source: Source,
+    /// Of the exact weights, also if `source` was read from a file that has rounded them.
+    fingerprint: String,
+}
+
+impl ImportedBase {
+    pub fn new(source: Source) -> ImportedBase {
+        let fingerprint = fingerprint(&source.info, &source.convs);
+        ImportedBase {
+            source,
+            fingerprint,
+        }
+    }
+
+    /// Serialises the base in the native format, with the self-test latents of the rounded weights.
+    pub fn write(mut self, dtype: Dtype) -> Vec<u8> {
+        let convs = rounded(&self.source, dtype);
+        let info = &mut self.source.info;
+        info.self_test_latents = self_test_latents(info, &convs);
+        weights::write(&self.source, &self.fingerprint, dtype)
+    }
+}
+
+/// Imports the base of a `weights --from` value. `range` applies if the source does not specify its input range.
+pub fn import(value: &str, range: Option<InputRange>) -> CliResult<ImportedBase> {
+    match value {
+        "npm" | "nsfwjs" => import_npm(&project_root()?),
+        "imagenet" => import_url(&imagenet_url(), true, range),
+        url if is_url(url) => import_url(url, true, range),
+        path => import_path(Path::new(path), range),
+    }
+}
+
+fn import_npm(root: &Path) -> CliResult<ImportedBase> {
+    let folder = npm::nsfwjs_folder(root)?;
+    let source = nsfwjs::read(|name| {
+        fs::read_to_string(folder.join(name)).map_err(|reason| Error::Source {
+            file: name.into(),
+            reason: reason.to_string(),
+            hint: nsfwjs::HINT,
+        })
+    })?;
+    Ok(ImportedBase::new(source))
+}
+
+fn import_url(url: &str, retry: bool, range: Option<InputRange>) -> CliResult<ImportedBase> {
+    let bytes = fetch::download(url, retry)?;
     let name = url.split(['?', '#']).next().unwrap_or(url);
     let name = name.rsplit('/').next().unwrap_or(name);
     let mut base =
-        read_source(&[(name.into(), bytes)], range).map_err(|error| format!("{url}: {error}"))?;
+        import_files(&[(name.into(), bytes)], range).map_err(|error| format!("{url}: {error}"))?;
     let info = &mut base.source.info;
-    if url == fetch::IMAGENET {
+    if url == IMAGENET_URL {
         info.name = "timm inception_v3.tf_in1k".into();
         info.licence = "Apache-2.0".into();
         info.note = "Trained on ImageNet's 1,000 classes of photographs.".into();
     }
+    // A file in the native format has self-test latents and keeps its own source.
     if info.self_test_latents.is_empty() {
         info.source = url.into();
     }
     Ok(base)
 }
 
-/// A weights file of any kind, or the folder of one.
-pub fn opened(path: &Path, range: Option<InputRange>) -> Outcome<ImportedBase> {
+/// Imports a weights file of any supported format, or a folder with the files of one model.
+fn import_path(path: &Path, range: Option<InputRange>) -> CliResult<ImportedBase> {
     let paths = match path.is_dir() {
         true => entries(path)?,
         false => vec![path.to_path_buf()],
@@ -113,11 +180,11 @@ pub fn opened(path: &Path, range: Option<InputRange>) -> Outcome<ImportedBase> {
         .iter()
         .filter(|path| path.is_file() || paths.len() == 1)
         .map(|path| Ok((file_name(path), read(path)?)))
-        .collect::<Outcome<_>>()?;
-    read_source(&files, range).map_err(|error| format!("{}: {error}", path.display()).into())
+        .collect::<CliResult<_>>()?;
+    import_files(&files, range).map_err(|error| format!("{}: {error}", path.display()).into())
 }
 
-fn read_source(files: &[(String, Vec<u8>)], range: Option<InputRange>) -> Outcome<ImportedBase> {
+fn import_files(files: &[(String, Vec<u8>)], range: Option<InputRange>) -> CliResult<ImportedBase> {
     if let [(_, bytes)] = files
         && Weights::is(bytes)
     {
@@ -136,56 +203,4 @@ fn read_source(files: &[(String, Vec<u8>)], range: Option<InputRange>) -> Outcom
         source.name_classes(&npm::imagenet_classes(&root)?);
     }
     Ok(ImportedBase::new(source))
-}
-
-pub fn from_npm(root: &Path) -> Outcome<ImportedBase> {
-    let folder = npm::nsfwjs_folder(root)?;
-    let source = nsfwjs::read(|name| {
-        let path = folder.join(name);
-        std::fs::read_to_string(&path).map_err(|reason| inception_web::error::Error::Source {
-            file: name.into(),
-            reason: reason.to_string(),
-            hint: nsfwjs::HINT,
-        })
-    })?;
-    Ok(ImportedBase::new(source))
-}
-
-/// A base that was read, and the fingerprint of its exact numbers, which a file of ours knows even if it has rounded them.
-pub struct ImportedBase {
-    pub source: Source,
-    fingerprint: String,
-}
-
-impl ImportedBase {
-    pub fn new(source: Source) -> ImportedBase {
-        let fingerprint = fingerprint(&source.info, &source.convs);
-        ImportedBase {
-            source,
-            fingerprint,
-        }
-    }
-
-    /// As a file of ours.
-    pub fn write(mut self, dtype: Dtype) -> Vec<u8> {
-        let convs = rounded(&self.source, dtype);
-        let info = &mut self.source.info;
-        info.self_test_latents = self_test_latents(info, &convs);
-        info.self_test_latents.truncate(SELF_TEST_LATENTS);
-        write(&self.source, &self.fingerprint, dtype)
-    }
-}
-
-/// The default base as a file of ours, converted from the npm package at the first time.
-pub fn default_base_file(root: &Path) -> Outcome<PathBuf> {
-    let path = root.join("pkg/base.safetensors");
-    let good = std::fs::read(&path).is_ok_and(|bytes| Weights::open(&bytes).is_ok());
-    if !good {
-        eprintln!(
-            "converting the base out of npm nsfwjs to {}",
-            path.display()
-        );
-        files::write(&path, &from_npm(root)?.write(Dtype::U8))?;
-    }
-    Ok(path)
 }

@@ -1,57 +1,50 @@
-//! `build`: writes the page as a static site.
+//! `build`: writes the page to a folder as a static site.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::PathBuf};
 
 use super::{
-    files::{Outcome, copy, project_root, write},
-    options::PLACES,
-    site::{self, licences::THIRD_PARTY, listed, wasm::RUNTIMES},
+    files::{copy_dir, project_root, write},
+    options::WEIGHTS_VALUE,
+    result::CliResult,
+    site::{Site, brotli_path, licences::THIRD_PARTY, wasm::RUNTIMES},
 };
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The folder to write
+    /// Folder to write
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// The base: `npm` (the package nsfwjs), `imagenet` (the Hugging Face hub, or the address in INCEPTION_WEB_IMAGENET_URL), an address,
-    /// or a weights file of any kind; `auto` takes imagenet's, or npm's where that cannot be had
-    #[arg(long, value_name = PLACES, default_value = "auto")]
+    /// Base: `npm` (package nsfwjs), `imagenet` (Hugging Face hub, or INCEPTION_WEB_IMAGENET_URL), a URL or a weights file in any
+    /// supported format; `auto` uses imagenet, or npm if the download fails
+    #[arg(long, value_name = WEIGHTS_VALUE, default_value = "auto")]
     weights: String,
-    /// The cargo profile of the wasm builds: `web`, or `web-dev`, which builds faster and runs slower
+    /// Cargo profile of the wasm builds: `web`, or `web-dev`, which builds faster and runs slower
     #[arg(long, default_value = "web")]
     profile: String,
 }
 
-pub fn run(args: Args) -> Outcome {
+pub fn run(args: Args) -> CliResult {
     let root = project_root()?;
-    let site = site::prepare(&root, &args.weights, &args.profile)?;
-    copy(&root.join("www"), &args.out)?;
-    for (name, _) in RUNTIMES {
-        copy(
-            &root.join("pkg").join(name),
-            &args.out.join("pkg").join(name),
-        )?;
+    let site = Site::prepare(&root, &args.weights, &args.profile)?;
+    site.complete()?;
+    copy_dir(&root.join("www"), &args.out)?;
+    for runtime in &RUNTIMES {
+        let folder = PathBuf::from("pkg").join(runtime.name);
+        copy_dir(&root.join(&folder), &args.out.join(&folder))?;
     }
-    copy(&root.join("pkg/npm"), &args.out.join("npm"))?;
+    copy_dir(&root.join("pkg/npm"), &args.out.join("npm"))?;
     fs::copy(root.join(THIRD_PARTY), args.out.join(THIRD_PARTY))?;
-    for ending in ["", ".br"] {
-        let file = |path: &Path| PathBuf::from(format!("{}{ending}", path.display()));
-        if file(&site.base).exists() {
-            fs::copy(
-                file(&site.base),
-                file(&args.out.join("pkg/base.safetensors")),
-            )?;
-        }
+    let base = args.out.join("pkg/base.safetensors");
+    fs::copy(&site.base, &base)?;
+    if brotli_path(&site.base).exists() {
+        fs::copy(brotli_path(&site.base), brotli_path(&base))?;
     }
     write(
         &args.out.join("pkg/site.json"),
-        listed(&root, &site.manifest)?.to_string().as_bytes(),
+        site.manifest()?.to_string().as_bytes(),
     )?;
     println!(
-        "{}: a static site; any web server can serve it, from any path",
+        "wrote the static site to {}; any web server can serve it from any path",
         args.out.display()
     );
     Ok(())

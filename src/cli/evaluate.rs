@@ -1,4 +1,4 @@
-//! `evaluate`: how good a head is on labelled latents, or, by folds, how good a way of training is.
+//! `evaluate`: evaluates a head on labelled latents, or cross-validates training settings.
 
 use std::{path::PathBuf, rc::Rc};
 
@@ -11,18 +11,19 @@ use inception_web::{
 };
 
 use super::{
-    files::{Outcome, at, read},
-    latents::tables,
+    files::read,
+    latents::read_tables,
     options::Training,
     output::accuracy,
+    result::{CliResult, with_path},
 };
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Latents files of one base; classes are joined by name
+    /// Latents files of one base; classes with the same name are merged
     #[arg(required = true, value_name = "LATENTS")]
     latents: Vec<PathBuf>,
-    /// The head to ask about every picture
+    /// Head file to evaluate on all pictures
     #[arg(
         long,
         value_name = "FILE",
@@ -30,22 +31,22 @@ pub struct Args {
         conflicts_with = "folds"
     )]
     head: Option<PathBuf>,
-    /// Train anew on all but one part of the pictures and ask about that part, for each of so many parts
-    #[arg(long, value_name = "PARTS")]
+    /// Cross-validate with this number of folds: train on all but one fold and evaluate on it, for each fold
+    #[arg(long, value_name = "N")]
     folds: Option<usize>,
     #[command(flatten)]
     training: Training,
-    /// Print everything as JSON
+    /// Print the evaluation as JSON
     #[arg(long)]
     json: bool,
 }
 
-pub fn run(args: Args) -> Outcome {
-    let latents = tables(&args.latents)?;
+pub fn run(args: Args) -> CliResult {
+    let latents = read_tables(&args.latents)?;
     let names = latents.names.clone();
-    let (how, evaluation) = match (&args.head, args.folds) {
+    let (prefix, evaluation) = match (&args.head, args.folds) {
         (Some(path), _) => {
-            let head = at(path, Head::read(&read(path)?, &latents.base))?;
+            let head = with_path(path, Head::read(&read(path)?, &latents.base))?;
             ("", evaluate(&head, &latents))
         }
         (None, folds) => {
@@ -68,11 +69,12 @@ pub fn run(args: Args) -> Outcome {
         );
         return Ok(());
     }
-    println!("{how}{}", accuracy(&evaluation));
+    println!("{prefix}{}", accuracy(&evaluation));
     print_classes(&evaluation);
     Ok(())
 }
 
+/// Prints the metrics of each class, and the calibration error.
 fn print_classes(evaluation: &Evaluation) {
     let percent =
         |share: Option<f64>| share.map_or("-".into(), |share| format!("{:.1}", share * 100.0));
@@ -88,7 +90,7 @@ fn print_classes(evaluation: &Evaluation) {
         );
     }
     println!(
-        "calibration error {:.1} % (before the temperature of {:.2}: {:.1} %)",
+        "calibration error {:.1} % (before temperature scaling by {:.2}: {:.1} %)",
         evaluation.calibration_error * 100.0,
         evaluation.temperature,
         evaluation.calibration_error_before * 100.0

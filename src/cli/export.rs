@@ -1,4 +1,4 @@
-//! `export`: a head or a table of latents in the form that another program reads.
+//! `export`: converts a head or a latents file to another format.
 
 use std::path::{Path, PathBuf};
 
@@ -9,75 +9,76 @@ use inception_web::{
 };
 
 use super::{
-    files::{Outcome, at, read, write},
+    files::{read, write},
     latents::read_latents,
     output::thousands,
+    result::{CliResult, with_path},
 };
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// A head as `train` writes it, or latents, `.safetensors` or `.npz`
+    /// Head file (.safetensors) or latents file (.safetensors or .npz)
     file: PathBuf,
-    /// The file to write; its extension decides the form. ONNX takes heads alone
+    /// File to write; the extension selects the format. Latents cannot be written as ONNX
     #[arg(long, value_name = "OUT.npz|.onnx|.safetensors")]
     to: PathBuf,
 }
 
-pub fn run(args: Args) -> Outcome {
-    let form = args.to.extension().unwrap_or_default().to_string_lossy();
-    let form = form.to_ascii_lowercase();
-    if !matches!(form.as_str(), "npz" | "onnx" | "safetensors") {
+pub fn run(args: Args) -> CliResult {
+    let format = args.to.extension().unwrap_or_default().to_string_lossy();
+    let format = format.to_ascii_lowercase();
+    if !matches!(format.as_str(), "npz" | "onnx" | "safetensors") {
         return Err(format!(
-            "{}: the extension decides the form; use .npz, .onnx or .safetensors",
+            "{}: unknown output format; use the extension .npz, .onnx or .safetensors",
             args.to.display()
         )
         .into());
     }
-    let (what, bytes) = match head(&args.file)? {
+    let (description, bytes) = match open_head(&args.file)? {
         Some(head) => {
-            let what = format!("head {:?} of {} classes", head.name, head.classes.len());
-            let bytes = match form.as_str() {
+            let description = format!("head {:?} of {} classes", head.name, head.classes.len());
+            let bytes = match format.as_str() {
                 "npz" => head.write_npz(),
                 "onnx" => onnx::write(&head),
                 _ => head.write(),
             };
-            (what, bytes)
+            (description, bytes)
         }
         None => {
             let latents = read_latents(&args.file)?;
-            let what = format!(
+            let description = format!(
                 "latents of {} pictures in {} classes",
                 latents.len(),
                 latents.classes.len()
             );
-            let bytes = match form.as_str() {
+            let bytes = match format.as_str() {
                 "npz" => latents.write_npz(),
                 "safetensors" => latents.write(Dtype::F32),
                 _ => {
                     return Err(format!(
-                        "{}: latents are a table, and ONNX takes a head; use .npz or .safetensors",
+                        "{}: latents cannot be exported as ONNX; use .npz or .safetensors",
                         args.file.display()
                     )
                     .into());
                 }
             };
-            (what, bytes)
+            (description, bytes)
         }
     };
     write(&args.to, &bytes)?;
     println!(
-        "{}: {what}, {} bytes",
+        "wrote {}: {description}, {} bytes",
         args.to.display(),
         thousands(bytes.len())
     );
     Ok(())
 }
 
-/// The head in a file; none where it is something else, latents as may be.
-fn head(file: &Path) -> Outcome<Option<Head>> {
+/// Opens a head file; returns `None` for a file of another type, such as latents.
+fn open_head(file: &Path) -> CliResult<Option<Head>> {
     match Head::open(&read(file)?) {
         Ok(head) => Ok(Some(head)),
         Err(Error::Container { .. } | Error::MissingMetadata { .. }) => Ok(None),
-        Err(error) => at(file, Err(error)),
+        Err(error) => with_path(file, Err(error)),
     }
 }

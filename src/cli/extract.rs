@@ -1,4 +1,4 @@
-//! `extract`: labelled pictures -> `latents.safetensors`, on all cores, resumable.
+//! `extract`: computes the latents of labelled pictures on all cores; an interrupted run can be resumed.
 
 use std::{
     collections::HashSet,
@@ -21,40 +21,41 @@ use rayon::prelude::*;
 
 use super::{
     base::load_base,
-    files::{Outcome, at, entries, file_name, read, write},
+    files::{entries, file_name, read, write},
     images,
-    latents::latents,
-    options::{DtypeArg, PLACES},
+    latents::compute_latents,
+    options::{DtypeArg, WEIGHTS_VALUE},
+    result::{CliResult, with_path},
 };
 
-/// Pictures between two looks at the clock.
+/// Pictures between two checks whether a checkpoint is due.
 const CHUNK: usize = 16;
-/// How much work a broken-off run may lose.
+/// Time between checkpoints, the most work that an interrupted run can lose.
 const CHECKPOINT: Duration = Duration::from_secs(5);
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// A folder with a folder per class, a flat folder, pictures, or CIFAR-10's files, their folder or tarball
+    /// Folder with a folder per class, folder of pictures, picture files, or CIFAR-10 (files, folder or tarball)
     #[arg(required = true)]
     input: Vec<PathBuf>,
-    /// The latents file to write [default: latents.safetensors, or, of a shard, latents-I-of-N.safetensors]
+    /// Latents file to write [default: latents.safetensors, or latents-I-of-N.safetensors with --shard]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Only every N-th picture, from the I-th on, so that N machines each do a part; `train` and the page read the files together
+    /// Process only every N-th picture, starting at the I-th, to split the work between N machines; `train` and the page merge the files
     #[arg(long, value_name = "I/N")]
     shard: Option<Shard>,
-    /// How to store the latents: f32 is 8 kB a picture, f16 4 kB, u8 2 kB
+    /// Number type of the latents in the file: f32 (8 kB per picture), f16 (4 kB) or u8 (2 kB)
     #[arg(long, value_enum, default_value = "f32")]
     dtype: DtypeArg,
-    /// The base, as `serve` takes it
-    #[arg(long, value_name = PLACES, default_value = "npm")]
+    /// Base: see `serve --help`
+    #[arg(long, value_name = WEIGHTS_VALUE, default_value = "npm")]
     weights: String,
 }
 
-/// A part of the pictures, which has some of each class.
+/// Every `count`-th picture, so that a shard has pictures of each class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Shard {
-    /// From 1.
+    /// Starts at 1.
     number: usize,
     count: usize,
 }
@@ -72,7 +73,7 @@ impl FromStr for Shard {
     }
 }
 
-/// A picture to do.
+/// A labelled picture that is not decoded yet.
 struct Item {
     name: String,
     label: i64,
@@ -81,21 +82,16 @@ struct Item {
 
 enum Source {
     File(PathBuf),
-    /// 32x32 planes.
+    /// Planes `[3, 32, 32]`.
     Small(Vec<u8>),
 }
 
-pub fn run(args: Args) -> Outcome {
+pub fn run(args: Args) -> CliResult {
     let (base, _) = load_base(&args.weights)?;
-    let (classes, mut items) = list(&args.input)?;
+    let (classes, mut items) = list_pictures(&args.input)?;
     let mut out = PathBuf::from("latents.safetensors");
     if let Some(Shard { number, count }) = args.shard {
-        let mut place = 0..;
-        items.retain(|_| {
-            place
-                .next()
-                .is_some_and(|place: usize| place % count == number - 1)
-        });
+        items = items.into_iter().skip(number - 1).step_by(count).collect();
         if items.is_empty() {
             return Err(format!("shard {number}/{count} has no pictures; use fewer shards").into());
         }
@@ -108,26 +104,26 @@ pub fn run(args: Args) -> Outcome {
         resume(&partial, &base_id, &classes)?.unwrap_or_else(|| Latents::new(base_id, classes));
 
     let done: HashSet<_> = table.names.iter().cloned().collect();
-    let todo: Vec<_> = items
+    let remaining: Vec<_> = items
         .into_iter()
         .filter(|item| !done.contains(&item.name))
         .collect();
     if !done.is_empty() {
         eprintln!(
-            "going on after {} pictures of an earlier run ({})",
+            "resuming after {} pictures of an earlier run ({})",
             done.len(),
             partial.display()
         );
     }
-    let bar = progress(todo.len());
-    let mut broken = Vec::new();
+    let bar = progress_bar(remaining.len());
+    let mut failed = Vec::new();
     let start = Instant::now();
     let mut saved = start;
-    for chunk in todo.chunks(CHUNK) {
+    for chunk in remaining.chunks(CHUNK) {
         let computed: Vec<_> = chunk
             .par_iter()
             .map(|item| {
-                let latents = item.pixels().map(|pixels| latents(&base, &pixels));
+                let latents = item.pixels().map(|pixels| compute_latents(&base, &pixels));
                 bar.inc(1);
                 latents
             })
@@ -135,7 +131,7 @@ pub fn run(args: Args) -> Outcome {
         for (item, latents) in chunk.iter().zip(computed) {
             match latents {
                 Ok(latents) => table.push(item.name.clone(), item.label, &latents),
-                Err(error) => broken.push(format!("{}: {error}", item.name)),
+                Err(error) => failed.push(format!("{}: {error}", item.name)),
             }
         }
         if saved.elapsed() > CHECKPOINT && !table.is_empty() {
@@ -145,59 +141,59 @@ pub fn run(args: Args) -> Outcome {
     }
     bar.finish_and_clear();
     let seconds = start.elapsed().as_secs_f64();
-    for line in &broken {
-        eprintln!("left out: {line}");
+    for line in &failed {
+        eprintln!("skipped {line}");
     }
     if table.is_empty() {
-        return Err("no picture could be read, so nothing was written".into());
+        return Err("none of the pictures could be read, so no file was written".into());
     }
     write(&out, &table.write(args.dtype.into()))?;
     if partial.exists() {
         fs::remove_file(&partial)?;
     }
     println!(
-        "{}: latents of {} pictures in {} classes, {:.1} pictures/s on {} cores{}",
+        "wrote {}: latents of {} pictures in {} classes, {:.1} pictures/s on {} cores{}",
         out.display(),
         table.len(),
         table.classes.len(),
-        todo.len() as f64 / seconds.max(f64::MIN_POSITIVE),
+        remaining.len() as f64 / seconds.max(f64::MIN_POSITIVE),
         rayon::current_num_threads(),
-        if broken.is_empty() {
+        if failed.is_empty() {
             String::new()
         } else {
-            format!(", {} left out", broken.len())
+            format!(", {} skipped", failed.len())
         }
     );
     Ok(())
 }
 
-/// A bar with count, rate and time left.
-fn progress(total: usize) -> ProgressBar {
+fn progress_bar(total: usize) -> ProgressBar {
     let style = "{bar:32} {pos}/{len} pictures, {per_sec}, {eta} left";
     ProgressBar::new(total as u64)
         .with_style(ProgressStyle::with_template(style).expect("a valid template"))
 }
 
-fn resume(partial: &Path, base_id: &BaseId, classes: &[String]) -> Outcome<Option<Latents>> {
+/// Reads the checkpoint of an interrupted run, if there is one.
+fn resume(partial: &Path, base_id: &BaseId, classes: &[String]) -> CliResult<Option<Latents>> {
     if !partial.exists() {
         return Ok(None);
     }
-    let (table, _) = at(partial, Latents::read(&read(partial)?, Some(base_id)))?;
+    let (table, _) = with_path(partial, Latents::read(&read(partial)?, Some(base_id)))?;
     if table.classes != classes {
         let path = partial.display();
         return Err(format!(
-            "{path}: left by a run on other classes; delete it, or choose another --out"
+            "{path}: the checkpoint of an interrupted run has other classes; delete it, or choose another --out"
         )
         .into());
     }
     Ok(Some(table))
 }
 
-/// What lies at `inputs`: classes, and every picture with its class.
-fn list(inputs: &[PathBuf]) -> Outcome<(Vec<String>, Vec<Item>)> {
+/// Lists the classes and pictures of the input paths.
+fn list_pictures(inputs: &[PathBuf]) -> CliResult<(Vec<String>, Vec<Item>)> {
     let mut classes = Vec::new();
     let mut items = Vec::new();
-    let mut class = |name: String| {
+    let mut class_index = |name: String| {
         let known = classes.iter().position(|known| *known == name);
         known.unwrap_or_else(|| {
             classes.push(name);
@@ -205,19 +201,19 @@ fn list(inputs: &[PathBuf]) -> Outcome<(Vec<String>, Vec<Item>)> {
         }) as i64
     };
     for input in inputs {
-        if let Some(set) = images::cifar10(input)? {
+        if let Some(set) = images::open_cifar10(input)? {
             let labels: Vec<_> = set
                 .training
                 .classes
                 .iter()
                 .cloned()
-                .map(&mut class)
+                .map(&mut class_index)
                 .collect();
-            for part in [&set.training, &set.test] {
-                items.extend((0..part.len()).map(|row| Item {
-                    name: part.names[row].clone(),
-                    label: labels[part.labels[row]],
-                    source: Source::Small(part.row(row).into()),
+            for subset in [&set.training, &set.test] {
+                items.extend((0..subset.len()).map(|row| Item {
+                    name: subset.names[row].clone(),
+                    label: labels[subset.labels[row]],
+                    source: Source::Small(subset.row(row).into()),
                 }));
             }
         } else if input.is_dir() {
@@ -227,13 +223,16 @@ fn list(inputs: &[PathBuf]) -> Outcome<(Vec<String>, Vec<Item>)> {
                 .collect();
             for folder in &folders {
                 let name = file_name(folder);
-                items.extend(files(folder, &format!("{name}/"), class(name))?);
+                items.extend(list_folder(folder, &format!("{name}/"), class_index(name))?);
             }
             if folders.is_empty() {
-                items.extend(files(input, "", class(file_name(input)))?);
+                items.extend(list_folder(input, "", class_index(file_name(input)))?);
             }
         } else if input.is_file() {
-            let (name, label) = (input.display().to_string(), class("unlabelled".into()));
+            let (name, label) = (
+                input.display().to_string(),
+                class_index("unlabelled".into()),
+            );
             items.push(Item {
                 name,
                 label,
@@ -245,15 +244,15 @@ fn list(inputs: &[PathBuf]) -> Outcome<(Vec<String>, Vec<Item>)> {
     }
     match items.is_empty() {
         true => Err(
-            "no pictures found; give a folder per class, a folder, pictures or CIFAR-10's files"
+            "no pictures found; pass a folder with a folder per class, a folder of pictures, picture files or CIFAR-10 files"
                 .into(),
         ),
         false => Ok((classes, items)),
     }
 }
 
-/// The files in a folder, all of one class.
-fn files(folder: &Path, prefix: &str, label: i64) -> Outcome<Vec<Item>> {
+/// Lists the files of a folder with one label.
+fn list_folder(folder: &Path, prefix: &str, label: i64) -> CliResult<Vec<Item>> {
     let files = entries(folder)?.into_iter().filter(|path| path.is_file());
     let item = |path: PathBuf| Item {
         name: format!("{prefix}{}", file_name(&path)),

@@ -1,7 +1,7 @@
-//! Weights out of the network: downloaded in parts that are kept, checked, and only then used.
+//! Resumable downloads into the cache folder, verified by SHA-256 and length.
 //!
-//! The [Hugging Face hub](https://huggingface.co/docs/hub) redirects to where a file lies, and says its SHA-256 and length on the way
-//! (`X-Linked-Etag`, `X-Linked-Size`).
+//! The [Hugging Face hub](https://huggingface.co/docs/hub) redirects to the storage of a file. The redirect response has its SHA-256
+//! (`X-Linked-Etag`) and length (`X-Linked-Size`).
 
 use std::{
     env, fs,
@@ -13,30 +13,28 @@ use std::{
 };
 
 use etcetera::BaseStrategy;
-use inception_web::format::hex;
 use indicatif::{ProgressBar, ProgressStyle};
-use sha2::{Digest, Sha256};
 use ureq::{
     Agent,
     http::{Response, StatusCode, header},
 };
 
-use super::files::Outcome;
+use super::{files::sha256, result::CliResult};
 
-/// timm's port of the TF-Slim weights that Keras ships too, trained on ImageNet.
-pub const IMAGENET: &str =
+/// timm's port of the TF-Slim weights, trained on ImageNet. Keras has the same weights.
+pub const IMAGENET_URL: &str =
     "https://huggingface.co/timm/inception_v3.tf_in1k/resolve/main/model.safetensors";
-const REDIRECTS: usize = 5;
-/// How often a download that broke off is taken up again.
-const ATTEMPTS: u32 = 5;
+const MAX_REDIRECTS: usize = 5;
+/// Maximum number of attempts if the connection breaks.
+const MAX_ATTEMPTS: u32 = 5;
 
-/// The address of ImageNet's weights: the hub's, or what `INCEPTION_WEB_IMAGENET_URL` says.
-pub fn imagenet() -> String {
-    env::var("INCEPTION_WEB_IMAGENET_URL").unwrap_or_else(|_| IMAGENET.into())
+/// Returns the URL of the ImageNet weights: `INCEPTION_WEB_IMAGENET_URL` if it is set, else [`IMAGENET_URL`].
+pub fn imagenet_url() -> String {
+    env::var("INCEPTION_WEB_IMAGENET_URL").unwrap_or_else(|_| IMAGENET_URL.into())
 }
 
-/// Where downloads and converted bases are kept: the user's cache, or what `INCEPTION_WEB_CACHE` says.
-pub fn cache() -> Outcome<PathBuf> {
+/// Returns the folder of downloads and converted bases: `INCEPTION_WEB_CACHE` if it is set, else one in the user's cache folder.
+pub fn cache_dir() -> CliResult<PathBuf> {
     if let Some(folder) = env::var_os("INCEPTION_WEB_CACHE") {
         return Ok(folder.into());
     }
@@ -44,32 +42,33 @@ pub fn cache() -> Outcome<PathBuf> {
     Ok(strategy.cache_dir().join("inception-web"))
 }
 
-/// A name for what comes from an address.
-pub fn key(url: &str) -> String {
-    hex(&Sha256::digest(url))[..16].into()
+/// Returns the name of a URL's file in the cache, without extension: 16 hexadecimal digits.
+pub fn cache_key(url: &str) -> String {
+    sha256(url.as_bytes())[..16].into()
 }
 
-/// Downloads a file whole into the cache, or goes on with what an earlier attempt got; returns its bytes.
+/// Downloads a file and returns its bytes. Resumes the partial file of an interrupted download.
 ///
-/// `patient` tries again where a connection breaks; otherwise only a few seconds are given to find the host.
+/// With `retry`, an interrupted download is retried with increasing delays; without, the timeout to connect is shorter.
 ///
 /// # Errors
-/// A sentence of what went wrong and what to do.
-pub fn download(url: &str, patient: bool) -> Outcome<Vec<u8>> {
-    let folder = cache()?;
+/// The connection, the server or the disk failed, or the checksum does not match.
+pub fn download(url: &str, retry: bool) -> CliResult<Vec<u8>> {
+    let folder = cache_dir()?;
     fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let part = folder.join(format!("{}.part", key(url)));
+    let part = folder.join(format!("{}.part", cache_key(url)));
+    let connect_timeout = Duration::from_secs(if retry { 20 } else { 4 });
     let agent: Agent = Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
         .max_redirects_will_error(false)
-        .timeout_resolve(Some(Duration::from_secs(if patient { 20 } else { 4 })))
-        .timeout_connect(Some(Duration::from_secs(if patient { 20 } else { 4 })))
+        .timeout_resolve(Some(connect_timeout))
+        .timeout_connect(Some(connect_timeout))
         .timeout_recv_response(Some(Duration::from_secs(30)))
         .user_agent(concat!("inception-web/", env!("CARGO_PKG_VERSION")))
         .build()
         .into();
-    let mut pause = Duration::from_millis(500);
+    let mut delay = Duration::from_millis(500);
     for attempt in 1.. {
         match attempt_once(&agent, url, &part) {
             Ok(bytes) => {
@@ -77,90 +76,93 @@ pub fn download(url: &str, patient: bool) -> Outcome<Vec<u8>> {
                 fs::remove_file(part.with_extension("etag")).ok();
                 return Ok(bytes);
             }
-            Err(Trouble::Broken(_)) if patient && attempt < ATTEMPTS => {
-                sleep(pause);
-                pause *= 2;
+            Err(DownloadError::Interrupted(_)) if retry && attempt < MAX_ATTEMPTS => {
+                sleep(delay);
+                delay *= 2;
             }
-            Err(Trouble::Broken(reason)) => {
+            Err(DownloadError::Interrupted(reason)) => {
                 return Err(format!(
-                    "{url}: the download broke off ({reason}); try again, it goes on where it stopped"
+                    "{url}: the download was interrupted ({reason}); run the command again to resume it"
                 )
                 .into());
             }
-            Err(Trouble::Final(reason)) => return Err(format!("{url}: {reason}").into()),
+            Err(DownloadError::Fatal(reason)) => return Err(format!("{url}: {reason}").into()),
         }
     }
-    unreachable!("the loop returns")
+    unreachable!("the last attempt returns")
 }
 
-/// Why an attempt came to nothing.
-enum Trouble {
-    /// The next one may get the rest.
-    Broken(String),
-    Final(String),
+/// Why an attempt failed.
+enum DownloadError {
+    /// Another attempt can resume the download.
+    Interrupted(String),
+    Fatal(String),
 }
 
-fn attempt_once(agent: &Agent, url: &str, part: &Path) -> Result<Vec<u8>, Trouble> {
-    let disk = |error: std::io::Error| {
-        Trouble::Final(format!(
-            "{} cannot be written ({error}); make room, or choose another folder by INCEPTION_WEB_CACHE",
+/// Downloads to the file `part`, from its end on if the server still has the same file.
+fn attempt_once(agent: &Agent, url: &str, part: &Path) -> Result<Vec<u8>, DownloadError> {
+    let disk_error = |error: std::io::Error| {
+        DownloadError::Fatal(format!(
+            "cannot write {} ({error}); free disk space, or set INCEPTION_WEB_CACHE to another folder",
             part.display()
         ))
     };
-    let tag_file = part.with_extension("etag");
-    let mut got = fs::metadata(part).map_or(0, |part| part.len());
-    let tag = fs::read_to_string(&tag_file).unwrap_or_default();
-    if tag.is_empty() {
-        got = 0;
+    let etag_file = part.with_extension("etag");
+    let mut offset = fs::metadata(part).map_or(0, |part| part.len());
+    let etag = fs::read_to_string(&etag_file).unwrap_or_default();
+    if etag.is_empty() {
+        offset = 0;
     }
-    let (response, linked) = ask(agent, url, got, &tag)?;
+    let (response, linked) = request(agent, url, offset, &etag)?;
     let status = response.status();
     if status == StatusCode::RANGE_NOT_SATISFIABLE {
-        fs::remove_file(part).map_err(disk)?;
-        return Err(Trouble::Broken("the file has changed".into()));
+        fs::remove_file(part).map_err(disk_error)?;
+        return Err(DownloadError::Interrupted(
+            "the file on the server has changed".into(),
+        ));
     }
     if !status.is_success() {
         let advice = match status.as_u16() {
-            401 | 403 => "it is not open to everyone; download it by hand and give the file",
-            404 | 410 => "check the address",
+            401 | 403 => "download the file in a browser and pass its path",
+            404 | 410 => "check the URL",
             _ => "try again later",
         };
-        return Err(Trouble::Final(format!(
-            "the server answered {status}; {advice}"
+        return Err(DownloadError::Fatal(format!(
+            "the server returned {status}; {advice}"
         )));
     }
-    let text = |name: &str| {
+    let header_text = |name: &str| {
         let value = response.headers().get(name);
         value
             .and_then(|value| value.to_str().ok())
             .unwrap_or_default()
             .to_string()
     };
-    if text("content-type").starts_with("text/html") {
-        return Err(Trouble::Final("the server sent a web page, no weights; check the address, or whether this network asks for a login".into()));
+    if header_text("content-type").starts_with("text/html") {
+        return Err(DownloadError::Fatal("the server returned a web page instead of weights; check the URL, or sign in to this network first".into()));
     }
     let resumed = status == StatusCode::PARTIAL_CONTENT
-        && text("content-range").starts_with(&format!("bytes {got}-"));
+        && header_text("content-range").starts_with(&format!("bytes {offset}-"));
     if !resumed {
-        got = 0;
+        offset = 0;
     }
-    let new_tag = text("etag");
-    fs::write(&tag_file, &new_tag).map_err(disk)?;
-    let length = text("content-length")
+    let new_etag = header_text("etag");
+    fs::write(&etag_file, &new_etag).map_err(disk_error)?;
+    let length = header_text("content-length")
         .parse::<u64>()
         .ok()
-        .map(|length| length + got);
+        .map(|length| length + offset);
     let total = linked.size.or(length);
 
-    let bar = ProgressBar::new(total.unwrap_or(0)).with_style(style());
-    bar.set_position(got);
+    let bar = ProgressBar::new(total.unwrap_or(0)).with_style(progress_style());
+    bar.set_position(offset);
     let mut file = OpenOptions::new()
         .create(true)
         .write(true)
         .append(resumed)
         .truncate(!resumed)
         .open(part)
-        .map_err(disk)?;
+        .map_err(disk_error)?;
     let mut body = response
         .into_body()
         .into_with_config()
@@ -169,79 +171,84 @@ fn attempt_once(agent: &Agent, url: &str, part: &Path) -> Result<Vec<u8>, Troubl
     let mut buffer = vec![0; 1 << 16];
     loop {
         let read = body.read(&mut buffer);
-        let read = read.map_err(|error| Trouble::Broken(error.to_string()))?;
+        let read = read.map_err(|error| DownloadError::Interrupted(error.to_string()))?;
         if read == 0 {
             break;
         }
-        file.write_all(&buffer[..read]).map_err(disk)?;
+        file.write_all(&buffer[..read]).map_err(disk_error)?;
         bar.inc(read as u64);
     }
-    file.sync_all().map_err(disk)?;
+    file.sync_all().map_err(disk_error)?;
     drop(file);
     bar.finish_and_clear();
 
-    let bytes = fs::read(part).map_err(disk)?;
+    let bytes = fs::read(part).map_err(disk_error)?;
     if let Some(total) = total.filter(|total| *total != bytes.len() as u64) {
         if bytes.len() as u64 > total {
-            fs::remove_file(part).map_err(disk)?;
+            fs::remove_file(part).map_err(disk_error)?;
         }
-        return Err(Trouble::Broken(format!("{} of {total} bytes", bytes.len())));
+        return Err(DownloadError::Interrupted(format!(
+            "{} of {total} bytes",
+            bytes.len()
+        )));
     }
-    let hash = linked.sha256.or_else(|| sha256(&new_tag));
-    if let Some(want) = hash {
-        let got = hex(&Sha256::digest(&bytes));
+    let expected = linked.sha256.or_else(|| sha256_of_etag(&new_etag));
+    if let Some(want) = expected {
+        let got = sha256(&bytes);
         if got != want {
-            fs::remove_file(part).map_err(disk)?;
-            return Err(Trouble::Final(format!(
-                "the SHA-256 of what came is {got}, the server said {want}; it was thrown away, try again"
+            fs::remove_file(part).map_err(disk_error)?;
+            return Err(DownloadError::Fatal(format!(
+                "invalid SHA-256 of the download: got {got}, expected {want}; the download was deleted, try again"
             )));
         }
     }
     Ok(bytes)
 }
 
-/// What a hub says of a file before it sends on to where the file lies.
+/// What the redirect responses of the hub say about a file.
 #[derive(Default)]
 struct Linked {
     sha256: Option<String>,
     size: Option<u64>,
 }
 
-/// Asks for the bytes from `got` on, and goes where it is sent.
-fn ask(
+/// Requests the bytes from `offset` on, and follows redirects.
+fn request(
     agent: &Agent,
     url: &str,
-    got: u64,
-    tag: &str,
-) -> Result<(Response<ureq::Body>, Linked), Trouble> {
+    offset: u64,
+    etag: &str,
+) -> Result<(Response<ureq::Body>, Linked), DownloadError> {
     let mut linked = Linked::default();
-    let mut place = url.to_string();
-    for _ in 0..=REDIRECTS {
-        let mut request = agent.get(&place);
-        if got > 0 {
+    let mut location = url.to_string();
+    for _ in 0..=MAX_REDIRECTS {
+        let mut request = agent.get(&location);
+        if offset > 0 {
             request = request
-                .header(header::RANGE, format!("bytes={got}-"))
-                .header(header::IF_RANGE, tag);
+                .header(header::RANGE, format!("bytes={offset}-"))
+                .header(header::IF_RANGE, etag);
         }
         let response = request.call().map_err(|error| {
-            let host = place.split('/').nth(2).unwrap_or(&place).to_string();
-            Trouble::Final(format!(
-                "{host} cannot be reached ({error}); check the connection, or download the file elsewhere and give it"
+            let host = location.split('/').nth(2).unwrap_or(&location).to_string();
+            DownloadError::Fatal(format!(
+                "cannot connect to {host} ({error}); check the network, or download the file elsewhere and pass its path"
             ))
         })?;
-        let text = |name: &str| {
+        let header_text = |name: &str| {
             let value = response.headers().get(name);
             value.and_then(|value| value.to_str().ok())
         };
-        linked.sha256 = text("x-linked-etag").and_then(sha256).or(linked.sha256);
-        linked.size = text("x-linked-size")
+        linked.sha256 = header_text("x-linked-etag")
+            .and_then(sha256_of_etag)
+            .or(linked.sha256);
+        linked.size = header_text("x-linked-size")
             .and_then(|size| size.parse().ok())
             .or(linked.size);
-        match text("location") {
+        match header_text("location") {
             Some(next) if response.status().is_redirection() => {
-                place = match next.strip_prefix('/') {
+                location = match next.strip_prefix('/') {
                     Some(path) => {
-                        let host: Vec<_> = place.splitn(4, '/').take(3).collect();
+                        let host: Vec<_> = location.splitn(4, '/').take(3).collect();
                         format!("{}/{path}", host.join("/"))
                     }
                     None => next.to_string(),
@@ -250,21 +257,21 @@ fn ask(
             _ => return Ok((response, linked)),
         }
     }
-    Err(Trouble::Final(
-        "it is sent on without end; check the address".into(),
+    Err(DownloadError::Fatal(
+        "too many redirects; check the URL".into(),
     ))
 }
 
-/// The SHA-256 in an ETag, if it is one.
-fn sha256(tag: &str) -> Option<String> {
-    let tag = tag.trim_start_matches("W/").trim_matches('"');
-    let is = tag.len() == 64 && tag.bytes().all(|byte| byte.is_ascii_hexdigit());
-    is.then(|| tag.to_ascii_lowercase())
+/// Returns the ETag if it is a SHA-256.
+fn sha256_of_etag(etag: &str) -> Option<String> {
+    let etag = etag.trim_start_matches("W/").trim_matches('"');
+    let is_sha256 = etag.len() == 64 && etag.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_sha256.then(|| etag.to_ascii_lowercase())
 }
 
-fn style() -> ProgressStyle {
+fn progress_style() -> ProgressStyle {
     ProgressStyle::with_template(
         "{bar:30} {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left",
     )
-    .expect("our own template")
+    .expect("a valid template")
 }

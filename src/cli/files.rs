@@ -1,27 +1,39 @@
-//! What commands share: reading and writing files with paths in error messages, and running tools.
+//! File access with paths in error messages, and the project's folder.
 
 use std::{
-    env,
-    error::Error,
-    fs,
+    env, fs, io,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use inception_web::format::hex;
 use sha2::{Digest, Sha256};
 
-/// What a subcommand ends with; the message is for a person.
-pub type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
+use super::result::CliResult;
 
-/// A file's bytes, or a sentence with its path.
-pub fn read(path: &Path) -> Outcome<Vec<u8>> {
-    fs::read(path).map_err(|error| format!("{}: {error}", path.display()).into())
+/// Finds the project's folder: the working directory or its nearest ancestor with `www` and `Cargo.toml`.
+pub fn project_root() -> CliResult<PathBuf> {
+    let directory = env::current_dir()?;
+    let is_project = |folder: &&Path| {
+        folder.join("www/index.html").exists() && folder.join("Cargo.toml").exists()
+    };
+    let root = directory
+        .ancestors()
+        .find(is_project)
+        .map(Path::to_path_buf);
+    root.ok_or_else(|| {
+        "not inside the project: run this in the folder with inception-web's Cargo.toml and www"
+            .into()
+    })
 }
 
-/// A folder's visible entries, sorted by name.
-pub fn entries(folder: &Path) -> Outcome<Vec<PathBuf>> {
-    let entries = fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+/// Reads a whole file.
+pub fn read(path: &Path) -> CliResult<Vec<u8>> {
+    Ok(fs::read(path).map_err(|error| io_message(path, &error))?)
+}
+
+/// Lists a folder's entries sorted by path, without hidden ones.
+pub fn entries(folder: &Path) -> CliResult<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder).map_err(|error| io_message(folder, &error))?;
     let mut paths: Vec<_> = entries
         .map(|entry| entry.map(|entry| entry.path()))
         .collect::<Result<_, _>>()?;
@@ -30,7 +42,7 @@ pub fn entries(folder: &Path) -> Outcome<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// A path's last part, also of `.`.
+/// Returns the file name of the resolved path, so that `.` and links have a name, too.
 pub fn file_name(path: &Path) -> String {
     path.canonicalize()
         .ok()
@@ -43,57 +55,37 @@ pub fn file_name(path: &Path) -> String {
         )
 }
 
-/// Writes a file whole or not at all: beside its place first, then moved there.
-pub fn write(path: &Path, bytes: &[u8]) -> Outcome {
-    let tell = |error: std::io::Error| format!("{}: {error}", path.display());
+/// Writes a file atomically, by renaming a temporary file in the same folder. Creates missing folders.
+pub fn write(path: &Path, bytes: &[u8]) -> CliResult {
+    let message = |error: io::Error| io_message(path, &error);
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(tell)?;
+        fs::create_dir_all(folder).map_err(message)?;
     }
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}", std::process::id()));
-    let beside = PathBuf::from(beside);
-    fs::write(&beside, bytes).map_err(tell)?;
-    Ok(fs::rename(&beside, path).map_err(tell)?)
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(format!(".{}", std::process::id()));
+    let temporary = PathBuf::from(temporary);
+    fs::write(&temporary, bytes).map_err(message)?;
+    Ok(fs::rename(&temporary, path).map_err(message)?)
 }
 
-/// Puts a path before a library's error.
-pub fn at<T>(path: &Path, result: Result<T, inception_web::error::Error>) -> Outcome<T> {
-    result.map_err(|error| format!("{}: {error}", path.display()).into())
-}
-
-/// The project's folder: this one, or the nearest above it.
-pub fn project_root() -> Outcome<PathBuf> {
-    let here = env::current_dir()?;
-    let project = |folder: &&Path| {
-        folder.join("www/index.html").exists() && folder.join("Cargo.toml").exists()
-    };
-    let found = here.ancestors().find(project).map(Path::to_path_buf);
-    found.ok_or_else(|| {
-        "not inside the project: run this in the folder with inception-web's Cargo.toml and www"
-            .into()
-    })
-}
-
-/// Writes a file unless it is so already: a server that runs may be reading it.
-pub fn write_if_changed(path: &Path, text: &str) -> Outcome {
+/// Writes a text file unless it has this content already.
+pub fn write_if_changed(path: &Path, text: &str) -> CliResult {
     match fs::read(path).is_ok_and(|old| old == text.as_bytes()) {
         true => Ok(()),
         false => write(path, text.as_bytes()),
     }
 }
 
-/// Copies a folder with all that is in it.
-pub fn copy(from: &Path, to: &Path) -> Outcome {
-    fs::create_dir_all(to).map_err(|error| format!("{}: {error}", to.display()))?;
-    for entry in fs::read_dir(from)? {
+/// Copies a folder recursively.
+pub fn copy_dir(from: &Path, to: &Path) -> CliResult {
+    fs::create_dir_all(to).map_err(|error| io_message(to, &error))?;
+    for entry in fs::read_dir(from).map_err(|error| io_message(from, &error))? {
         let entry = entry?;
         let target = to.join(entry.file_name());
-        match entry.file_type()?.is_dir() {
-            true => copy(&entry.path(), &target)?,
-            false => drop(
-                fs::copy(entry.path(), &target)
-                    .map_err(|error| format!("{}: {error}", target.display()))?,
-            ),
+        if entry.file_type()?.is_dir() {
+            copy_dir(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), &target).map_err(|error| io_message(&target, &error))?;
         }
     }
     Ok(())
@@ -104,12 +96,6 @@ pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// Runs a tool; its own output is the explanation if it fails.
-pub fn run_checked(command: &mut Command, hint: &str) -> Outcome {
-    let tool = command.get_program().to_string_lossy().into_owned();
-    match command.status() {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("{tool} failed ({status}); see its message above").into()),
-        Err(error) => Err(format!("{tool} could not be started ({error}); {hint}").into()),
-    }
+fn io_message(path: &Path, error: &io::Error) -> String {
+    format!("{}: {error}", path.display())
 }

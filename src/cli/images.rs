@@ -1,4 +1,4 @@
-//! Labelled pictures of all the forms that a person keeps them in -> 32x32.
+//! Reads labelled pictures as 32x32 planes: from CIFAR-10 files, from folders or from zip archives.
 
 use std::{
     borrow::Cow,
@@ -16,54 +16,58 @@ use inception_web::{
 };
 use rayon::prelude::*;
 
-use super::files::{Outcome, entries, file_name, read};
+use super::{
+    files::{entries, file_name, read},
+    result::CliResult,
+};
 
-/// More than this in one file of a zip is no picture that can be opened here.
-const MAX_FILE: u64 = 256 << 20;
+/// Size limit of a file in a zip, in bytes.
+const MAX_ZIPPED_FILE: u64 = 256 << 20;
 
-/// Reads CIFAR-10's files, a folder or a zip for each class, or one zip with folders; with `train` and `test` apart, or training alone.
+/// Opens CIFAR-10 files, a folder with a folder or a zip per class, or a zip with a folder per class.
 ///
-/// What is no picture is left out, and the person is told.
-pub fn open(path: &Path) -> Outcome<PictureSet> {
-    if let Some(set) = cifar10(path)? {
+/// The class folders can be in `train` and `test` folders; without them, all pictures are training pictures. Files that cannot be
+/// decoded are skipped with a message.
+pub fn open_set(path: &Path) -> CliResult<PictureSet> {
+    if let Some(set) = open_cifar10(path)? {
         return Ok(set);
     }
     let shown = path.display();
-    let mut found = Found::default();
+    let mut listing = Listing::default();
     if path.is_dir() {
-        found.folders(path)?;
+        listing.add_folder(path)?;
     } else if is_zip(path) {
-        found.zip(path)?;
+        listing.add_zip(path)?;
     } else if path.exists() {
         return Err(format!(
-            "{shown}: neither a folder, a .zip nor a file of CIFAR-10; give a folder with a folder of pictures for each class"
+            "{shown}: not a folder, a .zip or a CIFAR-10 file; pass a folder with a folder of pictures per class"
         )
         .into());
     } else {
         return Err(format!("{shown}: no such file or folder").into());
     }
-    if found.classes.is_empty() {
+    if listing.classes.is_empty() {
         return Err(format!(
-            "{shown}: no classes; put the pictures of each class in a folder of their own"
+            "{shown}: no classes; put the pictures of each class in a separate folder"
         )
         .into());
     }
-    found.decode()
+    listing.decode()
 }
 
-/// The set of CIFAR-10's files at a path: a file of its versions, or a folder of them; none where it is something else.
-pub fn cifar10(path: &Path) -> Outcome<Option<PictureSet>> {
+/// Opens a CIFAR-10 file, or a folder of them, in any of its versions. Returns `None` for other paths.
+pub fn open_cifar10(path: &Path) -> CliResult<Option<PictureSet>> {
     let files = if path.is_dir() {
         cifar10_files(path)?
-    } else if path.is_file() && is_part(path) {
+    } else if path.is_file() && is_cifar10_file(path) {
         let metas = ["batches.meta.txt", "batches.meta"].map(|meta| path.with_file_name(meta));
         let metas = metas.into_iter().filter(|meta| {
-            // A version's own names; a tarball has them inside.
+            // The class names have to be of the same version; a tarball includes them.
             let binary = path.extension().is_some();
             meta.extension().is_some() == binary && meta.is_file()
         });
-        let beside = metas.filter(|_| !cifar10::is_tarball(&own_name(path)));
-        beside.chain([path.to_path_buf()]).collect()
+        let metas = metas.filter(|_| !cifar10::is_tarball(&raw_file_name(path)));
+        metas.chain([path.to_path_buf()]).collect()
     } else {
         Vec::new()
     };
@@ -77,73 +81,78 @@ pub fn cifar10(path: &Path) -> Outcome<Option<PictureSet>> {
     Ok(Some(set.finish()?))
 }
 
-/// A folder's files of CIFAR-10, class names first: those in it, those in the folder that a tarball unpacks to, or its tarballs.
-fn cifar10_files(folder: &Path) -> Outcome<Vec<PathBuf>> {
-    let within = |folder: &Path| -> Outcome<Vec<PathBuf>> {
+/// Lists the CIFAR-10 files of a folder, class names first: its own files, else those in the subfolder of an unpacked tarball, else tarballs.
+fn cifar10_files(folder: &Path) -> CliResult<Vec<PathBuf>> {
+    let list_batches = |folder: &Path| -> CliResult<Vec<PathBuf>> {
         let mut files = entries(folder)?;
         files.retain(|path| path.is_file());
-        if !files.iter().any(|path| cifar10::is_batch(&own_name(path))) {
+        if !files
+            .iter()
+            .any(|path| cifar10::is_batch(&raw_file_name(path)))
+        {
             return Ok(Vec::new());
         }
         let (metas, rest): (Vec<_>, Vec<_>) = files
             .into_iter()
-            .partition(|path| cifar10::is_meta(&own_name(path)));
+            .partition(|path| cifar10::is_meta(&raw_file_name(path)));
         let batches = rest
             .into_iter()
-            .filter(|path| cifar10::is_batch(&own_name(path)));
+            .filter(|path| cifar10::is_batch(&raw_file_name(path)));
         Ok(metas.into_iter().chain(batches).collect())
     };
-    let mut places = vec![folder.to_path_buf()];
-    places.extend(["cifar-10-batches-bin", "cifar-10-batches-py"].map(|name| folder.join(name)));
-    for place in places.iter().filter(|place| place.is_dir()) {
-        let files = within(place)?;
+    let mut folders = vec![folder.to_path_buf()];
+    folders.extend(["cifar-10-batches-bin", "cifar-10-batches-py"].map(|name| folder.join(name)));
+    for folder in folders.iter().filter(|folder| folder.is_dir()) {
+        let files = list_batches(folder)?;
         if !files.is_empty() {
             return Ok(files);
         }
     }
     let mut tarballs = entries(folder)?;
     tarballs.retain(|path| {
-        let name = own_name(path);
+        let name = raw_file_name(path);
         cifar10::is_tarball(&name) && name.starts_with("cifar-10-")
     });
     Ok(tarballs)
 }
 
-/// Whether a file's name is one of CIFAR-10's.
-fn is_part(path: &Path) -> bool {
-    let name = own_name(path);
+/// Returns whether the file name is that of a CIFAR-10 batch or tarball.
+fn is_cifar10_file(path: &Path) -> bool {
+    let name = raw_file_name(path);
     cifar10::is_batch(&name) || cifar10::is_tarball(&name)
 }
 
-/// A path's last part as it is given; a link's own, not its target's.
-fn own_name(path: &Path) -> String {
+/// Returns the last component of a path without resolving links.
+fn raw_file_name(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default();
     name.to_string_lossy().into_owned()
 }
 
-/// What a folder's name says of the classes in it.
+/// The subset that a folder contains, by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
+enum Subset {
     Training,
     Test,
-    /// Such as `validation`, which nobody here asks for.
-    Other,
+    /// Is ignored.
+    Validation,
 }
 
-fn part(name: &str) -> Option<Part> {
+fn subset_of(name: &str) -> Option<Subset> {
     match name.to_lowercase().as_str() {
-        "train" | "training" => Some(Part::Training),
-        "test" | "testing" => Some(Part::Test),
-        "val" | "valid" | "validation" => Some(Part::Other),
+        "train" | "training" => Some(Subset::Training),
+        "test" | "testing" => Some(Subset::Test),
+        "val" | "valid" | "validation" => Some(Subset::Validation),
         _ => None,
     }
 }
 
-/// Pictures and where they lie, with their classes, of which some may have none.
+/// The files of a picture set before they are decoded.
 #[derive(Default)]
-struct Found {
+struct Listing {
+    /// Also those without pictures; can have duplicates.
     classes: Vec<String>,
     items: Vec<Item>,
+    /// The bytes of the archives.
     zips: Vec<Vec<u8>>,
 }
 
@@ -156,40 +165,43 @@ struct Item {
 
 enum Source {
     File(PathBuf),
-    Zip(usize, Entry),
+    /// Index of the archive, and the entry.
+    Zip(usize, zip::Entry),
 }
 
-/// A file in a zip.
+/// A file or folder in a zip, with its path split into names.
 #[derive(Clone)]
-struct Entry {
+struct ZipItem {
     folders: Vec<String>,
     /// Empty for a folder.
     file: String,
-    place: zip::Entry,
+    entry: zip::Entry,
 }
 
-impl Found {
-    /// A folder with classes, or with `train` and `test`, each with classes.
-    fn folders(&mut self, folder: &Path) -> Outcome {
-        let inside = entries(folder)?;
-        let parts = inside
-            .iter()
+impl Listing {
+    /// Adds a folder with class folders, optionally inside `train` and `test` folders.
+    fn add_folder(&mut self, folder: &Path) -> CliResult {
+        let subsets: Vec<_> = entries(folder)?
+            .into_iter()
             .filter(|path| path.is_dir())
-            .filter_map(|path| Some((part(&file_name(path))?, path)));
-        let parts: Vec<_> = parts.collect();
-        if !parts.iter().any(|(part, _)| *part == Part::Training) {
-            return self.class_folders(folder, false);
+            .filter_map(|path| Some((subset_of(&file_name(&path))?, path)))
+            .collect();
+        if !subsets
+            .iter()
+            .any(|(subset, _)| *subset == Subset::Training)
+        {
+            return self.add_class_folders(folder, false);
         }
-        for (wanted, test) in [(Part::Training, false), (Part::Test, true)] {
-            for (_, folder) in parts.iter().filter(|(part, _)| *part == wanted) {
-                self.class_folders(folder, test)?;
+        for (wanted, test) in [(Subset::Training, false), (Subset::Test, true)] {
+            for (_, folder) in subsets.iter().filter(|(subset, _)| *subset == wanted) {
+                self.add_class_folders(folder, test)?;
             }
         }
         Ok(())
     }
 
-    /// A folder with a folder or a zip for each class.
-    fn class_folders(&mut self, folder: &Path, test: bool) -> Outcome {
+    /// Adds a folder with a folder or a zip per class.
+    fn add_class_folders(&mut self, folder: &Path, test: bool) -> CliResult {
         for path in entries(folder)? {
             let name = file_name(&path);
             if path.is_dir() {
@@ -204,9 +216,9 @@ impl Found {
                 self.classes.push(name);
             } else if is_zip(&path) {
                 let class = name[..name.len() - ".zip".len()].to_string();
-                let (zip, list) = self.open_zip(&path)?;
-                for entry in list.into_iter().filter(|entry| !entry.file.is_empty()) {
-                    self.zipped(test, class.clone(), zip, entry);
+                let (zip, items) = self.open_zip(&path)?;
+                for item in items.into_iter().filter(|item| !item.file.is_empty()) {
+                    self.add_zip_item(test, class.clone(), zip, item);
                 }
                 self.classes.push(class);
             }
@@ -214,41 +226,42 @@ impl Found {
         Ok(())
     }
 
-    /// A zip with a folder for each class, or with `train` and `test`, each with classes.
-    fn zip(&mut self, path: &Path) -> Outcome {
-        let (zip, list) = self.open_zip(path)?;
-        let part_of = |entry: &Entry| {
-            let above = entry
+    /// Adds a zip with class folders, optionally inside `train` and `test` folders.
+    fn add_zip(&mut self, path: &Path) -> CliResult {
+        let (zip, items) = self.open_zip(path)?;
+        // The last folder is the class.
+        let subset_of_item = |item: &ZipItem| {
+            let parents = item
                 .folders
                 .split_last()
-                .map_or(&[][..], |(_, above)| above);
-            above.iter().find_map(|name| part(name))
+                .map_or(&[][..], |(_, parents)| parents);
+            parents.iter().find_map(|name| subset_of(name))
         };
-        let split = list
+        let has_subsets = items
             .iter()
-            .any(|entry| part_of(entry) == Some(Part::Training));
-        for entry in &list {
-            let test = match part_of(entry) {
-                _ if !split => false,
-                Some(Part::Training) => false,
-                Some(Part::Test) => true,
+            .any(|item| subset_of_item(item) == Some(Subset::Training));
+        for item in &items {
+            let test = match subset_of_item(item) {
+                _ if !has_subsets => false,
+                Some(Subset::Training) => false,
+                Some(Subset::Test) => true,
                 _ => continue,
             };
-            let Some(class) = entry.folders.last().cloned() else {
-                eprintln!("left out: {}: it is in no class's folder", entry.file);
+            let Some(class) = item.folders.last().cloned() else {
+                eprintln!("skipped {}: not in the folder of a class", item.file);
                 continue;
             };
-            if !entry.file.is_empty() {
+            if !item.file.is_empty() {
                 self.classes.push(class.clone());
-                self.zipped(test, class, zip, entry.clone());
+                self.add_zip_item(test, class, zip, item.clone());
                 continue;
             }
-            // A folder without anything in it is a class without pictures.
-            let inside = |other: &Entry| {
-                other.folders.starts_with(&entry.folders)
-                    && (other.folders.len() > entry.folders.len() || !other.file.is_empty())
+            // An empty folder is a class without pictures.
+            let is_inside = |other: &ZipItem| {
+                other.folders.starts_with(&item.folders)
+                    && (other.folders.len() > item.folders.len() || !other.file.is_empty())
             };
-            if part(&class).is_none() && !list.iter().any(inside) {
+            if subset_of(&class).is_none() && !items.iter().any(is_inside) {
                 self.classes.push(class);
             }
         }
@@ -256,44 +269,45 @@ impl Found {
         Ok(())
     }
 
-    fn zipped(&mut self, test: bool, class: String, zip: usize, entry: Entry) {
+    fn add_zip_item(&mut self, test: bool, class: String, zip: usize, item: ZipItem) {
         self.items.push(Item {
             test,
-            name: format!("{class}/{}", entry.file),
+            name: format!("{class}/{}", item.file),
             class,
-            source: Source::Zip(zip, entry),
+            source: Source::Zip(zip, item.entry),
         });
     }
 
-    /// Keeps a zip's bytes, and lists what is in it by name.
-    fn open_zip(&mut self, path: &Path) -> Outcome<(usize, Vec<Entry>)> {
+    /// Stores the bytes of a zip. Returns its index, and its visible files and folders in the order of their paths.
+    fn open_zip(&mut self, path: &Path) -> CliResult<(usize, Vec<ZipItem>)> {
         let bytes = read(path)?;
         let archive = Archive::open(&bytes).map_err(|reason| {
             let path = path.display();
-            format!("{path}: not a whole zip ({reason}); save or download it again")
+            format!("{path}: invalid zip ({reason}); save or download it again")
         })?;
-        let mut list = Vec::new();
+        let mut items = Vec::new();
         for entry in archive.entries() {
             let mut folders: Vec<_> = entry.name.split('/').map(String::from).collect();
             let file = folders.pop().unwrap_or_default();
-            let hidden = |name: &String| name.starts_with('.') || name == "__MACOSX";
-            if !folders.iter().chain([&file]).any(hidden) {
-                list.push(Entry {
+            let is_hidden = |name: &String| name.starts_with('.') || name == "__MACOSX";
+            if !folders.iter().chain([&file]).any(is_hidden) {
+                items.push(ZipItem {
                     folders,
                     file,
-                    place: entry.clone(),
+                    entry: entry.clone(),
                 });
             }
         }
-        list.sort_by(|a, b| (&a.folders, &a.file).cmp(&(&b.folders, &b.file)));
+        items.sort_by(|a, b| (&a.folders, &a.file).cmp(&(&b.folders, &b.file)));
         self.zips.push(bytes);
-        Ok((self.zips.len() - 1, list))
+        Ok((self.zips.len() - 1, items))
     }
 
-    fn decode(self) -> Outcome<PictureSet> {
+    /// Decodes and shrinks all pictures on all cores.
+    fn decode(self) -> CliResult<PictureSet> {
         let zips = self.zips.iter().map(|bytes| Archive::open(bytes));
         let zips: Vec<_> = zips.collect::<Result<_, _>>()?;
-        let shrunk: Vec<_> = self
+        let decoded: Vec<_> = self
             .items
             .par_iter()
             .map(|item| {
@@ -303,13 +317,14 @@ impl Found {
                         Err(error) => Err(error.to_string()),
                     },
                     Source::Zip(zip, entry) => zips[*zip]
-                        .read_entry(&entry.place, MAX_FILE)
-                        .map_err(|reason| format!("{reason}; zip it again")),
+                        .read_entry(entry, MAX_ZIPPED_FILE)
+                        .map_err(|reason| format!("{reason}; create the zip again")),
                 };
                 let pixels = Pixels::decode(&bytes?).map_err(|error| error.to_string())?;
                 Ok::<_, String>(shrink(&pixels))
             })
             .collect();
+        // Both subsets have all classes, with the same labels.
         let mut classes = Pictures::default();
         for class in &self.classes {
             classes.class(class);
@@ -318,7 +333,7 @@ impl Found {
             test: classes.clone(),
             training: classes,
         };
-        for (item, planes) in self.items.into_iter().zip(shrunk) {
+        for (item, planes) in self.items.into_iter().zip(decoded) {
             let pictures = if item.test {
                 &mut set.test
             } else {
@@ -329,7 +344,7 @@ impl Found {
                     let label = pictures.class(&item.class);
                     pictures.push(item.name, label, &planes);
                 }
-                Err(error) => eprintln!("left out: {}: {error}", item.name),
+                Err(error) => eprintln!("skipped {}: {error}", item.name),
             }
         }
         Ok(set)
@@ -349,15 +364,19 @@ mod tests {
 
     use super::*;
 
-    /// A fresh folder for one test.
-    fn fresh(test: &str) -> PathBuf {
+    /// Creates an empty temporary folder.
+    fn temporary_folder(test: &str) -> PathBuf {
         let name = format!("inception-web-{test}-{}", std::process::id());
         let folder = std::env::temp_dir().join(name);
         fs::create_dir_all(&folder).expect("a new folder");
         folder
     }
 
-    fn put(folder: &Path, files: &[(&str, Vec<u8>)]) {
+    fn remove(folder: &Path) {
+        fs::remove_dir_all(folder).expect("the folder is deleted");
+    }
+
+    fn write_files(folder: &Path, files: &[(&str, Vec<u8>)]) {
         for (name, bytes) in files {
             let path = folder.join(name);
             fs::create_dir_all(path.parent().expect("a folder")).expect("a new folder");
@@ -365,7 +384,7 @@ mod tests {
         }
     }
 
-    fn zip(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
+    fn zip_of(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
         let mut archive = ZipArchiveWriter::new(Vec::new());
         for (name, bytes) in files {
             if name.ends_with('/') {
@@ -386,27 +405,27 @@ mod tests {
         fs::read(root.join("tests/pictures/one.png")).expect("a picture")
     }
 
-    /// Names of the training pictures, and of the test pictures.
+    /// Returns the names of the training and of the test pictures.
     fn names(set: &PictureSet) -> [Vec<&str>; 2] {
-        [&set.training, &set.test].map(|part| part.names.iter().map(String::as_str).collect())
+        [&set.training, &set.test].map(|subset| subset.names.iter().map(String::as_str).collect())
     }
 
     #[test]
-    fn a_folder_or_zip_per_class_is_training_alone_and_broken_pictures_are_left_out() {
-        let folder = fresh("classes");
-        put(
+    fn class_folders_and_class_zips_are_training_pictures_and_damaged_files_are_skipped() {
+        let folder = temporary_folder("classes");
+        write_files(
             &folder,
             &[
                 ("cat/a.png", picture()),
                 ("cat/notes.txt", b"notes".to_vec()),
                 (
                     "frog.zip",
-                    zip(&[("any/b.png", picture()), ("c.png", picture())]),
+                    zip_of(&[("any/b.png", picture()), ("c.png", picture())]),
                 ),
             ],
         );
         fs::create_dir_all(folder.join("dog")).expect("an empty class");
-        let set = open(&folder).expect("a set");
+        let set = open_set(&folder).expect("a set");
         assert_eq!(set.training.classes, ["cat", "dog", "frog"]);
         assert_eq!(set.test.classes, set.training.classes);
         assert_eq!(
@@ -414,11 +433,11 @@ mod tests {
             [vec!["cat/a.png", "frog/c.png", "frog/b.png"], vec![]]
         );
         assert_eq!(set.training.counts(), [1, 0, 2]);
-        fs::remove_dir_all(folder).expect("it goes");
+        remove(&folder);
     }
 
     #[test]
-    fn folders_to_train_and_to_test_on_are_told_by_name_in_a_folder_and_in_a_zip() {
+    fn train_and_test_folders_are_recognised_in_a_folder_and_in_a_zip() {
         let files = [
             ("set/train/cat/a.png", picture()),
             ("set/train/dog/b.png", picture()),
@@ -426,11 +445,11 @@ mod tests {
             ("set/val/cat/d.png", picture()),
             ("set/train/empty/", Vec::new()),
         ];
-        let folder = fresh("parts");
-        put(&folder, &files[..4]);
-        put(&folder, &[("set.zip", zip(&files))]);
-        let from_folder = open(&folder.join("set")).expect("a set");
-        let from_zip = open(&folder.join("set.zip")).expect("a set");
+        let folder = temporary_folder("subsets");
+        write_files(&folder, &files[..4]);
+        write_files(&folder, &[("set.zip", zip_of(&files))]);
+        let from_folder = open_set(&folder.join("set")).expect("a set");
+        let from_zip = open_set(&folder.join("set.zip")).expect("a set");
         for (set, classes) in [
             (from_folder, &["cat", "dog"][..]),
             (from_zip, &["cat", "dog", "empty"]),
@@ -443,14 +462,14 @@ mod tests {
             );
             assert_eq!(set.test.labels, [1]);
         }
-        fs::remove_dir_all(folder).expect("it goes");
+        remove(&folder);
     }
 
     #[test]
-    fn a_folder_with_cifar_10_s_files_is_those_and_nothing_else() {
+    fn a_folder_with_cifar_10_files_is_read_as_cifar_10_only() {
         let record = |label: u8| [vec![label], vec![7; 3072]].concat();
-        let folder = fresh("cifar10");
-        put(
+        let folder = temporary_folder("cifar10");
+        write_files(
             &folder,
             &[
                 ("data_batch_1.bin", record(3)),
@@ -459,54 +478,54 @@ mod tests {
                 ("images/cat/a.png", picture()),
             ],
         );
-        let set = open(&folder).expect("a set");
+        let set = open_set(&folder).expect("a set");
         assert_eq!(
             names(&set),
             [vec!["data_batch_1.bin#0"], vec!["test_batch.bin#0"]]
         );
         assert_eq!((set.training.labels[0], set.training.classes.len()), (3, 6));
-        let one = open(&folder.join("test_batch.bin")).expect("a set");
-        assert_eq!((one.training.len(), one.test.len()), (0, 1));
+        let single_file = open_set(&folder.join("test_batch.bin")).expect("a set");
+        assert_eq!((single_file.training.len(), single_file.test.len()), (0, 1));
 
-        put(&folder, &[("data_batch_1.bin", record(3)[..3000].to_vec())]);
-        let error = open(&folder).expect_err("it is cut off");
+        write_files(&folder, &[("data_batch_1.bin", record(3)[..3000].to_vec())]);
+        let error = open_set(&folder).expect_err("a truncated file");
         let path = folder.join("data_batch_1.bin");
         assert_eq!(
             error.to_string(),
             format!(
-                "{}: 3000 bytes are not whole CIFAR-10 records of 3073; get the file again",
+                "{}: got 3000 bytes, expected CIFAR-10 records of 3073 bytes; download the file again",
                 path.display()
             )
         );
-        fs::remove_dir_all(folder).expect("it goes");
+        remove(&folder);
     }
 
     #[test]
-    fn what_is_no_set_gets_a_sentence() {
-        let folder = fresh("wrong");
-        put(
+    fn invalid_picture_sets_have_messages() {
+        let folder = temporary_folder("wrong");
+        write_files(
             &folder,
             &[
                 ("a.png", picture()),
                 ("flat/a.png", picture()),
-                ("cut.zip", b"PK".to_vec()),
+                ("truncated.zip", b"PK".to_vec()),
             ],
         );
         let cases = [
             ("nowhere", "no such file or folder"),
             (
                 "flat",
-                "no classes; put the pictures of each class in a folder of their own",
+                "no classes; put the pictures of each class in a separate folder",
             ),
-            ("a.png", "neither a folder, a .zip nor a file of CIFAR-10; "),
-            ("cut.zip", "not a whole zip ("),
+            ("a.png", "not a folder, a .zip or a CIFAR-10 file; "),
+            ("truncated.zip", "invalid zip ("),
         ];
         for (name, message) in cases {
             let path = folder.join(name);
-            let error = open(&path).expect_err(name).to_string();
+            let error = open_set(&path).expect_err(name).to_string();
             let start = format!("{}: {message}", path.display());
             assert!(error.starts_with(&start), "{error}");
         }
-        fs::remove_dir_all(folder).expect("it goes");
+        remove(&folder);
     }
 }

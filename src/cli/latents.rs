@@ -1,4 +1,4 @@
-//! Latents: from pictures by a base, and tables from files.
+//! Computes latents, and reads latents files.
 
 use std::path::{Path, PathBuf};
 
@@ -12,45 +12,44 @@ use inception_web::{
 
 use super::{
     base::default_base_file,
-    files::{Outcome, at, project_root, read},
+    files::{project_root, read},
+    result::{CliResult, with_path},
 };
 
-/// One picture's latents on the CPU.
-pub fn latents(base: &Base, pixels: &Pixels) -> Vec<f32> {
-    pollster::block_on(base.latents([&pixels.resize()])).expect("a CPU does not fail")
+/// Computes the latents of a picture on the CPU.
+pub fn compute_latents(base: &Base, pixels: &Pixels) -> Vec<f32> {
+    pollster::block_on(base.latents([&pixels.resize()])).expect("the CPU cannot fail")
 }
 
-/// A table from a file; where that does not say which base made it, it is taken to be of the default one, and the person is told.
-pub fn read_latents(path: &Path) -> Outcome<Latents> {
+/// Reads a latents file. A file without a base is assumed to be of the default base, and a notice is printed.
+pub fn read_latents(path: &Path) -> CliResult<Latents> {
     let bytes = read(path)?;
     let read = match Latents::read(&bytes, None) {
         Err(Error::UnknownBase) => Latents::read(&bytes, Some(&default_base_id()?)),
         other => other,
     };
-    let (latents, notice) = at(path, read)?;
+    let (latents, notice) = with_path(path, read)?;
     if let Some(notice) = notice {
         eprintln!("{}: {notice}", path.display());
     }
     Ok(latents)
 }
 
-/// The base out of the npm package.
-fn default_base_id() -> Outcome<BaseId> {
-    let path = default_base_file(&project_root()?)?;
-    let bytes = read(&path)?;
-    let weights = at(&path, Weights::open(&bytes))?;
-    Ok(weights.id())
-}
-
-/// Tables of one base joined to one.
-pub fn tables(paths: &[PathBuf]) -> Outcome<Latents> {
-    let mut all: Option<Latents> = None;
+/// Reads latents files of one base into one table. Classes with the same name are merged.
+pub fn read_tables(paths: &[PathBuf]) -> CliResult<Latents> {
+    let mut merged: Option<Latents> = None;
     for path in paths {
         let latents = read_latents(path)?;
-        match &mut all {
-            None => all = Some(latents),
-            Some(all) => at(path, all.append(latents))?,
+        match &mut merged {
+            None => merged = Some(latents),
+            Some(merged) => with_path(path, merged.append(latents))?,
         }
     }
-    Ok(all.expect("clap requires a latents file"))
+    Ok(merged.expect("clap requires a latents file"))
+}
+
+fn default_base_id() -> CliResult<BaseId> {
+    let path = default_base_file(&project_root()?)?;
+    let bytes = read(&path)?;
+    Ok(with_path(&path, Weights::open(&bytes))?.id())
 }

@@ -1,4 +1,4 @@
-//! The command line: a second consumer of the same library, and the only place that knows the file system.
+//! The command line: parses the arguments and runs a command. The library itself does not access the file system.
 
 mod base;
 mod build;
@@ -14,6 +14,8 @@ mod npm;
 mod options;
 mod output;
 mod predict;
+mod process;
+mod result;
 mod serve;
 mod site;
 mod summary;
@@ -22,11 +24,11 @@ mod weights;
 
 use clap::{Parser, Subcommand};
 
-use files::Outcome;
+use result::CliResult;
 
-/// Inception V3 image classification that runs in the visitor's own browser.
+/// Inception V3 image classification that runs in the browser.
 ///
-/// Without a subcommand: builds the page if need be and serves it at http://127.0.0.1:8080.
+/// Without a command, builds the page if needed and serves it at http://127.0.0.1:8080.
 #[derive(Parser)]
 #[command(version, args_conflicts_with_subcommands = true)]
 struct Cli {
@@ -38,30 +40,30 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Build what is missing and serve the page (the default)
+    /// Serve the page, and build what is missing or outdated first (the default command)
     Serve(serve::Args),
-    /// Write the page as a static site that any web server can serve from any path
+    /// Build the page as a static site that any web server can serve from any path
     Build(build::Args),
-    /// Convert a base's weights to the file format of the page, or tell what a file is
+    /// Convert Inception V3 weights to the native format, or describe a weights file
     Weights(weights::Args),
-    /// Print a network's layers, output shapes and parameters, as Keras does
+    /// Print the layers, output shapes and parameter counts of a network, as Keras does
     Summary(summary::Args),
-    /// Compute the latents of labelled pictures once, for training as often as you like
+    /// Compute the latents of labelled pictures and write them to a file for training
     Extract(extract::Args),
-    /// Train a head on latents and write it with its held-out accuracy
+    /// Train a head on latents and measure its accuracy on a validation split
     Train(train::Args),
-    /// Tell how good a head is on labelled latents, or cross-validate a way of training
+    /// Evaluate a head on labelled latents, or cross-validate training settings
     Evaluate(evaluate::Args),
-    /// Compare an MLP, a CNN and transfer from Inception on the same small pictures
+    /// Compare an MLP, a CNN and transfer learning from Inception on the same small pictures
     Compare(compare::Args),
     /// Classify pictures with a head
     Predict(predict::Args),
-    /// Write a head or latents in another form: .npz for NumPy, .onnx, .safetensors
+    /// Convert a head or latents to .npz (NumPy), .onnx or .safetensors
     Export(export::Args),
 }
 
-/// Runs what the arguments ask for.
-pub fn run() -> Outcome {
+/// Parses the arguments of the process and runs the command.
+pub fn run() -> CliResult {
     let cli = Cli::parse();
     match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(args) => serve::run(args),

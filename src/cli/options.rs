@@ -7,10 +7,10 @@ use inception_web::{
 };
 use serde::de::DeserializeOwned;
 
-/// What `--weights` and `--from` take.
-pub const PLACES: &str = "npm|imagenet|URL|FILE";
+/// The value name of `--weights` and `--from`.
+pub const WEIGHTS_VALUE: &str = "npm|imagenet|URL|FILE";
 
-/// Number types of files, as arguments.
+/// The number type of a file to write.
 #[derive(Clone, Copy, clap::ValueEnum)]
 pub enum DtypeArg {
     F32,
@@ -28,7 +28,7 @@ impl From<DtypeArg> for Dtype {
     }
 }
 
-/// What black and white become, as an argument.
+/// The input range of a base.
 #[derive(Clone, Copy, clap::ValueEnum)]
 pub enum InputArg {
     Unit,
@@ -46,45 +46,46 @@ impl From<InputArg> for InputRange {
     }
 }
 
+// The training settings of a head. Not a doc comment: clap would show it in the help of each command.
 #[derive(clap::Args)]
 pub struct Training {
-    /// A short name for people
+    /// Name of the head, shown in the page
     #[arg(long, default_value_t = Settings::default().name)]
     name: String,
-    /// Units of a hidden layer; 0 for a linear head
+    /// Units of the hidden layer; 0 trains a linear head
     #[arg(long, default_value_t = Settings::default().hidden)]
     hidden: usize,
-    /// Share of the hidden units left out in each step
+    /// Dropout rate of the hidden layer, from 0 to below 1
     #[arg(long, default_value_t = Settings::default().dropout)]
     dropout: f32,
-    /// adamw or adam
-    #[arg(long, default_value = "adamw", value_parser = named::<Optimizer>)]
+    /// Optimizer: adamw or adam
+    #[arg(long, default_value = "adamw", value_parser = from_name::<Optimizer>)]
     optimizer: Optimizer,
-    /// Step size at the start; it falls along half a cosine
+    /// Initial learning rate, with cosine decay to 0
     #[arg(long, default_value_t = Settings::default().learning_rate)]
     learning_rate: f64,
-    /// AdamW's decay of the weights; adam has none
+    /// Weight decay of adamw; not used by adam
     #[arg(long, default_value_t = Settings::default().weight_decay)]
     weight_decay: f64,
-    /// Pictures a step
+    /// Batch size
     #[arg(long, default_value_t = Settings::default().batch)]
     batch: usize,
-    /// Passes over the training pictures, at most
+    /// Maximum number of epochs
     #[arg(long, default_value_t = Settings::default().epochs)]
     epochs: usize,
-    /// Share of the target that is spread over all classes
+    /// Label smoothing, from 0 to below 1
     #[arg(long, default_value_t = Settings::default().label_smoothing)]
     label_smoothing: f32,
-    /// none, or balanced: all classes count alike, however many pictures they have
-    #[arg(long, default_value = "none", value_parser = named::<ClassWeights>)]
+    /// Class weights in the loss: none, or balanced (inverse to the number of pictures of a class)
+    #[arg(long, default_value = "none", value_parser = from_name::<ClassWeights>)]
     class_weights: ClassWeights,
-    /// Same seed, same latents: the same head
+    /// Random seed; the same seed and latents give the same head
     #[arg(long, default_value_t = Settings::default().seed)]
     seed: u64,
-    /// Share of each class held out to validate on
+    /// Validation split: the share of each class that is not trained on, from 0 to 0.9
     #[arg(long, default_value_t = Settings::default().validation)]
     validation: f64,
-    /// Epochs without a lower validation loss after which training ends; 0 never ends early
+    /// Early stopping: epochs without a lower validation loss before training ends; 0 disables it
     #[arg(long, default_value_t = Settings::default().patience)]
     patience: usize,
 }
@@ -109,7 +110,7 @@ impl Training {
     }
 }
 
-/// A choice by the name that it has in files and in the page.
-pub fn named<T: DeserializeOwned>(name: &str) -> Result<T, String> {
+/// Parses an enum value by its serialised name.
+pub fn from_name<T: DeserializeOwned>(name: &str) -> Result<T, String> {
     serde_json::from_value(name.into()).map_err(|error: serde_json::Error| error.to_string())
 }

@@ -1,8 +1,8 @@
-//! How commands print numbers.
+//! Number formats of printed reports.
 
 use inception_web::head::evaluate::Evaluation;
 
-/// Puts a thousands separator into a count: 21802784 -> 21,802,784.
+/// Formats a count with thousands separators: 21802784 -> `21,802,784`.
 pub fn thousands(count: usize) -> String {
     let digits = count.to_string();
     let groups: Vec<_> = digits
@@ -14,10 +14,10 @@ pub fn thousands(count: usize) -> String {
     groups.join(",")
 }
 
-/// `accuracy 48.7 % of 1000 pictures (95 % interval 45.6 to 51.8 %)`.
+/// Formats an accuracy: `accuracy 48.7 % on 1000 pictures (95 % interval 45.6 to 51.8 %)`.
 pub fn accuracy(evaluation: &Evaluation) -> String {
     let [low, high] = evaluation.interval.map(|bound| bound * 100.0);
     let accuracy = evaluation.accuracy * 100.0;
     let total = evaluation.total;
-    format!("accuracy {accuracy:.1} % of {total} pictures (95 % interval {low:.1} to {high:.1} %)")
+    format!("accuracy {accuracy:.1} % on {total} pictures (95 % interval {low:.1} to {high:.1} %)")
 }

@@ -1,33 +1,31 @@
-//! `predict`: pictures -> ranked classes, as text or JSON.
+//! `predict`: classifies pictures with a head, as text or JSON.
 
 use std::path::PathBuf;
 
-use inception_web::{
-    head::{Head, latents::BaseId},
-    image::Pixels,
-};
+use inception_web::{head::Head, image::Pixels};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use super::{
     base::load_base,
-    files::{Outcome, at, read},
-    latents::latents,
-    options::PLACES,
+    files::read,
+    latents::compute_latents,
+    options::WEIGHTS_VALUE,
+    result::{CliResult, with_path},
 };
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The pictures to classify
+    /// Pictures to classify
     #[arg(required = true, value_name = "PICTURE")]
     pictures: Vec<PathBuf>,
-    /// The head to ask, as `train` writes it; by default the classes that the base itself brings, such as ImageNet's
+    /// Head file, written by `train` [default: the classifier of the base, if its file includes one]
     #[arg(long, value_name = "FILE")]
     head: Option<PathBuf>,
-    /// The base, as `serve` takes it
-    #[arg(long, value_name = PLACES, default_value = "npm")]
+    /// Base: see `serve --help`
+    #[arg(long, value_name = WEIGHTS_VALUE, default_value = "npm")]
     weights: String,
-    /// How many classes to tell, best first
+    /// Number of most probable classes to print
     #[arg(long, default_value_t = 3)]
     top: usize,
     /// Print JSON: a list of {file, predictions: [{label, probability}]} or {file, error}
@@ -35,43 +33,42 @@ pub struct Args {
     json: bool,
 }
 
-pub fn run(args: Args) -> Outcome {
-    let (base, own) = load_base(&args.weights)?;
-    let base_id = base.id();
+pub fn run(args: Args) -> CliResult {
+    let (base, classifier) = load_base(&args.weights)?;
     let head = match args.head {
-        Some(path) => at(&path, Head::read(&read(&path)?, &base_id))?,
-        None => own.ok_or_else(|| {
+        Some(path) => with_path(&path, Head::read(&read(&path)?, &base.id()))?,
+        None => classifier.ok_or_else(|| {
             format!(
-                "the base {:?} brings no classes of its own; give a head by --head, as `train` writes it",
-                base_id.name
+                "the file of the base {:?} includes no classifier; pass a head with --head (see `train --help`)",
+                base.info.name
             )
         })?,
     };
-    let answers: Vec<_> = args
+    let results: Vec<_> = args
         .pictures
         .par_iter()
         .map(|path| {
-            let pixels = at(path, Pixels::decode(&read(path)?))?;
-            Outcome::Ok(head.predict(&latents(&base, &pixels), args.top))
+            let pixels = with_path(path, Pixels::decode(&read(path)?))?;
+            CliResult::Ok(head.predict(&compute_latents(&base, &pixels), args.top))
         })
         .collect();
-    let named = || {
+    let results_by_file = || {
         args.pictures
             .iter()
             .map(|path| path.display().to_string())
-            .zip(&answers)
+            .zip(&results)
     };
     if args.json {
-        let list: Vec<Value> = named()
-            .map(|(file, answer)| match answer {
+        let list: Vec<Value> = results_by_file()
+            .map(|(file, result)| match result {
                 Ok(predictions) => json!({ "file": file, "predictions": predictions }),
                 Err(error) => json!({ "file": file, "error": error.to_string() }),
             })
             .collect();
         println!("{}", serde_json::to_string_pretty(&list)?);
     } else {
-        for (file, answer) in named() {
-            match answer {
+        for (file, result) in results_by_file() {
+            match result {
                 Ok(predictions) => {
                     let ranked: Vec<_> = predictions
                         .iter()
@@ -83,11 +80,11 @@ pub fn run(args: Args) -> Outcome {
             }
         }
     }
-    match answers.iter().filter(|answer| answer.is_err()).count() {
+    match results.iter().filter(|result| result.is_err()).count() {
         0 => Ok(()),
-        broken => Err(format!(
-            "{broken} of {} pictures could not be classified",
-            answers.len()
+        failed => Err(format!(
+            "{failed} of {} pictures could not be classified",
+            results.len()
         )
         .into()),
     }

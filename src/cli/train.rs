@@ -1,4 +1,4 @@
-//! `train`: latents -> `head.safetensors`, with its accuracy on pictures held out.
+//! `train`: trains a head on latents and writes it with its hold-out accuracy.
 
 use std::{path::PathBuf, rc::Rc};
 
@@ -8,21 +8,22 @@ use inception_web::{
 };
 
 use super::{
-    files::{Outcome, at, write},
-    latents::{read_latents, tables},
+    files::write,
+    latents::{read_latents, read_tables},
     options::Training,
     output::accuracy,
+    result::{CliResult, with_path},
 };
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Latents files of one base, as `extract` or the page writes them (.safetensors or .npz); classes are joined by name
+    /// Latents files of one base (.safetensors or .npz), written by `extract` or the page; classes with the same name are merged
     #[arg(required = true, value_name = "LATENTS")]
     latents: Vec<PathBuf>,
-    /// The head to write
+    /// Head file to write
     #[arg(long, value_name = "FILE", default_value = "head.safetensors")]
     out: PathBuf,
-    /// Latents to measure the accuracy on, instead of the pictures held out to validate on
+    /// Latents file to measure the accuracy on, instead of the validation split
     #[arg(long, value_name = "LATENTS")]
     test: Option<PathBuf>,
     #[command(flatten)]
@@ -32,12 +33,11 @@ pub struct Args {
     json: bool,
 }
 
-/// How to train: the page's settings, with the same defaults.
-pub fn run(args: Args) -> Outcome {
-    let all = Rc::new(tables(&args.latents)?);
+pub fn run(args: Args) -> CliResult {
+    let all = Rc::new(read_tables(&args.latents)?);
     let settings = args.training.settings();
     let mut epochs = Vec::new();
-    let report = |report: &train::Report| {
+    let report = |report: &train::EpochReport| {
         let validation = report
             .validation_loss
             .map_or(String::new(), |loss| format!(", validation {loss:.4}"));
@@ -53,7 +53,7 @@ pub fn run(args: Args) -> Outcome {
     let evaluation = match &args.test {
         Some(path) => {
             let test = read_latents(path)?;
-            at(path, test.base.must_be(&all.base, "latents"))?;
+            with_path(path, test.base.must_be(&all.base, "latents"))?;
             Some(evaluate(&trained.head, &test))
         }
         None => validation,
@@ -72,7 +72,7 @@ pub fn run(args: Args) -> Outcome {
         return Ok(());
     }
     println!(
-        "trained on {} pictures in {} classes; epoch {} of {} kept",
+        "trained on {} pictures in {} classes; kept the weights of epoch {} of {}",
         trained.training.len(),
         all.classes.len(),
         trained.best_epoch,
@@ -80,8 +80,8 @@ pub fn run(args: Args) -> Outcome {
     );
     match &evaluation {
         Some(evaluation) => println!("held-out {}", accuracy(evaluation)),
-        None => println!("no picture was held out, so the accuracy is unknown"),
+        None => println!("no validation split and no --test file, so the accuracy is unknown"),
     }
-    println!("{}: written", args.out.display());
+    println!("wrote {}", args.out.display());
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `weights`: imports weights into the native format, or describes a weights file.
+//! `weights`: converts weights to the native format, or describes a weights file.
 
 use std::path::{Path, PathBuf};
 
@@ -8,42 +8,42 @@ use inception_web::weights::{
 };
 
 use super::{
-    base::{ImportedBase, downloaded, from_npm, is_url, opened},
-    fetch,
-    files::{Outcome, at, project_root, read, write},
-    options::{DtypeArg, InputArg, PLACES},
+    base::{ImportedBase, import},
+    files::{read, write},
+    options::{DtypeArg, InputArg, WEIGHTS_VALUE},
     output::thousands,
+    result::{CliResult, with_path},
 };
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Where the weights come from: `npm` (the package nsfwjs), `imagenet` (the Hugging Face hub, or the address in
-    /// INCEPTION_WEB_IMAGENET_URL), an address, or a file: ours, or one of timm, torchvision, Keras, TF.js (the folder of model.json), ONNX
+    /// Source of the weights: `npm` (package nsfwjs), `imagenet` (Hugging Face hub, or INCEPTION_WEB_IMAGENET_URL), a URL, or a file in
+    /// the native format or of timm, torchvision, Keras, TF.js (the folder of model.json) or ONNX
     #[arg(
         long,
-        value_name = PLACES,
+        value_name = WEIGHTS_VALUE,
         required_unless_present = "inspect",
         requires = "out"
     )]
     from: Option<String>,
-    /// The file to write
+    /// Weights file to write
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// How to store the kernels: f32 is 87 MB, f16 44 MB, u8 22 MB
+    /// Number type of the kernels in the file: f32 (87 MB), f16 (44 MB) or u8 (22 MB)
     #[arg(long, value_enum, default_value = "f32")]
     dtype: DtypeArg,
-    /// First put most kernels on the levels of so few bits. With u8, that is smaller as it is served, but another base, and answers otherwise
+    /// Quantise most kernels to this number of bits first. With u8 the file compresses better, but it is another base with other latents
     #[arg(long, value_name = "4..7", value_parser = clap::value_parser!(u8).range(4..=7))]
     bits: Option<u8>,
-    /// How pictures reach the net, where the source does not say: unit is 0 to 1, signed -1 to 1, imagenet less the mean by the deviation
+    /// Input range, if the source does not specify it: unit (0 to 1), signed (-1 to 1) or imagenet (mean and deviation normalised)
     #[arg(long, value_enum)]
     input: Option<InputArg>,
-    /// Print what a weights file is, and check it
+    /// Validate a weights file and print its metadata
     #[arg(long, value_name = "FILE", conflicts_with_all = ["from", "out"])]
     inspect: Option<PathBuf>,
 }
 
-pub fn run(args: Args) -> Outcome {
+pub fn run(args: Args) -> CliResult {
     if let Some(file) = args.inspect {
         return inspect(&file);
     }
@@ -51,12 +51,7 @@ pub fn run(args: Args) -> Outcome {
         unreachable!("clap requires both")
     };
     let range = args.input.map(Into::into);
-    let base = match from.as_str() {
-        "npm" | "nsfwjs" => from_npm(&project_root()?)?,
-        "imagenet" => downloaded(&fetch::imagenet(), true, range)?,
-        url if is_url(url) => downloaded(url, true, range)?,
-        path => opened(Path::new(path), range)?,
-    };
+    let base = import(&from, range)?;
     let base = match args.bits {
         Some(bits) => ImportedBase::new(quantise(base.source, bits, LATER)),
         None => base,
@@ -65,17 +60,17 @@ pub fn run(args: Args) -> Outcome {
     inspect(&out)
 }
 
-fn inspect(file: &Path) -> Outcome {
+fn inspect(file: &Path) -> CliResult {
     let bytes = read(file)?;
-    let weights = at(file, Weights::open(&bytes))?;
+    let weights = with_path(file, Weights::open(&bytes))?;
     let info = &weights.info;
-    let convs = at(file, weights.convs().collect::<Result<Vec<_>, _>>())?;
-    let numbers: usize = convs
+    let convs = with_path(file, weights.convs().collect::<Result<Vec<_>, _>>())?;
+    let parameters: usize = convs
         .iter()
         .map(|conv| conv.kernel.len() + conv.bias.len())
         .sum();
-    println!("{}: Inception V3 base, whole and undamaged", file.display());
-    for (what, value) in [
+    println!("{}: valid Inception V3 base", file.display());
+    for (key, value) in [
         ("name", info.name.clone()),
         ("source", info.source.clone()),
         ("licence", info.licence.clone()),
@@ -91,9 +86,9 @@ fn inspect(file: &Path) -> Outcome {
         ("resize", RESIZE.into()),
         ("padding", PADDING.into()),
         (
-            "self-check",
+            "self-test",
             format!(
-                "the first {} latents of a known picture",
+                "first {} latents of the self-test image",
                 info.self_test_latents.len()
             ),
         ),
@@ -101,14 +96,14 @@ fn inspect(file: &Path) -> Outcome {
         (
             "convolutions",
             format!(
-                "{}, BatchNorm folded, {} numbers",
+                "{} with folded BatchNorm, {} parameters",
                 convs.len(),
-                thousands(numbers)
+                thousands(parameters)
             ),
         ),
         (
             "classifier",
-            match at(file, weights.classifier())? {
+            match with_path(file, weights.classifier())? {
                 Some(classifier) => format!("{} classes", classifier.classes.len()),
                 None => "none".into(),
             },
@@ -116,7 +111,7 @@ fn inspect(file: &Path) -> Outcome {
         ("size", format!("{} bytes", thousands(bytes.len()))),
         ("fingerprint", weights.fingerprint.clone()),
     ] {
-        println!("  {what:<14} {value}");
+        println!("  {key:<14} {value}");
     }
     Ok(())
 }

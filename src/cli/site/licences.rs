@@ -1,5 +1,4 @@
-//! `pkg/THIRD_PARTY.txt`: what of others the page is made of, and under which licences: crates that are compiled into its programs, and
-//! npm packages.
+//! Writes `pkg/THIRD_PARTY.txt`: the third-party crates and npm packages in the page, with their licence texts.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,48 +14,73 @@ use sha2::{Digest, Sha256};
 
 use super::wasm::{TARGET, require_target, target};
 use crate::cli::{
-    files::{Outcome, entries, file_name, read, write, write_if_changed},
+    files::{entries, file_name, read, write, write_if_changed},
     npm::Package,
+    result::CliResult,
 };
 
-/// The list of third-party packages in the page, with their licences.
+/// Path of the list in the project's folder.
 pub const THIRD_PARTY: &str = "pkg/THIRD_PARTY.txt";
 
-/// What `cargo` is asked about: the page's programs, all of them together.
-const PROGRAMS: [&str; 4] = [
+/// Cargo arguments that select the features of all WebAssembly builds together.
+const FEATURE_ARGS: [&str; 4] = [
     "--locked",
     "--no-default-features",
     "--features",
     "webgpu,convert,train",
 ];
 
-/// Something made by others.
+/// A third-party crate or npm package.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Part {
-    /// Its name and version.
-    pub name: String,
-    /// As SPDX writes it.
-    pub licence: String,
+struct Dependency {
+    /// Name and version.
+    name: String,
+    /// An SPDX expression.
+    licence: String,
     folder: PathBuf,
 }
 
-/// A part out of npm, with its own word for its licence.
-pub fn package(name: &str, version: &str, folder: PathBuf) -> Outcome<Part> {
+/// Writes the list, unless the manifest and the lock files are the same as last time.
+pub fn write_list(root: &Path, packages: &[Package]) -> CliResult {
+    let list = root.join(THIRD_PARTY);
+    let hash_file = target(root).join("licences.stamp");
+    let mut hash = Sha256::new();
+    for file in ["Cargo.toml", "Cargo.lock", "package-lock.json"] {
+        hash.update(read(&root.join(file))?);
+    }
+    let hash = hex(&hash.finalize());
+    if list.exists() && fs::read_to_string(&hash_file).is_ok_and(|old| old == hash) {
+        return Ok(());
+    }
+    require_target()?;
+    let mut dependencies = crates(root, TARGET)?;
+    for Package { folder, version } in packages {
+        let name = folder.rsplit("node_modules/").next().unwrap_or(folder);
+        dependencies.push(npm_package(name, version, root.join(folder))?);
+    }
+    dependencies.sort();
+    dependencies.dedup_by(|a, b| a.name == b.name);
+    write_if_changed(&list, &listing(&dependencies)?)?;
+    write(&hash_file, hash.as_bytes())
+}
+
+/// Describes an npm package by its `package.json`.
+fn npm_package(name: &str, version: &str, folder: PathBuf) -> CliResult<Dependency> {
     let package: Value = serde_json::from_slice(&read(&folder.join("package.json"))?)?;
     let licence = package["license"].as_str();
-    Ok(Part {
+    Ok(Dependency {
         name: format!("{name} {version} (npm)"),
         licence: licence
-            .ok_or_else(|| format!("{}: no licence", folder.display()))?
+            .ok_or_else(|| format!("{}: package.json has no \"license\"", folder.display()))?
             .into(),
         folder,
     })
 }
 
-/// The crates that are compiled into the page's programs; macros are not, for they only run while it is built.
-pub fn crates(root: &Path, target: &str) -> Outcome<Vec<Part>> {
+/// Lists the crates that are compiled into the WebAssembly builds. Procedural macros are not, as they only run at build time.
+fn crates(root: &Path, target: &str) -> CliResult<Vec<Dependency>> {
     let metadata = ["metadata", "--format-version", "1", "--filter-platform"];
-    let metadata = cargo(root, &[&metadata[..], &[target], &PROGRAMS].concat())?;
+    let metadata = cargo(root, &[&metadata[..], &[target], &FEATURE_ARGS].concat())?;
     let metadata: Value = serde_json::from_str(&metadata)?;
     let folders: BTreeMap<_, _> = metadata["packages"]
         .as_array()
@@ -76,29 +100,28 @@ pub fn crates(root: &Path, target: &str) -> Outcome<Vec<Part>> {
         "none",
     ];
     let lines = ["--format", "{p}\t{l}", "--no-dedupe", "--target", target];
-    let tree = cargo(root, &[&tree[..], &lines, &PROGRAMS].concat())?;
-    let mut parts = BTreeSet::new();
+    let tree = cargo(root, &[&tree[..], &lines, &FEATURE_ARGS].concat())?;
+    let mut dependencies = BTreeSet::new();
     for line in tree.lines().skip(1) {
         let (package, licence) = line.split_once('\t').unwrap_or((line, ""));
-        let mut words = package.split(' ');
-        let (name, version) = (words.next(), words.next().unwrap_or_default());
-        let name = name.unwrap_or_default();
-        let version = version.trim_start_matches('v');
+        let mut fields = package.split(' ');
+        let name = fields.next().unwrap_or_default();
+        let version = fields.next().unwrap_or_default().trim_start_matches('v');
         let folder = folders
             .get(&(name, version))
-            .ok_or_else(|| format!("cargo does not know where {name} {version} lies"))?;
-        parts.insert(Part {
+            .ok_or_else(|| format!("cargo metadata does not list {name} {version}"))?;
+        dependencies.insert(Dependency {
             name: format!("{name} {version}"),
-            // Older manifests have a slash where SPDX has a word.
+            // Older manifests have `/` instead of SPDX's `OR`.
             licence: licence.replace(" / ", "/").replace('/', " OR "),
             folder: folder.clone(),
         });
     }
-    Ok(parts.into_iter().collect())
+    Ok(dependencies.into_iter().collect())
 }
 
-/// What `cargo` prints.
-fn cargo(root: &Path, arguments: &[&str]) -> Outcome<String> {
+/// Runs `cargo` and returns its output.
+fn cargo(root: &Path, arguments: &[&str]) -> CliResult<String> {
     let output = Command::new(env::var("CARGO").unwrap_or_else(|_| "cargo".into()))
         .args(arguments)
         .current_dir(root)
@@ -109,31 +132,31 @@ fn cargo(root: &Path, arguments: &[&str]) -> Outcome<String> {
     }
 }
 
-/// The list of all parts, then each text once, under the names of those that it belongs to.
-pub fn listing(parts: &[Part]) -> Outcome<String> {
+/// Renders the list of dependencies, followed by each distinct licence text with the names of its dependencies.
+fn listing(dependencies: &[Dependency]) -> CliResult<String> {
     let mut texts: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-    for part in parts {
-        for text in texts_of(part)? {
-            texts.entry(text).or_default().push(&part.name);
+    for dependency in dependencies {
+        for text in licence_texts(dependency)? {
+            texts.entry(text).or_default().push(&dependency.name);
         }
     }
-    let list: String = parts
+    let list: String = dependencies
         .iter()
-        .map(|part| format!("{}: {}\n", part.name, part.licence))
+        .map(|dependency| format!("{}: {}\n", dependency.name, dependency.licence))
         .collect();
     let texts: String = texts
         .iter()
         .map(|(text, names)| format!("\n\n\n==== {}\n\n{text}\n", names.join(", ")))
         .collect();
     Ok(format!(
-        "What this page is made of besides its own code, and Rust's standard library (MIT OR Apache-2.0). Made by its build.\n\n{list}{texts}"
+        "Third-party software in this page, in addition to Rust's standard library (MIT OR Apache-2.0). Generated by the build.\n\n{list}{texts}"
     ))
 }
 
-/// A part's texts, of those to choose from the MIT licence's; a part without any names its licence's address.
-fn texts_of(part: &Part) -> Outcome<Vec<String>> {
+/// Returns the licence texts of a dependency: only the MIT text if there is a choice, and the licence's URL if there is no text.
+fn licence_texts(dependency: &Dependency) -> CliResult<Vec<String>> {
     let mut found = Vec::new();
-    for path in entries(&part.folder)? {
+    for path in entries(&dependency.folder)? {
         let name = file_name(&path).to_uppercase();
         let is_text = ["LICENSE", "LICENCE", "COPYING", "NOTICE", "UNLICENSE"]
             .iter()
@@ -146,53 +169,30 @@ fn texts_of(part: &Part) -> Outcome<Vec<String>> {
             found.push((name, text));
         }
     }
-    if part.licence.contains(" OR ") && found.iter().any(|(name, _)| name.contains("MIT")) {
+    if dependency.licence.contains(" OR ") && found.iter().any(|(name, _)| name.contains("MIT")) {
         found.retain(|(name, _)| name.contains("MIT") || name.starts_with("NOTICE"));
     }
     if found.is_empty() {
-        let addresses: Vec<_> = part
+        let urls: Vec<_> = dependency
             .licence
             .split([' ', '(', ')'])
-            .filter(|word| !["", "OR", "AND", "WITH"].contains(word))
+            .filter(|token| !["", "OR", "AND", "WITH"].contains(token))
             .map(|licence| format!("https://spdx.org/licenses/{licence}.html"))
             .collect();
-        found.push((String::new(), addresses.join("\n")));
+        found.push((String::new(), urls.join("\n")));
     }
     Ok(found.into_iter().map(|(_, text)| text).collect())
-}
-
-/// Lists what of others is in the page, where the locks say that it may be something else than at the last time.
-pub fn write_list(root: &Path, packages: &[Package]) -> Outcome {
-    let (list, stamp) = (root.join(THIRD_PARTY), target(root).join("licences.stamp"));
-    let mut hash = Sha256::new();
-    for file in ["Cargo.toml", "Cargo.lock", "package-lock.json"] {
-        hash.update(read(&root.join(file))?);
-    }
-    let locks = hex(&hash.finalize());
-    if list.exists() && fs::read_to_string(&stamp).is_ok_and(|listed| listed == locks) {
-        return Ok(());
-    }
-    require_target()?;
-    let mut parts = crates(root, TARGET)?;
-    for Package { folder, version } in packages {
-        let name = folder.rsplit("node_modules/").next().unwrap_or(folder);
-        parts.push(package(name, version, root.join(folder))?);
-    }
-    parts.sort();
-    parts.dedup_by(|a, b| a.name == b.name);
-    write_if_changed(&list, &listing(&parts)?)?;
-    write(&stamp, locks.as_bytes())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The licences that deny.toml allows.
-    fn allowed(root: &Path) -> BTreeSet<String> {
+    /// Returns the licences that deny.toml allows.
+    fn allowed_licences(root: &Path) -> BTreeSet<String> {
         let text = fs::read_to_string(root.join("deny.toml")).expect("deny.toml");
         let (_, list) = text.split_once("allow = [").expect("a list of licences");
-        let (list, _) = list.split_once(']').expect("its end");
+        let (list, _) = list.split_once(']').expect("the end of the list");
         list.split('"')
             .skip(1)
             .step_by(2)
@@ -201,21 +201,26 @@ mod tests {
     }
 
     #[test]
-    fn every_crate_in_the_page_is_listed_under_a_licence_that_is_allowed() {
+    fn every_crate_in_the_page_is_listed_with_an_allowed_licence() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let parts = crates(root, "wasm32-unknown-unknown").expect("cargo knows the crates");
-        let allowed = allowed(root);
-        for Part { name, licence, .. } in &parts {
-            let all = licence.split(" AND ").all(|choice| {
+        let dependencies = crates(root, TARGET).expect("crates of the page");
+        assert!(
+            dependencies.len() > 50,
+            "only {} crates",
+            dependencies.len()
+        );
+        let allowed = allowed_licences(root);
+        for Dependency { name, licence, .. } in &dependencies {
+            let is_allowed = licence.split(" AND ").all(|choice| {
                 let mut choices = choice.trim_matches(['(', ')']).split(" OR ");
                 choices.any(|licence| allowed.contains(licence))
             });
             assert!(
-                all,
+                is_allowed,
                 "{name} is under {licence}, which deny.toml does not allow"
             );
         }
-        let listing = listing(&parts).expect("texts");
+        let listing = listing(&dependencies).expect("licence texts");
         for name in ["burn", "wasm-bindgen", "image", "safetensors"] {
             let lines = listing.lines();
             let lines: Vec<_> = lines
@@ -224,7 +229,7 @@ mod tests {
             assert!(lines.iter().any(|line| line.contains(": ")), "{name}");
         }
         assert!(listing.contains("Permission is hereby granted, free of charge"));
-        // What only runs while the page is built, or on the command line, is not in the page.
+        // Build-time and command-line crates are not in the page.
         assert!(!listing.contains("\nserde_derive ") && !listing.contains("\naxum "));
     }
 }
