@@ -1,396 +1,397 @@
-//! Everything that can be wrong with what a person gives us, in one enum.
+//! The crate's error type: invalid user input of any kind.
 //!
-//! The message is the interface: lower case, thing + got + expected + what to do. Our own bugs are panics, not errors.
+//! Messages are shown to users: lower case, thing + got + expected + what to do. Bugs in this crate are panics, not errors.
 
 use thiserror::Error;
 
-/// Why a picture, a weights file, a head or a table of latents was refused.
+/// Why a picture, a weights file, a head, a latent table or a setting was rejected.
+///
+/// `what` is `weights`, `head` or `latents`: the kind of file that was read.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// The picture file has no bytes.
+    /// The picture file is empty.
     #[error("picture: the file is empty (0 bytes); save or download it again")]
     EmptyPicture,
-    /// The bytes are no picture that anybody here knows.
+    /// The file signature matches no picture format.
     #[error(
         "picture: not a picture in a known format; use JPEG, PNG, WebP, GIF, BMP or, in the browser, AVIF"
     )]
     UnknownPicture,
-    /// A known format that this library does not decode.
+    /// A picture format without a decoder in this crate.
     #[error("picture: {format} cannot be decoded here; save it as JPEG or PNG")]
     UnsupportedPicture {
-        /// The format's name, such as `AVIF`.
+        /// Name of the format, such as `AVIF`.
         format: &'static str,
     },
-    /// The header claims more than we allocate.
+    /// The header exceeds the size limits.
     #[error(
-        "picture: {width} x {height} pixels are too many; the limit is 50 megapixels and 16384 a side, make it smaller"
+        "picture: got {width} x {height} pixels, expected at most 50 megapixels and 16384 pixels per side; make it smaller"
     )]
     HugePicture {
-        /// Pixels a row.
+        /// Width in pixels.
         width: u64,
-        /// Rows.
+        /// Height in pixels.
         height: u64,
     },
-    /// The pixels end before the last row.
-    #[error("picture: the file is cut off before its end; save or download it again")]
+    /// The pixel data end before the last row.
+    #[error("picture: the file is truncated; save or download it again")]
     TruncatedPicture,
-    /// The header is a picture's, the rest is not.
+    /// The decoder failed.
     #[error("picture: the file is damaged ({reason}); save or download it again")]
     DamagedPicture {
-        /// The decoder's own words.
+        /// Message of the decoder.
         reason: String,
     },
-    /// Raw pixels whose length does not fit their size.
-    #[error("picture: {got} bytes of RGBA for {width} x {height} pixels, expected {want}")]
+    /// The length of raw pixels does not match their width and height.
+    #[error("picture: got {got} bytes of RGBA for {width} x {height} pixels, expected {want}")]
     PixelCount {
-        /// Pixels a row.
+        /// Width in pixels.
         width: u32,
-        /// Rows.
+        /// Height in pixels.
         height: u32,
-        /// Bytes expected.
+        /// Expected number of bytes.
         want: usize,
-        /// Bytes given.
+        /// Actual number of bytes.
         got: usize,
     },
 
-    /// The file is no safetensors file, or ends early.
+    /// Invalid or truncated safetensors file.
     #[error(
-        "{what}: not a whole safetensors file ({reason}, {bytes} bytes); download or convert it again"
+        "{what}: invalid safetensors file ({reason}, {bytes} bytes); download or convert it again"
     )]
     Container {
-        /// `weights`, `head` or `latents`.
+        /// The kind of file.
         what: &'static str,
-        /// The container's own words.
+        /// Message of the parser.
         reason: String,
-        /// The length of what was given.
+        /// Length of the input.
         bytes: usize,
     },
-    /// The file is no zip, or ends early.
-    #[error("{what}: not a whole npz file ({reason}, {bytes} bytes); save or download it again")]
+    /// Invalid or truncated zip archive.
+    #[error("{what}: invalid npz file ({reason}, {bytes} bytes); save or download it again")]
     Archive {
-        /// `latents`.
+        /// The kind of file.
         what: &'static str,
-        /// The archive's own words.
+        /// Message of the parser.
         reason: String,
-        /// The length of what was given.
+        /// Length of the input.
         bytes: usize,
     },
-    /// A zip of something else.
+    /// An npz file without a required array.
     #[error(
-        "{what}: the npz file holds {has}, but no {name:?}; save it with np.savez(\"latents.npz\", latents=x, labels=y, classes=np.array([\"cat\", \"dog\"]))"
+        "{what}: the npz file has no array {name:?} (found: {found}); save it with np.savez(\"latents.npz\", latents=x, labels=y, classes=np.array([\"cat\", \"dog\"]))"
     )]
     MissingArray {
-        /// `latents`.
+        /// The kind of file.
         what: &'static str,
-        /// The missing array's name.
+        /// Name of the missing array.
         name: &'static str,
-        /// The names of what is there.
-        has: String,
+        /// Names of the arrays in the file.
+        found: String,
     },
-    /// An array that is not what its header or the archive says.
+    /// An array whose data do not match its header or the archive's directory.
     #[error("{what}: the array {name:?} is damaged ({reason}); save the file again")]
     Array {
-        /// `latents`.
+        /// The kind of file.
         what: &'static str,
-        /// The array's name.
+        /// Name of the array.
         name: &'static str,
-        /// What is wrong with it.
+        /// The mismatch.
         reason: String,
     },
-    /// An array that claims more than we allocate.
+    /// An array that exceeds the size limit.
     #[error(
-        "{what}: the array {name:?} of {dtype} in the shape {shape:?} is too large to be opened here; save it in parts"
+        "{what}: the array {name:?} (dtype {dtype}, shape {shape:?}) is too large; split it into several files"
     )]
     HugeArray {
-        /// `latents`.
+        /// The kind of file.
         what: &'static str,
-        /// The array's name.
+        /// Name of the array.
         name: &'static str,
-        /// Its type in NumPy's letters.
+        /// Its NumPy type string, such as `<f4`.
         dtype: String,
-        /// Its sides.
+        /// Its shape.
         shape: Vec<usize>,
     },
-    /// An array of Python objects, which only running code can open.
+    /// An array of pickled Python objects; unpickling can run code.
     #[error(
-        "{what}: the array {name:?} is made of pickled Python objects, which can run code when they are opened; save it as np.array({name}, dtype={save})"
+        "{what}: the array {name:?} contains pickled Python objects, which can run code when they are loaded; save it as np.array({name}, dtype={save})"
     )]
     Pickled {
-        /// `latents`.
+        /// The kind of file.
         what: &'static str,
-        /// The array's name.
+        /// Name of the array.
         name: &'static str,
-        /// The dtype to save it in.
+        /// Suggested dtype.
         save: &'static str,
     },
-    /// A safetensors file of something else.
+    /// A safetensors file without a required metadata key.
     #[error(
-        "{what}: the file's metadata has no {key:?}; this is not a {what} file of inception-web, make one with `inception-web {command}`"
+        "{what}: the metadata has no {key:?}; this is not a {what} file of inception-web, make one with `inception-web {command}`"
     )]
     MissingMetadata {
-        /// `weights`, `head` or `latents`.
+        /// The kind of file.
         what: &'static str,
         /// The missing key.
         key: &'static str,
         /// The subcommand that writes such files.
         command: &'static str,
     },
-    /// A metadata value that cannot be read.
-    #[error("{what}: the metadata {key:?} is {got:?}, expected {want}; make the file again")]
+    /// An invalid metadata value.
+    #[error("{what}: invalid metadata {key:?}: got {got:?}, expected {want}; make the file again")]
     Metadata {
-        /// `weights`, `head` or `latents`.
+        /// The kind of file.
         what: &'static str,
         /// The key.
         key: &'static str,
-        /// The value found.
+        /// The value, shortened.
         got: String,
-        /// What it should look like.
+        /// Description of valid values.
         want: &'static str,
     },
-    /// A tensor is not there.
+    /// A required tensor is missing.
     #[error("{what}: {name} is missing; make the file again")]
     MissingTensor {
-        /// `weights`, `head` or `latents`.
+        /// The kind of file.
         what: &'static str,
-        /// The tensor's name.
+        /// Name of the tensor.
         name: String,
     },
-    /// A tensor that nobody asked for.
-    #[error("{what}: {name} does not belong in this file; make the file again")]
-    ForeignTensor {
-        /// `weights`, `head` or `latents`.
+    /// A tensor that the file must not have.
+    #[error("{what}: unexpected tensor {name}; make the file again")]
+    UnexpectedTensor {
+        /// The kind of file.
         what: &'static str,
-        /// The tensor's name.
+        /// Name of the tensor.
         name: String,
     },
-    /// A tensor of another shape.
+    /// A tensor of the wrong shape.
     #[error("{what}: {name} has shape {got:?}, expected {want:?}; make the file again")]
     Shape {
-        /// `weights`, `head` or `latents`.
+        /// The kind of file.
         what: &'static str,
-        /// The tensor's name.
+        /// Name of the tensor.
         name: String,
-        /// The shape expected.
+        /// Expected shape.
         want: Vec<usize>,
-        /// The shape found.
+        /// Actual shape.
         got: Vec<usize>,
     },
-    /// A tensor of another number type.
-    #[error("{what}: {name} has numbers of type {got}, expected {want}; make the file again")]
+    /// A tensor of an unsupported dtype.
+    #[error("{what}: {name} has dtype {got}, expected {want}; make the file again")]
     Dtype {
-        /// `weights`, `head` or `latents`.
+        /// The kind of file.
         what: &'static str,
-        /// The tensor's name.
+        /// Name of the tensor.
         name: String,
-        /// The types expected.
+        /// Supported dtypes.
         want: &'static str,
-        /// The type found.
+        /// Actual dtype.
         got: String,
     },
-    /// NaN or infinity where a number must be.
-    #[error(
-        "{what}: {name} holds a number that is not finite, at index {index}; make the file again"
-    )]
+    /// A tensor with NaN or infinity.
+    #[error("{what}: {name} is not finite at index {index}; make the file again")]
     NotFinite {
-        /// `weights`, `head` or `latents`.
+        /// The kind of file.
         what: &'static str,
-        /// The tensor's name.
+        /// Name of the tensor.
         name: String,
-        /// Where, counted in numbers from the start.
+        /// Index of the value in the flattened tensor.
         index: usize,
     },
-    /// The bytes are not the ones that were written.
+    /// The contents do not match the checksum in the metadata.
     #[error(
-        "weights: the SHA-256 of the contents is {got}, the file says {want}; the file is damaged, download or convert it again"
+        "weights: the SHA-256 of the contents is {got}, expected {want}; the file is damaged, download or convert it again"
     )]
-    Digest {
-        /// From the metadata.
+    Checksum {
+        /// The digest in the metadata.
         want: String,
-        /// From the bytes.
+        /// The digest of the contents.
         got: String,
     },
-    /// A source of weights that cannot be read.
-    #[error("weights: {file} is not what was expected ({reason}); {hint}")]
+    /// A weights file of another library that cannot be imported.
+    #[error("weights: cannot import {file} ({reason}); {hint}")]
     Source {
-        /// The file's name.
+        /// Name of the file.
         file: String,
-        /// What is wrong with it.
+        /// Why it was rejected.
         reason: String,
         /// What to do.
         hint: &'static str,
     },
 
-    /// A head or latents that belong to another base.
+    /// A head or latents of another base.
     #[error(
-        "{what}: made with the base {theirs:?} (fingerprint {their_fingerprint}), but the base here is {ours:?} (fingerprint {our_fingerprint}); use that base, or make the {what} again with this one"
+        "{what}: made with the base {got:?} (fingerprint {got_fingerprint}), expected {want:?} (fingerprint {want_fingerprint}); load that base, or make the {what} again with the current one"
     )]
     OtherBase {
         /// `head` or `latents`.
         what: &'static str,
-        /// The base's name in the file.
-        theirs: String,
-        /// The first digits of its fingerprint.
-        their_fingerprint: String,
-        /// The loaded base's name.
-        ours: String,
-        /// The first digits of its fingerprint.
-        our_fingerprint: String,
+        /// Name of the base in the file.
+        got: String,
+        /// First digits of its fingerprint.
+        got_fingerprint: String,
+        /// Name of the loaded base.
+        want: String,
+        /// First digits of its fingerprint.
+        want_fingerprint: String,
     },
     /// Latents without class names.
     #[error(
-        "latents: the file's metadata has no \"classes\"; in Python, save it with save_file({{\"latents\": x, \"labels\": y}}, path, metadata={{\"classes\": json.dumps([\"cat\", \"dog\"])}})"
+        "latents: the metadata has no \"classes\"; in Python, save it with save_file({{\"latents\": x, \"labels\": y}}, path, metadata={{\"classes\": json.dumps([\"cat\", \"dog\"])}})"
     )]
     MissingClasses,
-    /// Latents that do not say of which base, where none is at hand.
+    /// Latents without a fingerprint, and no base is loaded.
     #[error(
-        "latents: the file does not say which base made them, and no base is at hand; add its \"fingerprint\" (64 hexadecimal digits, as `inception-web weights --inspect` tells)"
+        "latents: the file does not name its base, and no base is loaded; add its \"fingerprint\" (64 hexadecimal digits, as printed by `inception-web weights --inspect`)"
     )]
     UnknownBase,
-    /// A table without pictures.
-    #[error("latents: the table has no rows; save at least one picture's latents")]
+    /// A latent table without rows.
+    #[error("latents: the table has no rows; save the latents of at least one picture")]
     NoRows,
-    /// Two classes of one name.
-    #[error("latents: the class {name:?} is listed twice; give every class a name of its own")]
+    /// Two classes of the same name.
+    #[error("latents: the class {name:?} is listed twice; give every class a unique name")]
     DuplicateClass {
         /// The name.
         name: String,
     },
-    /// A label that names no class.
+    /// A label without a class.
     #[error(
-        "latents: label {label} at row {row} names none of the {classes} classes; make the file again"
+        "latents: row {row} has label {label}, but there are {classes} classes; make the file again"
     )]
     Label {
-        /// The label found.
+        /// The label.
         label: i64,
-        /// Where.
+        /// Index of the row.
         row: usize,
-        /// How many classes there are.
+        /// Number of classes.
         classes: usize,
     },
     /// Fewer than two classes have pictures.
     #[error(
-        "train: {got} of the classes have pictures, at least two are needed; add pictures to another class"
+        "train: classes with pictures: got {got}, expected at least 2; add pictures to another class"
     )]
     TooFewClasses {
-        /// Classes with at least one picture.
+        /// Number of classes with at least one picture.
         got: usize,
     },
-    /// A class that nobody can learn.
+    /// A class without pictures.
     #[error("train: the class {name:?} has no pictures; add some, or delete the class")]
     EmptyClass {
         /// Its name.
         name: String,
     },
-    /// A class that cannot be both learnt and asked about.
+    /// A class that is too small for cross-validation.
     #[error(
-        "evaluate: the class {name:?} has one picture, and folds need two of each; add pictures to it"
+        "evaluate: the class {name:?} has one picture, expected at least 2 for cross-validation; add pictures to it"
     )]
     SmallClass {
         /// Its name.
         name: String,
     },
-    /// A class whose only picture cannot be both learnt and asked about.
+    /// A class whose only picture would be held out for testing.
     #[error(
-        "train: the class {name:?} has one picture, and one of each has to be held out for the test; add pictures to it, or test pictures"
+        "train: the class {name:?} has one picture, but one per class is held out for testing; add pictures to it, or add test pictures"
     )]
     NothingToTest {
         /// Its name.
         name: String,
     },
-    /// A setting that cannot work.
-    #[error("{name}: {got} will not do, expected {want}")]
+    /// A setting out of range.
+    #[error("invalid {name}: got {got}, expected {want}")]
     Setting {
-        /// The setting's name.
+        /// Name of the setting.
         name: &'static str,
-        /// The value given.
+        /// The given value.
         got: String,
-        /// What it should be.
+        /// Description of valid values.
         want: &'static str,
     },
 
-    /// A file of pictures that none of the forms here has.
+    /// A file that is not part of CIFAR-10.
     #[error(
-        "{file}: no file of CIFAR-10; use data_batch_1.bin to data_batch_5.bin, test_batch.bin and batches.meta.txt, the files of its Python version, or either version's .tar.gz"
+        "{file}: not a CIFAR-10 file; use data_batch_1.bin to data_batch_5.bin, test_batch.bin and batches.meta.txt, the files of the Python version, or the .tar.gz of either version"
     )]
     NotCifar {
-        /// The file's name.
+        /// Name of the file.
         file: String,
     },
-    /// Class names or nothing, where pictures should be.
+    /// No file with pictures was added.
     #[error(
-        "no pictures in these files; add data_batch_1.bin, or the file data_batch_1 of the Python version"
+        "no pictures in these files; add data_batch_1.bin, or data_batch_1 of the Python version"
     )]
     NoBatch,
-    /// Records that are cut off.
-    #[error("{file}: {bytes} bytes are not whole CIFAR-10 records of {record}; get the file again")]
+    /// A binary file whose length is not a multiple of the record size.
+    #[error(
+        "{file}: got {bytes} bytes, expected CIFAR-10 records of {record} bytes; download the file again"
+    )]
     Records {
-        /// The file's name.
+        /// Name of the file.
         file: String,
-        /// Its length.
+        /// Length of the file.
         bytes: usize,
-        /// A record's length.
+        /// Length of a record.
         record: usize,
     },
-    /// A record's label that names no class.
+    /// A record whose label has no class.
     #[error(
-        "{file}: record {record} has label {label}, but there are {classes} classes; get the file again"
+        "{file}: record {record} has label {label}, but there are {classes} classes; download the file again"
     )]
     RecordLabel {
-        /// The file's name.
+        /// Name of the file.
         file: String,
-        /// Which record, counted from 0.
+        /// Index of the record.
         record: usize,
-        /// The label found.
+        /// The label.
         label: i64,
-        /// How many classes there are.
+        /// Number of classes.
         classes: usize,
     },
-    /// A file of CIFAR-10's Python version that is cut off, or something else.
-    #[error("{file}: not a file of CIFAR-10's Python version ({reason}); get the file again")]
+    /// An invalid file of the Python version of CIFAR-10.
+    #[error("{file}: invalid CIFAR-10 pickle ({reason}); download the file again")]
     PythonBatch {
-        /// The file's name.
+        /// Name of the file.
         file: String,
-        /// What is wrong with it.
+        /// Why it was rejected.
         reason: String,
     },
-    /// Class names that cannot be used.
-    #[error("{file}: not a list of class names ({reason}); get the file again, or leave it out")]
+    /// An invalid list of class names.
+    #[error("{file}: invalid class names ({reason}); download the file again, or leave it out")]
     ClassNames {
-        /// The file's name.
+        /// Name of the file.
         file: String,
-        /// What is wrong with it.
+        /// Why it was rejected.
         reason: String,
     },
-    /// A tarball that is cut off or damaged.
-    #[error("{file}: not a whole tarball ({reason}); get the file again")]
+    /// A truncated or damaged tarball.
+    #[error("{file}: invalid tarball ({reason}); download the file again")]
     Tarball {
-        /// The file's name.
+        /// Name of the file.
         file: String,
-        /// The unpacker's own words.
+        /// Message of the decoder.
         reason: String,
     },
-    /// A tarball that becomes more than we take.
+    /// A tarball that unpacks to more than the size limit.
     #[error(
-        "{file}: unpacks to more than {limit} MB, and CIFAR-10 to 190; get the file again, or unpack it and use its files"
+        "{file}: unpacks to more than {limit} MB, expected 190 MB for CIFAR-10; download the file again, or unpack it and use its files"
     )]
     HugeTarball {
-        /// The file's name.
+        /// Name of the file.
         file: String,
         /// The limit, in megabytes.
         limit: u64,
     },
 
-    /// The device cannot be used.
+    /// The compute device failed.
     #[error("device: {reason}; use another device, such as the CPU")]
     Device {
-        /// Why.
+        /// What failed.
         reason: String,
     },
 }
 
 impl Error {
-    /// The error's family, for programs: `picture`, `weights`, `head`, `latents`, `setting`, `train`, `pictures` or
-    /// `device`.
+    /// The category of the error: `picture`, `weights`, `head`, `latents`, `setting`, `train`, `pictures` or `device`.
     pub fn kind(&self) -> &'static str {
         match self {
             Error::EmptyPicture
@@ -409,12 +410,12 @@ impl Error {
             | Error::MissingMetadata { what, .. }
             | Error::Metadata { what, .. }
             | Error::MissingTensor { what, .. }
-            | Error::ForeignTensor { what, .. }
+            | Error::UnexpectedTensor { what, .. }
             | Error::Shape { what, .. }
             | Error::Dtype { what, .. }
             | Error::NotFinite { what, .. }
             | Error::OtherBase { what, .. } => what,
-            Error::Digest { .. } | Error::Source { .. } => "weights",
+            Error::Checksum { .. } | Error::Source { .. } => "weights",
             Error::MissingClasses
             | Error::UnknownBase
             | Error::NoRows

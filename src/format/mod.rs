@@ -1,4 +1,4 @@
-//! File formats that several modules share, read with limits and checks, and without running anything in them.
+//! Readers and writers of general file formats. Input is untrusted: every reader checks sizes first, and none runs code from a file.
 
 pub(crate) mod npz;
 pub(crate) mod onnx;
@@ -8,7 +8,7 @@ pub(crate) mod quantized;
 pub(crate) mod safetensors;
 pub mod zip;
 
-/// Bytes as lower-case hexadecimal digits.
+/// Formats bytes as lower-case hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,7 +1,9 @@
-//! NumPy's `.npz`, as far as tables of latents and heads need it: a zip of arrays of floats, integers and text, never of Python objects.
+//! Reads and writes NumPy's `.npz` format: a zip of float, integer and text arrays. Arrays of Python objects are rejected.
 //!
-//! See [numpy.lib.format](https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html). An array is read only after its type,
-//! its shape and its length in the archive fit together. What the arrays mean is the matter of each kind's own file.
+//! An array is read only if its dtype and shape match its length in the archive.
+//!
+//! # Source
+//! [numpy.lib.format](https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html)
 
 use std::io::{Read, Write};
 
@@ -13,36 +15,37 @@ use crate::{
     error::Error,
     format::{
         safetensors::numbers,
-        zip::{Archive, swells},
+        zip::{Archive, suspicious_ratio},
     },
 };
 
 const MAGIC: &[u8] = b"\x93NUMPY";
-/// NumPy itself refuses headers of more than 10,000 characters.
+/// NumPy has the same limit.
 const MAX_HEADER: usize = 10_000;
-/// More than this in one array is more than any machine of a visitor takes.
-const MAX_NUMBERS: u64 = 4 << 30;
-const MAX_TEXT: u64 = 256 << 20;
-/// The most texts, each of which takes room of its own; as many rows of latents have 4 GB.
-const MAX_TEXTS: usize = 1 << 20;
-/// The longest text; all of an array take as much room as the longest.
-const MAX_LETTERS: usize = 1 << 16;
-/// What is unpacked at once.
+/// Maximum size of a numeric array in bytes; the address space of wasm32.
+const MAX_NUMERIC_BYTES: u64 = 4 << 30;
+/// Maximum size of a text array in bytes.
+const MAX_TEXT_BYTES: u64 = 256 << 20;
+/// Maximum number of strings in an array, because each is allocated separately.
+const MAX_STRINGS: usize = 1 << 20;
+/// Maximum length of a string. NumPy pads all strings of an array to the longest.
+const MAX_CHARS: usize = 1 << 16;
+/// Buffer size in bytes for unpacking.
 const CHUNK: usize = 1 << 16;
 
-/// An opened file.
+/// An npz file in memory.
 pub(crate) struct Npz<'a> {
     what: &'static str,
     archive: Archive<'a>,
 }
 
 impl<'a> Npz<'a> {
-    /// Whether the bytes are a zip's.
-    pub(crate) fn is(bytes: &[u8]) -> bool {
+    /// Returns whether the bytes start with the signature of a zip archive, even an empty one.
+    pub(crate) fn is_npz(bytes: &[u8]) -> bool {
         bytes.starts_with(b"PK")
     }
 
-    /// Reads the list of arrays.
+    /// Reads the directory of the archive.
     pub(crate) fn open(what: &'static str, bytes: &'a [u8]) -> Result<Npz<'a>, Error> {
         let damaged = |reason| Error::Archive {
             what,
@@ -65,15 +68,15 @@ impl<'a> Npz<'a> {
             .map(|name| name.strip_suffix(".npy").unwrap_or(name))
     }
 
-    /// An array's shape, as its header says.
+    /// Returns the shape of an array.
     pub(crate) fn shape(&self, name: &'static str) -> Result<Vec<usize>, Error> {
         Ok(self.array(name)?.header.shape)
     }
 
-    /// The numbers of a float array of exactly this shape, row-major, f64 narrowed to f32.
+    /// Reads a float array of exactly this shape, row-major; f64 values are narrowed to f32.
     pub(crate) fn floats(&self, name: &'static str, shape: &[usize]) -> Result<Vec<f32>, Error> {
-        let array = self.array(name)?.shaped(shape)?;
-        let by_columns = array.header.fortran_order;
+        let array = self.array(name)?.with_shape(shape)?;
+        let column_major = array.header.fortran_order;
         let values = match array.kind() {
             ('f', 2) => array.items(|bytes, values| {
                 values.extend(numbers(bytes, |b| f16::from_le_bytes(b).to_f32()))
@@ -87,16 +90,16 @@ impl<'a> Npz<'a> {
             _ => Err(array.wrong_type("np.float32", "float16, float32 or float64")),
         }?;
         match *shape {
-            [rows, columns] if by_columns => Ok((0..rows * columns)
+            [rows, columns] if column_major => Ok((0..rows * columns)
                 .map(|i| values[i % columns * rows + i / columns])
                 .collect()),
             _ => Ok(values),
         }
     }
 
-    /// The numbers of an integer array of exactly this shape; those above i64 become its largest.
+    /// Reads an integer array of exactly this shape; values above `i64::MAX` are clamped.
     pub(crate) fn integers(&self, name: &'static str, shape: &[usize]) -> Result<Vec<i64>, Error> {
-        let array = self.array(name)?.shaped(shape)?;
+        let array = self.array(name)?.with_shape(shape)?;
         macro_rules! items {
             ($type:ty) => {
                 array.items(|bytes, values| {
@@ -119,39 +122,39 @@ impl<'a> Npz<'a> {
         }
     }
 
-    /// The texts of an array, of this length if one is given: `<U` (UTF-32) or `|S` (UTF-8).
-    pub(crate) fn texts(
+    /// Reads a one-dimensional array of strings, of this length if one is given: `<U` (UTF-32) or `|S` (UTF-8).
+    pub(crate) fn strings(
         &self,
         name: &'static str,
         length: Option<usize>,
     ) -> Result<Vec<String>, Error> {
         let array = self.array(name)?;
         let length = length.unwrap_or(array.header.shape.first().copied().unwrap_or(0));
-        if length > MAX_TEXTS {
+        if length > MAX_STRINGS {
             return Err(array.huge());
         }
-        array.shaped(&[length])?.texts()
+        array.with_shape(&[length])?.strings()
     }
 
-    /// The one text of an array without sides, or of one item.
-    pub(crate) fn text(&self, name: &'static str) -> Result<String, Error> {
+    /// Reads the string of a zero-dimensional or one-element array.
+    pub(crate) fn string(&self, name: &'static str) -> Result<String, Error> {
         let array = self.array(name)?;
         let shape: &[usize] = if array.header.shape.is_empty() {
             &[]
         } else {
             &[1]
         };
-        Ok(array.shaped(shape)?.texts()?.swap_remove(0))
+        Ok(array.with_shape(shape)?.strings()?.swap_remove(0))
     }
 
-    /// An array whose header has been read, and fits what the archive says of its length.
+    /// Reads the header of an array and checks it against the size in the archive's directory.
     fn array(&self, name: &'static str) -> Result<Array<'_>, Error> {
         let what = self.what;
         let Some(index) = self.names().position(|array| array == name) else {
             return Err(Error::MissingArray {
                 what,
                 name,
-                has: list(self.names()),
+                found: quoted_list(self.names()),
             });
         };
         let entry = &self.archive.entries()[index];
@@ -168,41 +171,46 @@ impl<'a> Npz<'a> {
         if !matches!(kind, 'f' | 'i' | 'u' | 'U' | 'S') {
             return Ok(array);
         }
-        let text = matches!(kind, 'U' | 'S');
-        if size == 0 || (text && size > MAX_LETTERS * 4) {
-            return Err(damaged(format!("its type is {}", array.header.type_name())));
+        let is_text = matches!(kind, 'U' | 'S');
+        if size == 0 || (is_text && size > MAX_CHARS * 4) {
+            let dtype = array.header.type_name();
+            return Err(damaged(format!("unsupported dtype {dtype}")));
         }
-        let sides = array.header.shape.iter().map(|side| *side as u64);
-        let want = sides.fold(size as u64, u64::saturating_mul);
-        if want > if text { MAX_TEXT } else { MAX_NUMBERS } {
+        let dims = array.header.shape.iter().map(|dim| *dim as u64);
+        let want = dims.fold(size as u64, u64::saturating_mul);
+        let max = match is_text {
+            true => MAX_TEXT_BYTES,
+            false => MAX_NUMERIC_BYTES,
+        };
+        if want > max {
             return Err(array.huge());
         }
         let (packed, size) = entry.sizes();
         let got = size.saturating_sub(length as u64);
         if got != want {
-            let reason = format!("{got} bytes for {want} by its header");
+            let reason = format!("got {got} bytes of data, expected {want}");
             return Err(damaged(reason));
         }
-        if swells(packed, got) {
-            let reason = format!("it swells from {packed} bytes to {got}");
+        if suspicious_ratio(packed, got) {
+            let reason = format!("suspicious compression ratio, {packed} bytes unpack to {got}");
             return Err(damaged(reason));
         }
         Ok(array)
     }
 }
 
-/// The names of what an archive holds, as a person says them.
-fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
+/// Formats the first names as a list in quotes, for an error message.
+fn quoted_list<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let names: Vec<_> = names.map(|name| format!("{name:?}")).take(9).collect();
     let names = names.join(", ");
     if names.is_empty() {
-        "nothing".into()
+        "none".into()
     } else {
         names
     }
 }
 
-/// An array on its way out of a file.
+/// An array whose header was read, and the reader of its data.
 struct Array<'a> {
     what: &'static str,
     name: &'static str,
@@ -211,12 +219,12 @@ struct Array<'a> {
 }
 
 impl Array<'_> {
-    /// The type's letter and its bytes an item.
+    /// Returns the type character and the size of an item in bytes.
     fn kind(&self) -> (char, usize) {
         self.header.kind()
     }
 
-    fn shaped(self, shape: &[usize]) -> Result<Self, Error> {
+    fn with_shape(self, shape: &[usize]) -> Result<Self, Error> {
         if self.header.shape != shape {
             return Err(Error::Shape {
                 what: self.what,
@@ -228,30 +236,30 @@ impl Array<'_> {
         Ok(self)
     }
 
-    fn texts(self) -> Result<Vec<String>, Error> {
+    fn strings(self) -> Result<Vec<String>, Error> {
         let (what, name) = (self.what, self.name);
-        let texts = match self.kind() {
-            ('U', size) => self.items(|bytes, texts| {
-                texts.extend(bytes.chunks_exact(size).map(|item| {
-                    let letters = numbers(item, u32::from_le_bytes).map(char::from_u32);
-                    let text: Option<String> = letters.collect();
+        let strings = match self.kind() {
+            ('U', size) => self.items(|bytes, strings| {
+                strings.extend(bytes.chunks_exact(size).map(|item| {
+                    let chars = numbers(item, u32::from_le_bytes).map(char::from_u32);
+                    let text: Option<String> = chars.collect();
                     text.map(|text| text.trim_end_matches('\0').to_string())
                 }))
             }),
-            ('S', size) => self.items(|bytes, texts| {
-                texts.extend(bytes.chunks_exact(size).map(|item| {
+            ('S', size) => self.items(|bytes, strings| {
+                strings.extend(bytes.chunks_exact(size).map(|item| {
                     let text = String::from_utf8(item.to_vec()).ok();
                     text.map(|text| text.trim_end_matches('\0').to_string())
                 }))
             }),
             _ => Err(self.wrong_type("str", "text")),
         }?;
-        let reason = "its text is neither Unicode nor UTF-8".to_string();
-        let texts: Option<Vec<_>> = texts.into_iter().collect();
-        texts.ok_or(Error::Array { what, name, reason })
+        let reason = "invalid text encoding".to_string();
+        let strings: Option<Vec<_>> = strings.into_iter().collect();
+        strings.ok_or(Error::Array { what, name, reason })
     }
 
-    /// All items, unpacked a part at a time, little endian; `read` appends what it makes of a part.
+    /// Unpacks all items in chunks. `read` parses a little-endian chunk and appends its items.
     fn items<T>(mut self, read: impl Fn(&[u8], &mut Vec<T>)) -> Result<Vec<T>, Error> {
         let (kind, size) = self.kind();
         let unit = match kind {
@@ -264,20 +272,21 @@ impl Array<'_> {
         let mut buffer = vec![0; (CHUNK / size).max(1) * size];
         let mut left = count * size;
         while left > 0 {
-            let part = left.min(buffer.len());
-            let part = &mut buffer[..part];
-            let read_part = self.source.read_exact(part);
-            read_part.map_err(|error| self.damaged(error))?;
+            let length = left.min(buffer.len());
+            let chunk = &mut buffer[..length];
+            self.source
+                .read_exact(chunk)
+                .map_err(|error| self.damaged(error))?;
             if self.header.descr.starts_with('>') {
-                part.chunks_exact_mut(unit).for_each(<[u8]>::reverse);
+                chunk.chunks_exact_mut(unit).for_each(<[u8]>::reverse);
             }
-            read(part, &mut items);
-            left -= part.len();
+            read(chunk, &mut items);
+            left -= chunk.len();
         }
-        // At the end the archive compares its check sum.
+        // The archive verifies the CRC at the end of the data.
         match self.source.read(&mut [0]) {
             Ok(0) => Ok(items),
-            Ok(_) => Err(self.damaged("it goes on after its last item")),
+            Ok(_) => Err(self.damaged("data after the last item")),
             Err(error) => Err(self.damaged(error)),
         }
     }
@@ -299,7 +308,7 @@ impl Array<'_> {
         }
     }
 
-    /// `save` is the dtype to save it in, `want` the types that can be read.
+    /// `save` is the suggested dtype, `want` lists the supported ones.
     fn wrong_type(&self, save: &'static str, want: &'static str) -> Error {
         let (what, name) = (self.what, self.name);
         match self.kind() {
@@ -314,18 +323,17 @@ impl Array<'_> {
     }
 }
 
-/// What an array says of itself.
+/// The header of an array.
 #[derive(Debug, Deserialize)]
 struct Header {
-    /// Byte order, letter, size: `<f4`. A list where an item is a record.
-    #[serde(deserialize_with = "plain")]
+    /// Byte order, type character and size, such as `<f4`. For a structured dtype, its list of fields as JSON.
+    #[serde(deserialize_with = "string_or_json")]
     descr: String,
     fortran_order: bool,
     shape: Vec<usize>,
 }
 
-/// The text of a plain type, or a record's as JSON, which no type is called.
-fn plain<'de, D: serde::Deserializer<'de>>(source: D) -> Result<String, D::Error> {
+fn string_or_json<'de, D: serde::Deserializer<'de>>(source: D) -> Result<String, D::Error> {
     let value = serde_json::Value::deserialize(source)?;
     Ok(value
         .as_str()
@@ -333,30 +341,32 @@ fn plain<'de, D: serde::Deserializer<'de>>(source: D) -> Result<String, D::Error
 }
 
 impl Header {
-    /// Its length in bytes and what it says.
+    /// Reads a header; returns its length in bytes with it.
     fn read(source: &mut impl Read) -> Result<(usize, Header), String> {
-        let mut take = |count: usize| {
+        let mut read = |count: usize| {
             let mut bytes = vec![0; count];
-            let read = source.read_exact(&mut bytes);
-            read.map(|()| bytes).map_err(|error| error.to_string())
+            let result = source.read_exact(&mut bytes);
+            result.map(|()| bytes).map_err(|error| error.to_string())
         };
-        let start = take(8)?;
+        let start = read(8)?;
         let prefix = match (start.starts_with(MAGIC), start[6]) {
-            (true, 1) => take(2)?,
-            (true, 2 | 3) => take(4)?,
-            _ => return Err("not in NumPy's format".into()),
+            (true, 1) => read(2)?,
+            (true, 2 | 3) => read(4)?,
+            _ => return Err("not in the npy format".into()),
         };
         let length = prefix
             .iter()
             .rev()
             .fold(0, |sum, byte| sum * 256 + usize::from(*byte));
         if length > MAX_HEADER {
-            return Err(format!("a header of {length} bytes"));
+            return Err(format!(
+                "got a header of {length} bytes, expected at most {MAX_HEADER}"
+            ));
         }
-        let text = String::from_utf8_lossy(&take(length)?).into_owned();
-        // A Python literal of text, bool and a tuple is JSON in other letters.
+        let text = String::from_utf8_lossy(&read(length)?).into_owned();
+        // The header is a Python literal of strings, booleans and tuples; convert it to JSON.
         let mut json: String = text.chars().filter(|c| !c.is_whitespace()).collect();
-        for (python, ours) in [
+        for (from, to) in [
             ("'", "\""),
             ("True", "true"),
             ("False", "false"),
@@ -365,21 +375,21 @@ impl Header {
             (",]", "]"),
             (",}", "}"),
         ] {
-            json = json.replace(python, ours);
+            json = json.replace(from, to);
         }
         let header = serde_json::from_str(&json);
-        let header = header.map_err(|_| format!("its header is {:?}", text.trim_end()))?;
+        let header = header.map_err(|_| format!("invalid header {:?}", text.trim_end()))?;
         Ok((start.len() + prefix.len() + length, header))
     }
 
     fn kind(&self) -> (char, usize) {
-        let mut letters = self.descr.chars();
-        let kind = match letters.next() {
-            Some('<' | '>' | '|' | '=') => letters.next(),
+        let mut chars = self.descr.chars();
+        let kind = match chars.next() {
+            Some('<' | '>' | '|' | '=') => chars.next(),
             other => other,
         }
         .unwrap_or('?');
-        let count: usize = letters.as_str().parse().unwrap_or(0);
+        let count: usize = chars.as_str().parse().unwrap_or(0);
         match kind {
             'U' => (kind, count.saturating_mul(4)),
             _ => (kind, count),
@@ -391,11 +401,10 @@ impl Header {
     }
 }
 
-/// A file on its way: arrays one after another, stored as they are, the same bytes every time.
+/// Writes an npz file in memory, uncompressed. The output is deterministic.
 pub(crate) struct Writer(ZipArchiveWriter<Vec<u8>>);
 
-/// What `expect`s here say: a vector in memory takes whatever is written.
-const TAKES: &str = "memory takes what is written";
+const INFALLIBLE: &str = "writing to memory cannot fail";
 
 impl Writer {
     pub(crate) fn new() -> Writer {
@@ -410,30 +419,30 @@ impl Writer {
         self.array(name, "<i8", shape, values, |value| value.to_le_bytes());
     }
 
-    pub(crate) fn texts(&mut self, name: &str, texts: &[String]) {
-        self.letters(name, &[texts.len()], texts);
+    pub(crate) fn strings(&mut self, name: &str, strings: &[String]) {
+        self.text_array(name, &[strings.len()], strings);
     }
 
-    pub(crate) fn text(&mut self, name: &str, text: &str) {
-        self.letters(name, &[], &[text.to_string()]);
+    pub(crate) fn string(&mut self, name: &str, string: &str) {
+        self.text_array(name, &[], &[string.to_string()]);
     }
 
-    /// The file's bytes.
+    /// Returns the bytes of the file.
     pub(crate) fn finish(self) -> Vec<u8> {
-        self.0.finish().expect(TAKES)
+        self.0.finish().expect(INFALLIBLE)
     }
 
-    fn letters(&mut self, name: &str, shape: &[usize], texts: &[String]) {
-        let lengths = texts.iter().map(|text| text.chars().count());
-        // NumPy has no text of no letters.
+    fn text_array(&mut self, name: &str, shape: &[usize], strings: &[String]) {
+        let lengths = strings.iter().map(|string| string.chars().count());
+        // NumPy has no dtype for empty strings.
         let width = lengths.max().unwrap_or(0).max(1);
-        let padded = |text: &String| {
-            let letters = text.chars().chain(std::iter::repeat('\0')).take(width);
-            letters.map(u32::from).collect::<Vec<_>>()
+        let padded = |string: &String| {
+            let chars = string.chars().chain(std::iter::repeat('\0')).take(width);
+            chars.map(u32::from).collect::<Vec<_>>()
         };
-        let letters: Vec<u32> = texts.iter().flat_map(padded).collect();
+        let chars: Vec<u32> = strings.iter().flat_map(padded).collect();
         let descr = format!("<U{width}");
-        self.array(name, &descr, shape, &letters, |letter| letter.to_le_bytes());
+        self.array(name, &descr, shape, &chars, |char| char.to_le_bytes());
     }
 
     fn array<T: Copy, const N: usize>(
@@ -444,33 +453,35 @@ impl Writer {
         values: &[T],
         bytes: impl Fn(T) -> [u8; N],
     ) {
-        let sides: String = shape.iter().map(|side| format!("{side}, ")).collect();
-        let sides = match shape {
-            [_] => sides.trim_end(),
-            _ => sides.trim_end_matches(", "),
+        let dims: String = shape.iter().map(|dim| format!("{dim}, ")).collect();
+        let dims = match shape {
+            [_] => dims.trim_end(),
+            _ => dims.trim_end_matches(", "),
         };
         let mut header =
-            format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({sides}), }}");
-        // The values begin at a multiple of 64, after 10 bytes and a line's end.
+            format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({dims}), }}");
+        // The values are aligned to 64 bytes. 10 bytes precede the header, and a line feed ends it.
         let padded = (10 + header.len() + 1).next_multiple_of(64) - 11;
         header = format!("{header:padded$}\n");
-        let length = u16::try_from(header.len()).expect("a header of a few sides");
+        let length = u16::try_from(header.len()).expect("a header of a few dimensions is short");
 
         let file = format!("{name}.npy");
-        let (mut entry, config) = self.0.new_file(file.as_str()).start().expect(TAKES);
+        let (mut entry, config) = self.0.new_file(file.as_str()).start().expect(INFALLIBLE);
         let mut stored = config.wrap(&mut entry);
-        let mut put = |bytes: &[u8]| stored.write_all(bytes).expect(TAKES);
-        put(MAGIC);
-        put(&[1, 0]);
-        put(&length.to_le_bytes());
-        put(header.as_bytes());
-        for part in values.chunks(CHUNK) {
-            put(&part
-                .iter()
-                .flat_map(|value| bytes(*value))
-                .collect::<Vec<_>>());
+        let mut write = |bytes: &[u8]| stored.write_all(bytes).expect(INFALLIBLE);
+        write(MAGIC);
+        write(&[1, 0]);
+        write(&length.to_le_bytes());
+        write(header.as_bytes());
+        for chunk in values.chunks(CHUNK) {
+            write(
+                &chunk
+                    .iter()
+                    .flat_map(|value| bytes(*value))
+                    .collect::<Vec<_>>(),
+            );
         }
-        let (_, descriptor) = stored.finish().expect(TAKES);
-        entry.finish(descriptor).expect(TAKES);
+        let (_, descriptor) = stored.finish().expect(INFALLIBLE);
+        entry.finish(descriptor).expect(INFALLIBLE);
     }
 }

@@ -1,7 +1,7 @@
-//! The ONNX messages that heads are written with and weights are read from.
+//! The subset of ONNX's protobuf messages that is used to export heads and to import weights.
 //!
-//! Field numbers are those of [onnx.proto3](https://github.com/onnx/onnx/blob/v1.17.0/onnx/onnx.proto3). Fields that are not used here
-//! are left out, as protobuf allows.
+//! # Source
+//! [onnx.proto3](https://github.com/onnx/onnx/blob/v1.17.0/onnx/onnx.proto3); unused fields are omitted.
 
 use prost::Message;
 
@@ -23,7 +23,7 @@ pub struct Model {
     pub metadata_props: Vec<Property>,
 }
 
-/// An empty domain is `ai.onnx`.
+/// `OperatorSetIdProto`; an empty domain means `ai.onnx`.
 #[derive(Message)]
 pub struct OperatorSet {
     #[prost(string, tag = "1")]
@@ -101,10 +101,10 @@ pub struct Tensor {
     pub name: String,
     #[prost(bytes = "vec", tag = "9")]
     pub raw_data: Vec<u8>,
-    /// Where the values are, if they are in another file: `location`, `offset` and `length`.
+    /// `location`, `offset` and `length` of the values if they are in another file.
     #[prost(message, repeated, tag = "13")]
     pub external_data: Vec<Property>,
-    /// 0 where the values are in this message.
+    /// 0 if the values are in this message, 1 if they are in another file.
     #[prost(int32, tag = "14")]
     pub data_location: i32,
 }
@@ -137,7 +137,7 @@ pub struct Shape {
     pub dim: Vec<Dimension>,
 }
 
-/// A fixed size, or the name of a variable one.
+/// A fixed size, or the name of a symbolic one.
 #[derive(Message)]
 pub struct Dimension {
     #[prost(int64, optional, tag = "1")]

@@ -1,51 +1,52 @@
-//! Python's pickles, as far as plain data, NumPy's arrays and PyTorch's tensors need them: protocols 2 to 5, nothing is run, nothing is
-//! looked up.
+//! Reads Python pickles (protocols 2 to 5) of plain data, NumPy arrays and PyTorch tensors, without running code or importing anything.
 //!
-//! See [pickletools](https://github.com/python/cpython/blob/main/Lib/pickletools.py). A pickle is a program for a stack. What it would
-//! call stays a [`Value::Call`] with its arguments. Values lie side by side and name each other by their place, so that neither deep
-//! nesting nor a value that is used a million times costs more than the bytes that say so.
+//! A pickle is a program for a stack machine. Calls are recorded as [`Value::Call`] and not executed. Values are stored in a flat list and
+//! refer to each other by index. Memory is therefore linear in the file size, even with deep nesting or many references to one value.
+//!
+//! # Source
+//! [pickletools](https://github.com/python/cpython/blob/main/Lib/pickletools.py)
 
 use std::{borrow::Cow, collections::HashMap};
 
 use crate::format::safetensors::numbers;
 
-/// A value's place among all.
-pub(crate) type Place = usize;
+/// Index of a value of a pickle.
+pub(crate) type Index = usize;
 
-/// More values than any file that is meant here has; a batch of CIFAR-10 has some 30,000.
-const MOST: usize = 1 << 20;
-/// The longest text that anything here is called.
-const LONGEST: usize = 1000;
-/// The most letters of a list of texts: one text may stand in it a million times.
-const LETTERS: usize = 16 << 20;
+/// Maximum number of values; a batch of CIFAR-10 has about 30,000.
+const MAX_VALUES: usize = 1 << 20;
+/// Maximum length of a string in bytes.
+const MAX_STRING: usize = 1000;
+/// Maximum total length of a list of strings in bytes. One string can occur a million times.
+const MAX_STRINGS: usize = 16 << 20;
 
-/// What a pickle is made of.
+/// A value of a pickle.
 #[derive(Debug, Clone)]
 pub(crate) enum Value<'a> {
     None,
     Integer(i64),
-    /// Bytes, or a Python 2 text, which is bytes too.
+    /// `bytes`, or `str` of Python 2.
     Bytes(&'a [u8]),
     Text(&'a str),
-    List(Vec<Place>),
-    Tuple(Vec<Place>),
-    Dict(Vec<(Place, Place)>),
+    List(Vec<Index>),
+    Tuple(Vec<Index>),
+    Dict(Vec<(Index, Index)>),
     /// A class or function by its module and name.
     Global(&'a str, &'a str),
-    /// Something that lies outside of the pickle, by what the pickle calls it.
-    Persistent(Place),
-    /// What a class or function would make of its arguments, and the state it would then be given.
+    /// A reference to an object outside of the pickle (`persistent_load`), with its id.
+    Persistent(Index),
+    /// A call of a class or function by module and name, and the state for `__setstate__`.
     Call {
         callee: (&'a str, &'a str),
-        arguments: Place,
-        state: Option<Place>,
+        arguments: Index,
+        state: Option<Index>,
     },
 }
 
-/// A pickle whose every value was read.
+/// A parsed pickle.
 pub(crate) struct Pickle<'a> {
     values: Vec<Value<'a>>,
-    root: Place,
+    root: Index,
 }
 
 impl<'a> Pickle<'a> {
@@ -54,7 +55,7 @@ impl<'a> Pickle<'a> {
         Ok(Pickle::read_first(bytes)?.0)
     }
 
-    /// Reads the first pickle in `bytes`, and tells what comes after it.
+    /// Reads the first pickle in `bytes`; returns the remaining bytes with it.
     pub(crate) fn read_first(bytes: &'a [u8]) -> Result<(Pickle<'a>, &'a [u8]), String> {
         let mut reader = Reader {
             left: bytes,
@@ -64,8 +65,8 @@ impl<'a> Pickle<'a> {
             memo: HashMap::new(),
         };
         let root = reader.run().map_err(|reason| {
-            let place = bytes.len() - reader.left.len();
-            format!("{reason} at byte {place} of {}", bytes.len())
+            let offset = bytes.len() - reader.left.len();
+            format!("{reason} at byte {offset} of {}", bytes.len())
         })?;
         let pickle = Pickle {
             values: reader.values,
@@ -78,51 +79,51 @@ impl<'a> Pickle<'a> {
         self.get(self.root)
     }
 
-    /// All values, in the order in which they were made.
+    /// Returns all values in the order of their creation.
     pub(crate) fn values(&self) -> impl Iterator<Item = &Value<'a>> {
         self.values.iter()
     }
 
-    pub(crate) fn get(&self, place: Place) -> &Value<'a> {
-        &self.values[place]
+    pub(crate) fn get(&self, index: Index) -> &Value<'a> {
+        &self.values[index]
     }
 
-    /// A value of the dictionary that the pickle is; the key may be text or bytes.
+    /// Looks up a key in the root dictionary; keys may be `str` or `bytes`.
     pub(crate) fn field(&self, key: &str) -> Option<&Value<'a>> {
         self.field_of(self.root(), key)
     }
 
-    /// A value of a dictionary.
+    /// Looks up a key in a dictionary.
     pub(crate) fn field_of(&self, dictionary: &Value<'a>, key: &str) -> Option<&Value<'a>> {
         let Value::Dict(pairs) = dictionary else {
             return None;
         };
-        // Python keeps the last of equal keys.
+        // The last of equal keys wins, as in Python.
         let mut pairs = pairs.iter().rev();
-        let found = pairs.find(|(k, _)| self.text(*k).as_deref() == Some(key));
+        let found = pairs.find(|(k, _)| self.string(*k).as_deref() == Some(key));
         found.map(|(_, value)| self.get(*value))
     }
 
-    /// A list of short texts.
-    pub(crate) fn texts(&self, value: &Value<'a>) -> Option<Vec<String>> {
+    /// Returns a list of strings within the size limits.
+    pub(crate) fn strings(&self, value: &Value<'a>) -> Option<Vec<String>> {
         match value {
             Value::List(items) | Value::Tuple(items) => {
-                let mut left = LETTERS;
-                let texts = items.iter().map(|item| {
-                    let text = self.text(*item)?;
-                    left = left.checked_sub(1 + text.len())?;
-                    Some(text)
+                let mut left = MAX_STRINGS;
+                let strings = items.iter().map(|item| {
+                    let string = self.string(*item)?;
+                    left = left.checked_sub(1 + string.len())?;
+                    Some(string)
                 });
-                texts.collect()
+                strings.collect()
             }
             _ => None,
         }
     }
 
-    /// A list or an array of integers.
+    /// Returns a list or NumPy array of integers.
     pub(crate) fn integers(&self, value: &Value<'a>) -> Option<Vec<i64>> {
         if let Value::List(items) | Value::Tuple(items) = value {
-            let integer = |item: &Place| match self.get(*item) {
+            let integer = |item: &Index| match self.get(*item) {
                 Value::Integer(value) => Some(*value),
                 _ => None,
             };
@@ -138,28 +139,28 @@ impl<'a> Pickle<'a> {
         (shape == [values.len()]).then_some(values)
     }
 
-    /// A short text, also one kept as bytes.
-    pub(crate) fn text(&self, place: Place) -> Option<String> {
-        match self.get(place) {
-            Value::Text(text) if text.len() <= LONGEST => Some((*text).into()),
+    /// Returns a string of at most [`MAX_STRING`] bytes; `bytes` are decoded as UTF-8.
+    pub(crate) fn string(&self, index: Index) -> Option<String> {
+        match self.get(index) {
+            Value::Text(text) if text.len() <= MAX_STRING => Some((*text).into()),
             Value::Text(_) => None,
             _ => {
-                let bytes = self.bytes(place, LONGEST)?;
+                let bytes = self.bytes(index, MAX_STRING)?;
                 String::from_utf8(bytes.into()).ok()
             }
         }
     }
 
-    /// Bytes, at most so many; also those that Python 3 writes as `_codecs.encode(text, "latin1")` in protocol 2.
-    fn bytes(&self, place: Place, most: usize) -> Option<Cow<'a, [u8]>> {
-        match self.get(place) {
-            Value::Bytes(bytes) if bytes.len() <= most => Some(Cow::Borrowed(bytes)),
+    /// Returns at most `max` bytes. Python 3 writes `bytes` as `_codecs.encode(text, "latin1")` in protocol 2.
+    fn bytes(&self, index: Index, max: usize) -> Option<Cow<'a, [u8]>> {
+        match self.get(index) {
+            Value::Bytes(bytes) if bytes.len() <= max => Some(Cow::Borrowed(bytes)),
             Value::Call {
                 callee: ("_codecs", "encode"),
                 arguments,
                 ..
             } => match self.get(*self.items(*arguments)?.first()?) {
-                Value::Text(text) if text.len() / 2 <= most => {
+                Value::Text(text) if text.len() / 2 <= max => {
                     let bytes = text.chars().map(u8::try_from);
                     Some(Cow::Owned(bytes.collect::<Result<_, _>>().ok()?))
                 }
@@ -169,7 +170,7 @@ impl<'a> Pickle<'a> {
         }
     }
 
-    /// An array's element type without its byte order (such as `u1`), its shape, and its bytes row by row, little endian.
+    /// Returns a NumPy array: its dtype without byte order (such as `u1`), its shape, and its bytes, row-major and little-endian.
     pub(crate) fn array(&self, value: &Value<'a>) -> Option<(String, Vec<usize>, Cow<'a, [u8]>)> {
         let Value::Call {
             callee,
@@ -179,82 +180,82 @@ impl<'a> Pickle<'a> {
         else {
             return None;
         };
-        // NumPy 2 put an underscore before `core`.
+        // NumPy 2 renamed `core` to `_core`.
         let callee = (callee.0.replace("_core", "core"), callee.1);
-        let (dtype, shape, by_rows, data) = match (callee.0.as_str(), callee.1) {
-            // Protocols up to 4: `_reconstruct(...)`, then the state (version, shape, dtype, whether by columns, bytes).
+        let (dtype, shape, row_major, data) = match (callee.0.as_str(), callee.1) {
+            // Protocols up to 4: `_reconstruct(...)` and the state (version, shape, dtype, column-major, bytes).
             ("numpy.core.multiarray", "_reconstruct") => match self.items((*state)?)? {
-                [_, shape, dtype, by_columns, data] => {
-                    let by_rows = matches!(self.get(*by_columns), Value::Integer(0));
-                    (*dtype, *shape, by_rows, *data)
+                [_, shape, dtype, column_major, data] => {
+                    let row_major = matches!(self.get(*column_major), Value::Integer(0));
+                    (*dtype, *shape, row_major, *data)
                 }
                 _ => return None,
             },
             // Protocol 5: `_frombuffer(bytes, dtype, shape, order)`.
             ("numpy.core.numeric", "_frombuffer") => match self.items(*arguments)? {
-                [data, dtype, shape, order] => (*dtype, *shape, self.text(*order)? == "C", *data),
+                [data, dtype, shape, order] => (*dtype, *shape, self.string(*order)? == "C", *data),
                 _ => return None,
             },
             _ => return None,
         };
-        let sides = self.items(shape)?.iter().map(|side| self.get(*side));
-        let sides: Option<Vec<_>> = sides
-            .map(|side| match side {
-                Value::Integer(side) => usize::try_from(*side).ok(),
+        let dims = self.items(shape)?.iter().map(|dim| self.get(*dim));
+        let dims: Option<Vec<_>> = dims
+            .map(|dim| match dim {
+                Value::Integer(dim) => usize::try_from(*dim).ok(),
                 _ => None,
             })
             .collect();
-        let sides = sides?;
-        if !by_rows && sides.len() > 1 {
+        let dims = dims?;
+        if !row_major && dims.len() > 1 {
             return None;
         }
-        Some((self.dtype(dtype)?, sides, self.bytes(data, usize::MAX)?))
+        Some((self.dtype(dtype)?, dims, self.bytes(data, usize::MAX)?))
     }
 
-    /// `dtype("u1", False, True)`, then the state (version, byte order, ...).
-    fn dtype(&self, place: Place) -> Option<String> {
+    /// Reads `dtype("u1", False, True)` with the state (version, byte order, ...). Big-endian types are not supported.
+    fn dtype(&self, index: Index) -> Option<String> {
         let Value::Call {
             callee: ("numpy", "dtype"),
             arguments,
             state,
-        } = self.get(place)
+        } = self.get(index)
         else {
             return None;
         };
         let order = self.items((*state)?)?.get(1)?;
-        if self.text(*order)? == ">" {
+        if self.string(*order)? == ">" {
             return None;
         }
-        self.text(*self.items(*arguments)?.first()?)
+        self.string(*self.items(*arguments)?.first()?)
     }
 
-    /// A list's or tuple's places.
-    pub(crate) fn items(&self, place: Place) -> Option<&[Place]> {
-        match self.get(place) {
+    /// Returns the indices of the items of a list or tuple.
+    pub(crate) fn items(&self, index: Index) -> Option<&[Index]> {
+        match self.get(index) {
             Value::List(items) | Value::Tuple(items) => Some(items),
             _ => None,
         }
     }
 }
 
-/// The machine that a pickle is a program for.
+/// The stack machine.
 struct Reader<'a> {
     left: &'a [u8],
     values: Vec<Value<'a>>,
-    stack: Vec<Place>,
-    /// How high the stack was at each mark.
+    stack: Vec<Index>,
+    /// Stack height at each mark.
     marks: Vec<usize>,
-    memo: HashMap<u32, Place>,
+    memo: HashMap<u32, Index>,
 }
 
 impl<'a> Reader<'a> {
-    fn run(&mut self) -> Result<Place, String> {
+    fn run(&mut self) -> Result<Index, String> {
         loop {
             let sizes = [self.values.len(), self.stack.len(), self.marks.len()];
             if sizes
                 .into_iter()
                 .chain([self.memo.len()])
-                .any(|size| size > MOST)
+                .any(|size| size > MAX_VALUES)
             {
                 return Err("too many values".into());
             }
@@ -262,7 +263,7 @@ impl<'a> Reader<'a> {
                 b'\x80' => {
                     let protocol = self.take(1)?[0];
                     if !(2..=5).contains(&protocol) {
-                        return Err(format!("protocol {protocol}, expected 2 to 5,"));
+                        return Err(format!("got protocol {protocol}, expected 2 to 5,"));
                     }
                 }
                 b'\x95' => _ = self.take(8)?,
@@ -340,7 +341,7 @@ impl<'a> Reader<'a> {
                     let (Value::Text(module), Value::Text(name)) =
                         (&self.values[module], &self.values[name])
                     else {
-                        return Err("a name that is not text".into());
+                        return Err("a global name is not a string".into());
                     };
                     let (module, name) = (*module, *name);
                     self.push(Value::Global(module, name));
@@ -352,7 +353,7 @@ impl<'a> Reader<'a> {
                 b'R' => {
                     let (arguments, callee) = (self.pop()?, self.pop()?);
                     let Value::Global(module, name) = self.values[callee] else {
-                        return Err("a call of nothing".into());
+                        return Err("a call without a function".into());
                     };
                     self.push(match (module, name) {
                         ("collections", "OrderedDict") => Value::Dict(Vec::new()),
@@ -368,31 +369,31 @@ impl<'a> Reader<'a> {
                     let top = self.top()?;
                     match &mut self.values[top] {
                         Value::Call { state, .. } => *state = Some(given),
-                        // An ordered dictionary's attributes.
+                        // The attributes of an OrderedDict are ignored.
                         Value::Dict(_) => {}
-                        _ => return Err("a state for plain data".into()),
+                        _ => return Err("a state for a value without state".into()),
                     }
                 }
-                other => return Err(format!("opcode {other:#04x}, which no plain data has,")),
+                other => return Err(format!("unsupported opcode {other:#04x}")),
             }
         }
     }
 
     fn take(&mut self, count: usize) -> Result<&'a [u8], String> {
         let Some((taken, left)) = self.left.split_at_checked(count) else {
-            return Err("it ends too early".into());
+            return Err("unexpected end".into());
         };
         self.left = left;
         Ok(taken)
     }
 
-    /// A number of so many bytes, little endian.
+    /// Reads an unsigned little-endian integer of `size` bytes.
     fn number(&mut self, size: usize) -> Result<u64, String> {
         let bytes = self.take(size)?.iter().rev();
         Ok(bytes.fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
     }
 
-    /// Bytes after their count.
+    /// Reads bytes preceded by their count, an integer of `size` bytes.
     fn counted(&mut self, size: usize) -> Result<&'a [u8], String> {
         let count = self.number(size)?;
         self.take(usize::try_from(count).unwrap_or(usize::MAX))
@@ -402,7 +403,7 @@ impl<'a> Reader<'a> {
         let end = self.left.iter().position(|byte| *byte == b'\n');
         let line = self.take(end.unwrap_or(usize::MAX))?;
         self.take(1)?;
-        std::str::from_utf8(line).map_err(|_| "a name that is not text".into())
+        std::str::from_utf8(line).map_err(|_| "a global name is not UTF-8".into())
     }
 
     fn push(&mut self, value: Value<'a>) {
@@ -410,26 +411,26 @@ impl<'a> Reader<'a> {
         self.values.push(value);
     }
 
-    /// What lies above the last mark, down to which `count` may be taken.
+    /// Returns the number of values above the last mark; only these may be popped.
     fn above_mark(&self) -> usize {
         self.stack.len() - self.marks.last().copied().unwrap_or(0)
     }
 
-    fn pop(&mut self) -> Result<Place, String> {
+    fn pop(&mut self) -> Result<Index, String> {
         let top = self.top()?;
         self.stack.pop();
         Ok(top)
     }
 
-    fn top(&self) -> Result<Place, String> {
+    fn top(&self) -> Result<Index, String> {
         match self.stack.last() {
             Some(top) if self.above_mark() > 0 => Ok(*top),
-            _ => Err("a value is missing".into()),
+            _ => Err("missing value".into()),
         }
     }
 
-    fn pop_mark(&mut self) -> Result<Vec<Place>, String> {
-        let mark = self.marks.pop().ok_or("a mark is missing")?;
+    fn pop_mark(&mut self) -> Result<Vec<Index>, String> {
+        let mark = self.marks.pop().ok_or("missing mark")?;
         Ok(self.stack.split_off(mark))
     }
 
@@ -441,8 +442,8 @@ impl<'a> Reader<'a> {
 
     fn recall(&mut self, size: usize) -> Result<(), String> {
         let key = self.number(size)?;
-        let place = self.memo.get(&(key as u32));
-        self.stack.push(*place.ok_or("a value is missing")?);
+        let index = self.memo.get(&(key as u32));
+        self.stack.push(*index.ok_or("missing value")?);
         Ok(())
     }
 
@@ -454,7 +455,7 @@ impl<'a> Reader<'a> {
 
     fn signed(&mut self, bytes: &[u8]) -> Result<(), String> {
         if bytes.len() > 8 {
-            return Err("a number beyond 64 bits".into());
+            return Err("an integer of more than 64 bits".into());
         }
         let negative = bytes.last().is_some_and(|byte| byte & 0x80 != 0);
         let mut whole = [if negative { 0xff } else { 0 }; 8];
@@ -471,29 +472,29 @@ impl<'a> Reader<'a> {
 
     fn text(&mut self, size: usize) -> Result<(), String> {
         let bytes = self.counted(size)?;
-        let text = std::str::from_utf8(bytes).map_err(|_| "a text that is not UTF-8")?;
+        let text = std::str::from_utf8(bytes).map_err(|_| "a string is not UTF-8")?;
         self.push(Value::Text(text));
         Ok(())
     }
 
     fn tuple(&mut self, count: usize) -> Result<(), String> {
         if self.above_mark() < count {
-            return Err("a value is missing".into());
+            return Err("missing value".into());
         }
         let items = self.stack.split_off(self.stack.len() - count);
         self.push(Value::Tuple(items));
         Ok(())
     }
 
-    /// Adds items to the list, or keys and values to the dictionary, on top of the stack.
-    fn extend(&mut self, items: Vec<Place>) -> Result<(), String> {
+    /// Appends items to the list on top of the stack, or key-value pairs to the dictionary.
+    fn extend(&mut self, items: Vec<Index>) -> Result<(), String> {
         let top = self.top()?;
         match &mut self.values[top] {
             Value::List(list) => list.extend(items),
             Value::Dict(dict) if items.len().is_multiple_of(2) => {
                 dict.extend(items.chunks_exact(2).map(|pair| (pair[0], pair[1])));
             }
-            _ => return Err("items for what holds none".into()),
+            _ => return Err("items for a value that is not a list or dictionary".into()),
         }
         Ok(())
     }
@@ -504,14 +505,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nesting_and_repetition_cost_no_more_than_their_bytes() {
-        // A tuple in a tuple, a hundred thousand deep.
+    fn deep_nesting_and_repeated_references_are_read_in_linear_memory() {
+        // 100,000 nested tuples.
         let deep = [&[0x80, 2, b')'][..], &[0x85; 100_000], b"."].concat();
         assert!(matches!(
             Pickle::read(&deep).expect("plain data").root(),
             Value::Tuple(items) if items.len() == 1
         ));
-        // Each list holds the one before a hundred times: 100 to the 40th, if they were copied.
+        // Each list has 100 references to the previous one; copies would have 100^40 items.
         let mut wide = b"\x80\x02]q\x00".to_vec();
         for i in 0..40 {
             wide.extend([b']', b'q', i + 1, b'(']);
@@ -520,13 +521,13 @@ mod tests {
         }
         wide.push(b'.');
         assert!(Pickle::read(&wide).is_ok());
-        let many = [&[0x80, 2][..], &[b'N'; MOST + 2], b"."].concat();
+        let many = [&[0x80, 2][..], &[b'N'; MAX_VALUES + 2], b"."].concat();
         let error = Pickle::read(&many).err().expect("too many");
         assert!(error.starts_with("too many values at byte "), "{error}");
     }
 
     #[test]
-    fn what_a_pickle_would_call_is_kept_and_not_called() {
+    fn calls_are_recorded_and_not_executed() {
         let bytes = b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00true\x85R.";
         let pickle = Pickle::read(bytes).expect("a pickle");
         assert!(matches!(
@@ -539,7 +540,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_read_with_their_sign() {
+    fn integers_keep_their_sign() {
         let cases: [(&[u8], i64); 5] = [
             (b"K\xff", 255),
             (b"M\x00\x01", 256),
@@ -551,27 +552,24 @@ mod tests {
             let bytes = [b"\x80\x02", code, b"."].concat();
             let pickle = Pickle::read(&bytes).expect("a number");
             let Value::Integer(got) = pickle.root() else {
-                panic!("{code:?} is no integer");
+                panic!("{code:?} is not an integer");
             };
             assert_eq!(*got, want);
         }
     }
 
     #[test]
-    fn a_broken_program_is_refused_with_its_place() {
+    fn errors_name_the_byte_offset() {
         let cases: [(&[u8], &str); 6] = [
-            (b"", "it ends too early at byte 0 of 0"),
-            (b"\x80\x02.", "a value is missing at byte 3 of 3"),
-            (b"\x80\x02(e.", "a value is missing at byte 4 of 5"),
+            (b"", "unexpected end at byte 0 of 0"),
+            (b"\x80\x02.", "missing value at byte 3 of 3"),
+            (b"\x80\x02(e.", "missing value at byte 4 of 5"),
             (
                 b"\x80\x02X\xff\xff\xff\xffa",
-                "it ends too early at byte 7 of 8",
+                "unexpected end at byte 7 of 8",
             ),
-            (b"\x80\x02h\x07.", "a value is missing at byte 4 of 5"),
-            (
-                b"\x80\x02i.",
-                "opcode 0x69, which no plain data has, at byte 3 of 4",
-            ),
+            (b"\x80\x02h\x07.", "missing value at byte 4 of 5"),
+            (b"\x80\x02i.", "unsupported opcode 0x69 at byte 3 of 4"),
         ];
         for (bytes, want) in cases {
             assert_eq!(Pickle::read(bytes).err().as_deref(), Some(want));

@@ -1,54 +1,54 @@
-//! Many numbers as floats, or in a byte each: the form in which a base's kernels travel from their file to whoever multiplies by them.
+//! Kernel data as f32, or quantised to u8 with a scale and a minimum per channel.
 
 use std::borrow::Cow;
 
-/// Values in one of two forms.
+/// The values of a kernel.
 #[derive(Debug, Clone, PartialEq)]
 pub enum KernelData {
-    /// As they are.
+    /// One f32 per value.
     Floats(Vec<f32>),
-    /// Each in one byte.
+    /// One byte per value.
     QuantizedU8(QuantizedU8),
 }
 
 impl KernelData {
-    /// As they are, whatever the form.
+    /// Returns the values as f32, dequantised if needed.
     pub fn floats(&self) -> Cow<'_, [f32]> {
         match self {
             KernelData::Floats(values) => values.into(),
-            KernelData::QuantizedU8(levels) => levels.values().collect(),
+            KernelData::QuantizedU8(quantized) => quantized.values().collect(),
         }
     }
 
-    /// How many there are.
+    /// Returns the number of values.
     pub fn len(&self) -> usize {
         match self {
             KernelData::Floats(values) => values.len(),
-            KernelData::QuantizedU8(levels) => levels.levels.len(),
+            KernelData::QuantizedU8(quantized) => quantized.levels.len(),
         }
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no values.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// Values on 256 levels for each index of one axis: value = level x scale + min.
+/// Values quantised to 256 levels per index of one axis: value = level x scale + min.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QuantizedU8 {
-    /// One for each number.
+    /// The level of each value.
     pub levels: Vec<u8>,
-    /// The step from one level to the next, for each index.
+    /// The step between levels, per index of the axis.
     pub scale: Vec<f32>,
-    /// The value of level 0, for each index.
+    /// The value of level 0, per index of the axis.
     pub min: Vec<f32>,
-    /// Neighbours that share an index.
+    /// Number of consecutive values that share an index.
     pub(crate) inner: usize,
 }
 
 impl QuantizedU8 {
-    /// What they stand for.
+    /// Returns the dequantised values.
     pub(crate) fn values(&self) -> impl Iterator<Item = f32> {
         let rows = self.levels.chunks(self.inner);
         let affine = self.scale.iter().zip(&self.min).cycle();

@@ -1,6 +1,7 @@
-//! What the three kinds of files here (weights, heads, latents) have in common: a safetensors file with text metadata.
+//! The container of weights, heads and latents: a safetensors file with string metadata.
 //!
-//! See [safetensors](https://github.com/huggingface/safetensors). What the tensors mean is the matter of each kind's own file.
+//! # Source
+//! [safetensors](https://github.com/huggingface/safetensors)
 
 use std::{
     borrow::Cow,
@@ -21,23 +22,22 @@ use crate::{
     format::quantized::{KernelData, QuantizedU8},
 };
 
-/// How long a header may be where the file is at hand: those of tables name each picture, here half a million.
-pub(crate) const LONGEST_HEADER: u64 = 16 << 20;
-/// A base has some 600 tensors, each with a brace in the header; names may have braces too.
-const MOST_BRACES: usize = 100_000;
-/// Why a header is not read.
-pub(crate) const TOO_MANY: &str = "header lists too many tensors";
+/// Maximum header length of a file in memory. Latent tables list a name per picture; this allows half a million.
+pub(crate) const MAX_HEADER: u64 = 16 << 20;
+/// A base has about 600 tensors, each with a brace in the header. Names can contain braces too.
+const MAX_BRACES: usize = 100_000;
+pub(crate) const TOO_MANY_TENSORS: &str = "header lists too many tensors";
 
-/// A file's metadata and tensors; while it arrives, those that are here.
+/// The metadata and tensors of a file. In a stream, only the tensors received so far have data.
 pub(crate) struct Container<'a> {
     what: &'static str,
     command: &'static str,
-    /// By name.
+    /// Sorted by name.
     tensors: Vec<Tensor<'a>>,
     metadata: HashMap<String, String>,
 }
 
-/// A tensor as the header lists it, with its bytes if they are here.
+/// A tensor of the header, with its data if they were received.
 pub(crate) struct Tensor<'a> {
     name: String,
     info: TensorInfo,
@@ -49,7 +49,7 @@ impl Tensor<'_> {
         &self.name
     }
 
-    /// What comes before the first dot of its name.
+    /// Returns the part of the name before the first dot.
     pub(crate) fn layer(&self) -> &str {
         self.name.split('.').next().unwrap_or_default()
     }
@@ -62,134 +62,134 @@ impl Tensor<'_> {
         self.info.dtype
     }
 
-    pub(crate) fn is_here(&self) -> bool {
+    pub(crate) fn has_data(&self) -> bool {
         self.bytes.is_some()
     }
 
     /// # Panics
-    /// If they are not here: who reads while a file arrives waits for what he reads.
+    /// If the data were not received yet, or were released.
     pub(crate) fn data(&self) -> &[u8] {
         let bytes = self.bytes.as_deref();
-        bytes.unwrap_or_else(|| panic!("{} is not here", self.name))
+        bytes.unwrap_or_else(|| panic!("{} has no data", self.name))
     }
 }
 
-/// A file on its way, its bytes in pieces of any size.
+/// Parses a safetensors file incrementally, from chunks of any size.
 pub(crate) struct ContainerStream<'a> {
     what: &'static str,
     command: &'static str,
-    longest_header: u64,
-    /// Bytes so far.
-    taken: usize,
-    /// Those of them that belong to the header, or to the tensor, that is not whole.
-    part: Vec<u8>,
+    max_header: u64,
+    /// Number of bytes received.
+    received: usize,
+    /// The received bytes of the incomplete header or tensor.
+    partial: Vec<u8>,
     container: Option<Container<'a>>,
-    /// Where the first tensor begins.
-    begin: usize,
-    /// Places of the tensors among their names, in the order of their data.
+    /// Offset of the first tensor in the file.
+    data_start: usize,
+    /// Indices into the tensors sorted by name, in the order of their data in the file.
     order: Vec<usize>,
-    /// How many of these are whole.
-    whole: usize,
+    /// Number of complete tensors, in that order.
+    complete: usize,
 }
 
 impl<'a> ContainerStream<'a> {
     pub(crate) fn new(
         what: &'static str,
         command: &'static str,
-        longest_header: u64,
+        max_header: u64,
     ) -> ContainerStream<'a> {
         ContainerStream {
             what,
             command,
-            longest_header,
-            taken: 0,
-            part: Vec::new(),
+            max_header,
+            received: 0,
+            partial: Vec::new(),
             container: None,
-            begin: 0,
+            data_start: 0,
             order: Vec::new(),
-            whole: 0,
+            complete: 0,
         }
     }
 
-    /// Takes the next bytes. Borrowed ones are copied only where a tensor lies in more than one piece.
+    /// Parses the next chunk. Borrowed data are copied only if a tensor spans several chunks.
     ///
     /// # Errors
-    /// No header, a header that is too long, tensors that overlap, leave gaps or have not their shapes' lengths, more bytes than theirs.
-    pub(crate) fn take(&mut self, bytes: Cow<'a, [u8]>) -> Result<(), Error> {
-        self.taken += bytes.len();
-        let mut at = 0;
+    /// An invalid or too long header, overlapping tensors, gaps between tensors, data lengths that do not match shapes, trailing bytes.
+    pub(crate) fn push(&mut self, bytes: Cow<'a, [u8]>) -> Result<(), Error> {
+        self.received += bytes.len();
+        let mut position = 0;
         if self.container.is_none() {
-            match self.header(&bytes)? {
-                Some(begin) => at = begin,
+            match self.push_header(&bytes)? {
+                Some(length) => position = length,
                 None => return Ok(()),
             }
         }
-        let container = self.container.as_mut().expect("the header is here");
-        while let Some(tensor) = self.order.get(self.whole) {
+        let container = self.container.as_mut().expect("the header was parsed");
+        while let Some(tensor) = self.order.get(self.complete) {
             let tensor = &mut container.tensors[*tensor];
-            let (from, to) = tensor.info.data_offsets;
-            let missing = to - from - self.part.len();
-            let piece = at..bytes.len().min(at + missing);
-            at = piece.end;
+            let (start, end) = tensor.info.data_offsets;
+            let missing = end - start - self.partial.len();
+            let range = position..bytes.len().min(position + missing);
+            position = range.end;
             tensor.bytes = Some(match &bytes {
-                _ if piece.len() < missing => {
-                    self.part.extend_from_slice(&bytes[piece]);
+                _ if range.len() < missing => {
+                    self.partial.extend_from_slice(&bytes[range]);
                     return Ok(());
                 }
-                Cow::Borrowed(bytes) if self.part.is_empty() => Cow::Borrowed(&bytes[piece]),
+                Cow::Borrowed(bytes) if self.partial.is_empty() => Cow::Borrowed(&bytes[range]),
                 _ => {
-                    self.part.extend_from_slice(&bytes[piece]);
-                    Cow::Owned(mem::take(&mut self.part))
+                    self.partial.extend_from_slice(&bytes[range]);
+                    Cow::Owned(mem::take(&mut self.partial))
                 }
             });
-            self.whole += 1;
+            self.complete += 1;
         }
-        match bytes.len() - at {
+        match bytes.len() - position {
             0 => Ok(()),
-            _ => Err(self.broken(SafeTensorError::MetadataIncompleteBuffer)),
+            _ => Err(self.error(SafeTensorError::MetadataIncompleteBuffer)),
         }
     }
 
-    /// Reads the header if these bytes are its last; says how many of them it took.
-    fn header(&mut self, bytes: &[u8]) -> Result<Option<usize>, Error> {
-        let mut took = 0;
-        let mut grown = |part: &mut Vec<u8>, length: usize| {
-            let piece = &bytes[took..][..(length - part.len()).min(bytes.len() - took)];
-            part.extend_from_slice(piece);
-            took += piece.len();
-            part.len() == length
+    /// Parses the header once it is complete; returns the number of bytes that belong to it.
+    fn push_header(&mut self, bytes: &[u8]) -> Result<Option<usize>, Error> {
+        let mut used = 0;
+        let mut fill = |partial: &mut Vec<u8>, length: usize| {
+            let chunk = &bytes[used..][..(length - partial.len()).min(bytes.len() - used)];
+            partial.extend_from_slice(chunk);
+            used += chunk.len();
+            partial.len() == length
         };
-        if self.part.len() < 8 && !grown(&mut self.part, 8) {
+        if self.partial.len() < 8 && !fill(&mut self.partial, 8) {
             return Ok(None);
         }
-        let length = *self.part.first_chunk().expect("8 bytes are here");
+        let length = *self.partial.first_chunk().expect("8 bytes were received");
         let length = u64::from_le_bytes(length);
-        if length > self.longest_header {
-            return Err(self.broken(SafeTensorError::HeaderTooLarge));
+        if length > self.max_header {
+            return Err(self.error(SafeTensorError::HeaderTooLarge));
         }
-        self.begin = 8 + length as usize;
-        if !grown(&mut self.part, self.begin) {
+        self.data_start = 8 + length as usize;
+        if !fill(&mut self.partial, self.data_start) {
             return Ok(None);
         }
-        let header = mem::take(&mut self.part);
-        if lists_too_many(&header) {
-            return Err(self.broken(TOO_MANY));
+        let header = mem::take(&mut self.partial);
+        if lists_too_many_tensors(&header) {
+            return Err(self.error(TOO_MANY_TENSORS));
         }
         let header: Metadata = serde_json::from_slice(&header[8..]).map_err(|error| {
             match error.is_data() {
-                // JSON, but of no such tensors.
-                true => self.broken(error),
-                false => self.broken(SafeTensorError::InvalidHeaderDeserialization(error)),
+                // Valid JSON, but not a valid header.
+                true => self.error(error),
+                false => self.error(SafeTensorError::InvalidHeaderDeserialization(error)),
             }
         })?;
         let mut names: Vec<_> = header.offset_keys().into_iter().enumerate().collect();
         names.sort_by(|(_, a), (_, b)| a.cmp(b));
         self.order = vec![0; names.len()];
-        for (place, (position, _)) in names.iter().enumerate() {
-            self.order[*position] = place;
+        for (index, (position, _)) in names.iter().enumerate() {
+            self.order[*position] = index;
         }
         let tensors = names.into_iter().map(|(_, name)| Tensor {
-            info: header.info(&name).expect("a name out of it").clone(),
+            info: header.info(&name).expect("a name of the header").clone(),
             name,
             bytes: None,
         });
@@ -199,77 +199,77 @@ impl<'a> ContainerStream<'a> {
             tensors: tensors.collect(),
             metadata: header.metadata().clone().unwrap_or_default(),
         });
-        Ok(Some(took))
+        Ok(Some(used))
     }
 
-    /// What is here, once the header is.
+    /// Returns the container once the header is complete.
     pub(crate) fn container(&self) -> Option<&Container<'a>> {
         self.container.as_ref()
     }
 
-    /// Lets the bytes of a tensor go, by its place among the names.
-    pub(crate) fn let_go(&mut self, place: usize) {
+    /// Frees the data of a tensor, given its index among the sorted names.
+    pub(crate) fn release(&mut self, index: usize) {
         if let Some(container) = &mut self.container {
-            container.tensors[place].bytes = None;
+            container.tensors[index].bytes = None;
         }
     }
 
-    /// Bytes of tensors that are kept.
+    /// Returns the number of buffered bytes.
     #[cfg(test)]
-    pub(crate) fn held(&self) -> usize {
+    pub(crate) fn buffered(&self) -> usize {
         let tensors = self
             .container
             .iter()
             .flat_map(|container| &container.tensors);
         let bytes = tensors.filter_map(|tensor| tensor.bytes.as_ref());
-        self.part.len() + bytes.map(|bytes| bytes.len()).sum::<usize>()
+        self.partial.len() + bytes.map(|bytes| bytes.len()).sum::<usize>()
     }
 
-    /// The length of the whole file, once the header is here.
+    /// Returns the length of the whole file once the header is complete.
     pub(crate) fn length(&self) -> Option<usize> {
         let tensors = &self.container.as_ref()?.tensors;
-        let last = self.order.last().map(|place| &tensors[*place]);
-        Some(self.begin + last.map_or(0, |last| last.info.data_offsets.1))
+        let last = self.order.last().map(|index| &tensors[*index]);
+        Some(self.data_start + last.map_or(0, |last| last.info.data_offsets.1))
     }
 
-    /// The container, when all bytes came.
+    /// Returns the container after the last chunk.
     ///
     /// # Errors
-    /// A file that ends early.
+    /// A truncated file.
     pub(crate) fn finish(self) -> Result<Container<'a>, Error> {
         let reason = match &self.container {
             Some(_) => SafeTensorError::MetadataIncompleteBuffer,
-            None if self.taken < 8 => SafeTensorError::HeaderTooSmall,
+            None if self.received < 8 => SafeTensorError::HeaderTooSmall,
             None => SafeTensorError::InvalidHeaderLength,
         };
-        let early = self.broken(reason);
+        let truncated = self.error(reason);
         self.container
-            .filter(|_| self.whole == self.order.len())
-            .ok_or(early)
+            .filter(|_| self.complete == self.order.len())
+            .ok_or(truncated)
     }
 
-    fn broken(&self, reason: impl Display) -> Error {
+    fn error(&self, reason: impl Display) -> Error {
         Error::Container {
             what: self.what,
             reason: reason.to_string(),
-            bytes: self.taken,
+            bytes: self.received,
         }
     }
 }
 
 impl<'a> Container<'a> {
-    /// Reads the header and checks that the tensors it lists fill the bytes exactly.
+    /// Parses a file in memory and checks that its tensors cover the data exactly.
     pub(crate) fn open(
         what: &'static str,
         command: &'static str,
         bytes: &'a [u8],
     ) -> Result<Container<'a>, Error> {
-        let mut arrival = ContainerStream::new(what, command, LONGEST_HEADER);
-        arrival.take(Cow::Borrowed(bytes))?;
-        arrival.finish()
+        let mut stream = ContainerStream::new(what, command, MAX_HEADER);
+        stream.push(Cow::Borrowed(bytes))?;
+        stream.finish()
     }
 
-    pub(crate) fn text(&self, key: &'static str) -> Result<&str, Error> {
+    pub(crate) fn metadata(&self, key: &'static str) -> Result<&str, Error> {
         let missing = Error::MissingMetadata {
             what: self.what,
             key,
@@ -278,12 +278,13 @@ impl<'a> Container<'a> {
         self.metadata.get(key).map(String::as_str).ok_or(missing)
     }
 
-    pub(crate) fn json<T: DeserializeOwned>(
+    /// Parses a metadata value as JSON. `want` describes valid values, for the error message.
+    pub(crate) fn metadata_json<T: DeserializeOwned>(
         &self,
         key: &'static str,
         want: &'static str,
     ) -> Result<T, Error> {
-        let text = self.text(key)?;
+        let text = self.metadata(key)?;
         serde_json::from_str(text).map_err(|_| Error::Metadata {
             what: self.what,
             key,
@@ -292,9 +293,9 @@ impl<'a> Container<'a> {
         })
     }
 
-    /// A tensor of exactly this shape.
+    /// Returns a tensor of exactly this shape.
     pub(crate) fn tensor(&self, name: &str, shape: &[usize]) -> Result<&Tensor<'a>, Error> {
-        let tensor = self.any(name)?;
+        let tensor = self.tensor_of_any_shape(name)?;
         if tensor.shape() != shape {
             let (want, got) = (shape.to_vec(), tensor.shape().to_vec());
             return Err(Error::Shape {
@@ -307,21 +308,20 @@ impl<'a> Container<'a> {
         Ok(tensor)
     }
 
-    /// A tensor of any shape.
-    pub(crate) fn any(&self, name: &str) -> Result<&Tensor<'a>, Error> {
+    pub(crate) fn tensor_of_any_shape(&self, name: &str) -> Result<&Tensor<'a>, Error> {
         let missing = || Error::MissingTensor {
             what: self.what,
             name: name.into(),
         };
-        let place = self
+        let index = self
             .tensors
             .binary_search_by(|tensor| tensor.name().cmp(name));
-        place
-            .map(|place| &self.tensors[place])
+        index
+            .map(|index| &self.tensors[index])
             .map_err(|_| missing())
     }
 
-    /// The numbers of an f32, f16 or f64 tensor, all of them finite; f64 is narrowed.
+    /// Reads an f32, f16 or f64 tensor and checks that all values are finite; f64 is narrowed to f32.
     pub(crate) fn floats(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
         let tensor = self.tensor(name, shape)?;
         let values: Vec<f32> = match tensor.dtype() {
@@ -334,11 +334,11 @@ impl<'a> Container<'a> {
             }
             _ => return Err(self.dtype(name, "f32, f16 or f64", tensor.dtype())),
         };
-        self.finite(name, values.iter().copied())?;
+        self.check_finite(name, values.iter().copied())?;
         Ok(values)
     }
 
-    fn finite(&self, name: &str, mut values: impl Iterator<Item = f32>) -> Result<(), Error> {
+    fn check_finite(&self, name: &str, mut values: impl Iterator<Item = f32>) -> Result<(), Error> {
         match values.position(|value| !value.is_finite()) {
             Some(index) => Err(Error::NotFinite {
                 what: self.what,
@@ -349,10 +349,10 @@ impl<'a> Container<'a> {
         }
     }
 
-    /// The numbers of a tensor of floats, or of a u8 one with `NAME.scale` and `NAME.min`.
+    /// Reads a float tensor, or a u8 tensor with `NAME.scale` and `NAME.min`.
     ///
-    /// Scale and minimum stand for one index of `axis`: for the output channel of a kernel, for the column of a table.
-    pub(crate) fn affine(
+    /// Scale and minimum are per index of `axis`: the output channel of a kernel, or the column of a table.
+    pub(crate) fn kernel_data(
         &self,
         name: &str,
         shape: &[usize],
@@ -362,27 +362,27 @@ impl<'a> Container<'a> {
         if tensor.dtype() != safetensors::Dtype::U8 {
             return Ok(KernelData::Floats(self.floats(name, shape)?));
         }
-        let levels = QuantizedU8 {
+        let quantized = QuantizedU8 {
             levels: tensor.data().to_vec(),
             scale: self.floats(&format!("{name}.scale"), &shape[axis..=axis])?,
             min: self.floats(&format!("{name}.min"), &shape[axis..=axis])?,
             inner: shape[axis + 1..].iter().product(),
         };
-        self.finite(name, levels.values())?;
-        Ok(KernelData::QuantizedU8(levels))
+        self.check_finite(name, quantized.values())?;
+        Ok(KernelData::QuantizedU8(quantized))
     }
 
-    /// The same as floats.
-    pub(crate) fn affine_floats(
+    /// Reads the same tensors as [`Container::kernel_data`], dequantised.
+    pub(crate) fn dequantized(
         &self,
         name: &str,
         shape: &[usize],
         axis: usize,
     ) -> Result<Vec<f32>, Error> {
-        Ok(self.affine(name, shape, axis)?.floats().into_owned())
+        Ok(self.kernel_data(name, shape, axis)?.floats().into_owned())
     }
 
-    /// The numbers of a tensor of any integer type; those above i64 become its largest.
+    /// Reads a tensor of any integer type; values above `i64::MAX` are clamped.
     pub(crate) fn integers(&self, name: &str, shape: &[usize]) -> Result<Vec<i64>, Error> {
         let tensor = self.tensor(name, shape)?;
         let data = tensor.data();
@@ -402,10 +402,11 @@ impl<'a> Container<'a> {
         })
     }
 
-    /// Refuses tensors whose names are not among `known`.
-    pub(crate) fn only(&self, known: impl Fn(&str) -> bool) -> Result<(), Error> {
-        match self.tensors.iter().find(|tensor| !known(tensor.name())) {
-            Some(tensor) => Err(Error::ForeignTensor {
+    /// Rejects tensors whose names are not expected.
+    pub(crate) fn check_names(&self, expected: impl Fn(&str) -> bool) -> Result<(), Error> {
+        let unexpected = |tensor: &&Tensor| !expected(tensor.name());
+        match self.tensors.iter().find(unexpected) {
+            Some(tensor) => Err(Error::UnexpectedTensor {
                 what: self.what,
                 name: tensor.name().into(),
             }),
@@ -413,7 +414,7 @@ impl<'a> Container<'a> {
         }
     }
 
-    /// All tensors, by name.
+    /// Returns all tensors, sorted by name.
     pub(crate) fn tensors(&self) -> &[Tensor<'a>] {
         &self.tensors
     }
@@ -428,12 +429,12 @@ impl<'a> Container<'a> {
     }
 }
 
-/// Whether a header would take long to read.
-pub(crate) fn lists_too_many(header: &[u8]) -> bool {
-    header.iter().filter(|byte| **byte == b'{').count() > MOST_BRACES
+/// Returns whether a header lists so many tensors that parsing it would be slow.
+pub(crate) fn lists_too_many_tensors(header: &[u8]) -> bool {
+    header.iter().filter(|byte| **byte == b'{').count() > MAX_BRACES
 }
 
-/// Whole numbers of N bytes, one after another.
+/// Parses consecutive values of N bytes each; ignores an incomplete one at the end.
 pub(crate) fn numbers<const N: usize, T>(
     bytes: &[u8],
     read: impl Fn([u8; N]) -> T,
@@ -445,14 +446,14 @@ pub(crate) fn numbers<const N: usize, T>(
         .map(move |chunk| read(*chunk))
 }
 
-/// How the large table of a file is stored.
+/// Storage type of kernels and latent tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dtype {
-    /// 4 bytes a number, exact.
+    /// 4 bytes per value, exact.
     F32,
-    /// 2 bytes a number.
+    /// 2 bytes per value.
     F16,
-    /// 1 byte a number, 256 levels for each output channel or column.
+    /// 1 byte per value: 256 levels per output channel or column.
     U8,
 }
 
@@ -460,13 +461,13 @@ impl Dtype {
     pub(crate) const ALL: [(&'static str, Dtype); 3] =
         [("f32", Dtype::F32), ("f16", Dtype::F16), ("u8", Dtype::U8)];
 
-    /// `f32`, `f16` or `u8`.
+    /// Returns `f32`, `f16` or `u8`.
     pub fn name(self) -> &'static str {
         Dtype::ALL[self as usize].0
     }
 }
 
-/// A table of floats in any dtype, as [`Container::affine_floats`] reads it: u8 comes with `NAME.scale` and `NAME.min` along `axis`.
+/// Serialises floats in any dtype, to be read by [`Container::kernel_data`]. For u8 it adds `NAME.scale` and `NAME.min` along `axis`.
 pub(crate) fn store_floats(
     name: &str,
     shape: &[usize],
@@ -483,8 +484,8 @@ pub(crate) fn store_floats(
             let inner: usize = shape[axis + 1..].iter().product();
             let affine = |channel: usize| {
                 let blocks = values.chunks_exact(channels * inner);
-                let own = blocks.flat_map(move |block| &block[channel * inner..][..inner]);
-                Affine::of(own.copied())
+                let values = blocks.flat_map(move |block| &block[channel * inner..][..inner]);
+                Affine::fit(values.copied())
             };
             let affines: Vec<_> = (0..channels).map(affine).collect();
             let level = |(i, value): (usize, &f32)| affines[i / inner % channels].level(*value);
@@ -500,7 +501,7 @@ pub(crate) fn store_floats(
     }
 }
 
-/// A tensor on its way into a file.
+/// A serialised tensor.
 pub(crate) struct Stored {
     dtype: safetensors::Dtype,
     shape: Vec<usize>,
@@ -572,19 +573,21 @@ impl View for &Stored {
     }
 }
 
-/// The bytes of a file with these tensors and metadata, the data of wider number types first and else by name, as the library sorts them;
-/// the same every time, though it shuffles what the header lists.
+/// Serialises a file. The output is deterministic: the safetensors library sorts the data by dtype size and name, but not the header, so
+/// the header is sorted here.
 pub(crate) fn write_file(
     tensors: &[(String, Stored)],
     metadata: HashMap<String, String>,
 ) -> Vec<u8> {
     type Header = BTreeMap<String, BTreeMap<String, serde_json::Value>>;
     let views = tensors.iter().map(|(name, stored)| (name.as_str(), stored));
-    let shuffled = safetensors::serialize(views, Some(metadata))
-        .expect("our own tensors have the lengths of their shapes");
-    let (length, rest) = shuffled.split_first_chunk().expect("a length comes first");
+    let unsorted =
+        safetensors::serialize(views, Some(metadata)).expect("the data lengths match the shapes");
+    let (length, rest) = unsorted
+        .split_first_chunk()
+        .expect("a file starts with the header length");
     let (header, data) = rest.split_at(u64::from_le_bytes(*length) as usize);
-    let header: Header = serde_json::from_slice(header).expect("the header is JSON of objects");
+    let header: Header = serde_json::from_slice(header).expect("the header is a JSON object");
     let mut header = json(&header).into_bytes();
     header.resize(header.len().next_multiple_of(8), b' ');
     [
@@ -595,31 +598,31 @@ pub(crate) fn write_file(
     .concat()
 }
 
-/// JSON text for a metadata value.
+/// Serialises a metadata value as JSON.
 pub(crate) fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("plain data becomes JSON")
+    serde_json::to_string(value).expect("plain data is serialisable")
 }
 
-/// How a run of numbers lies in 8 bits or fewer: value = level x scale + min.
+/// Affine quantisation to 8 bits or fewer: value = level x scale + min.
 pub(crate) struct Affine {
-    /// The step from one level to the next.
+    /// The step between levels.
     scale: f32,
     /// The value of level 0.
     min: f32,
 }
 
 impl Affine {
-    /// The finest 256 levels from the least to the greatest value, or the even grid that the values already lie on.
-    fn of(values: impl Iterator<Item = f32> + Clone) -> Affine {
+    /// Returns the even grid that the values are already on, or 256 levels from the minimum to the maximum.
+    fn fit(values: impl Iterator<Item = f32> + Clone) -> Affine {
         Affine::grid(values.clone(), 255).unwrap_or_else(|| {
             let (min, max) = range(values);
             Affine::between(min, max, 255)
         })
     }
 
-    /// The even grid of levels 0 to at most `top` that the values already lie on, as weights do that were quantised before: there nothing
-    /// is lost.
-    pub(crate) fn grid(values: impl Iterator<Item = f32> + Clone, top: u8) -> Option<Affine> {
+    /// Returns the even grid with levels 0 to at most `max_level` that the values are already on, if there is one. Weights that were
+    /// quantised before are on such a grid, and quantising them again is lossless.
+    pub(crate) fn grid(values: impl Iterator<Item = f32> + Clone, max_level: u8) -> Option<Affine> {
         let (min, max) = range(values.clone());
         if min >= max {
             return Some(Affine {
@@ -628,26 +631,26 @@ impl Affine {
             });
         }
         let on_grid = |levels: &u8| {
-            let places = values
+            let positions = values
                 .clone()
                 .map(|value| (f64::from(value) - min) / (max - min) * f64::from(*levels));
-            places
-                .map(|place| (place - place.round()).abs())
-                .all(|off| off < 0.01)
+            positions
+                .map(|position| (position - position.round()).abs())
+                .all(|error| error < 0.01)
         };
-        let levels = (1..=top).find(on_grid)?;
+        let levels = (1..=max_level).find(on_grid)?;
         Some(Affine::between(min, max, levels))
     }
 
-    /// Levels 0 to `top` from one value to another.
-    pub(crate) fn between(min: f64, max: f64, top: u8) -> Affine {
+    /// Returns the grid from `min` at level 0 to `max` at `max_level`.
+    pub(crate) fn between(min: f64, max: f64, max_level: u8) -> Affine {
         Affine {
-            scale: ((max - min) / f64::from(top)) as f32,
+            scale: ((max - min) / f64::from(max_level)) as f32,
             min: min as f32,
         }
     }
 
-    /// The level nearest to a value.
+    /// Returns the level nearest to a value.
     fn level(&self, value: f32) -> u8 {
         if self.scale == 0.0 {
             0
@@ -656,13 +659,13 @@ impl Affine {
         }
     }
 
-    /// A value on the nearest of levels 0 to `top`.
-    pub(crate) fn nearest(&self, value: f32, top: u8) -> f32 {
-        f32::from(self.level(value).min(top)) * self.scale + self.min
+    /// Rounds a value to the nearest of the levels 0 to `max_level`.
+    pub(crate) fn round(&self, value: f32, max_level: u8) -> f32 {
+        f32::from(self.level(value).min(max_level)) * self.scale + self.min
     }
 }
 
-/// The least and the greatest value.
+/// Returns the minimum and the maximum.
 pub(crate) fn range(values: impl Iterator<Item = f32>) -> (f64, f64) {
     values.fold((f64::INFINITY, f64::NEG_INFINITY), |(min, max), value| {
         (min.min(value.into()), max.max(value.into()))
@@ -674,36 +677,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn affine_keeps_an_even_grid() {
+    fn values_on_an_even_grid_are_kept() {
         let values: Vec<f32> = [0u8, 3, 4, 9, 77, 130]
             .iter()
             .map(|q| f32::from(*q) * 0.0173 - 0.9)
             .collect();
-        let affine = Affine::of(values.iter().copied());
+        let affine = Affine::fit(values.iter().copied());
         for value in values {
-            let back = affine.nearest(value, 255);
-            assert!((back - value).abs() < 1e-6, "{value} became {back}");
+            let rounded = affine.round(value, 255);
+            assert!((rounded - value).abs() < 1e-6, "{value} became {rounded}");
         }
     }
 
     #[test]
-    fn affine_is_within_half_a_level_elsewhere() {
+    fn other_values_are_rounded_to_the_nearest_level() {
         let values: Vec<f32> = (0..1000)
             .map(|i| (i as f32 * 0.731).sin().powi(3))
             .collect();
-        let affine = Affine::of(values.iter().copied());
+        let affine = Affine::fit(values.iter().copied());
         for value in values {
-            let back = affine.nearest(value, 255);
+            let rounded = affine.round(value, 255);
             assert!(
-                (back - value).abs() <= affine.scale * 0.501,
-                "{value} became {back}"
+                (rounded - value).abs() <= affine.scale * 0.501,
+                "{value} became {rounded}"
             );
         }
     }
 
     #[test]
-    fn affine_of_one_value_is_that_value() {
-        let affine = Affine::of([0.25f32; 5].into_iter());
-        assert_eq!(affine.nearest(0.25, 255), 0.25);
+    fn a_constant_is_kept() {
+        let affine = Affine::fit([0.25f32; 5].into_iter());
+        assert_eq!(affine.round(0.25, 255), 0.25);
     }
 }

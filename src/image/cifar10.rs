@@ -1,7 +1,8 @@
-//! CIFAR-10's file forms: the binary version, the Python version, and the tarball of either.
+//! Reads CIFAR-10: the binary version, the Python version, and the tarball of either. Other data sets in the same formats work too, with
+//! their own class names.
 //!
-//! See [the data set's page](https://www.cs.toronto.edu/~kriz/cifar.html). Pickles are read by `pickle.rs`, which runs
-//! nothing. Other data in the same forms works too, with class names of its own.
+//! # Source
+//! <https://www.cs.toronto.edu/~kriz/cifar.html>
 
 use std::{collections::HashSet, io::Read};
 
@@ -12,14 +13,14 @@ use crate::{
     error::Error,
     format::{
         pickle::{Pickle, Value},
-        zip::swells,
+        zip::suspicious_ratio,
     },
     image::small::{PictureSet, Pictures, VALUES},
 };
 
-/// A record of the binary version: a label, then red, green and blue, row by row.
+/// Length of a record of the binary version: a label and the planes of a picture.
 const RECORD: usize = 1 + VALUES;
-/// The class names, for files that come without.
+/// The class names, used if there is no file with class names.
 const CLASSES: [&str; 10] = [
     "airplane",
     "automobile",
@@ -32,20 +33,20 @@ const CLASSES: [&str; 10] = [
     "ship",
     "truck",
 ];
-/// A tarball's most, unpacked: twice the larger version's.
+/// Maximum unpacked size of a tarball: twice the size of the larger version.
 const MAX_UNPACKED: u64 = 400_000_000;
 
-/// The files of one set, gathered in any order.
+/// Collects the files of a data set, in any order.
 #[derive(Default)]
 pub struct Files {
     classes: Option<Vec<String>>,
     batches: Vec<Batch>,
 }
 
-/// A file of pictures.
+/// The pictures of a file.
 struct Batch {
     file: String,
-    /// By which the same pictures are known again, also in the other version's form.
+    /// SHA-256 of labels and pixels, to detect duplicates, even between the binary and the Python version.
     digest: [u8; 32],
     test: bool,
     names: Vec<String>,
@@ -53,19 +54,19 @@ struct Batch {
     pixels: Vec<u8>,
 }
 
-/// Whether a file of this name holds pictures of CIFAR-10, apart from tarballs.
+/// Returns whether a file of this name contains pictures. Excludes tarballs.
 pub fn is_batch(name: &str) -> bool {
     let plain = !name.contains('.');
     name.ends_with(".bin")
         || plain && (name.starts_with("data_batch") || name.starts_with("test_batch"))
 }
 
-/// Whether a file of this name holds the names of CIFAR-10's classes.
+/// Returns whether a file of this name contains class names.
 pub fn is_meta(name: &str) -> bool {
     matches!(name, "batches.meta" | "batches.meta.txt")
 }
 
-/// Whether a file of this name is a tarball.
+/// Returns whether a file of this name is a tarball.
 pub fn is_tarball(name: &str) -> bool {
     [".tar.gz", ".tgz", ".tar"]
         .iter()
@@ -73,26 +74,26 @@ pub fn is_tarball(name: &str) -> bool {
 }
 
 impl Files {
-    /// No files yet.
+    /// Creates an empty collection.
     pub fn new() -> Files {
         Files::default()
     }
 
-    /// Adds a file, whole or, where it cannot be used, not at all; pictures that are there already are not added again.
+    /// Adds a file. Duplicate files are ignored. On an error, the collection is not changed.
     ///
-    /// Messages tell the whole `name`, which may be a path; what kind of file it is, is told from its last part and the bytes.
+    /// `name` may be a path. Its last component and the bytes determine the format.
     ///
     /// # Errors
-    /// Files that are cut off or damaged, or of something else; labels that name no class.
+    /// Unknown, truncated or damaged files; labels without a class.
     pub fn add(&mut self, name: &str, bytes: &[u8]) -> Result<(), Error> {
         let mut found = Files::new();
         found.read(name, bytes)?;
-        if let (Some(ours), Some(theirs)) = (&self.classes, &found.classes)
-            && ours != theirs
+        if let (Some(classes), Some(others)) = (&self.classes, &found.classes)
+            && classes != others
         {
             return Err(Error::ClassNames {
                 file: name.into(),
-                reason: "another file named other classes".into(),
+                reason: "an earlier file has other class names".into(),
             });
         }
         let classes = found.classes.as_ref().or(self.classes.as_ref());
@@ -101,13 +102,13 @@ impl Files {
             batch.check(classes)?;
         }
         self.classes = found.classes.or(self.classes.take());
-        let mut known: HashSet<_> = self.batches.iter().map(Batch::same).collect();
-        found.batches.retain(|batch| known.insert(batch.same()));
+        let mut keys: HashSet<_> = self.batches.iter().map(Batch::key).collect();
+        found.batches.retain(|batch| keys.insert(batch.key()));
         self.batches.append(&mut found.batches);
         Ok(())
     }
 
-    /// The pictures of all files, in the order of the files' names.
+    /// Returns the pictures of all files, ordered by file name.
     ///
     /// # Errors
     /// No file with pictures was added.
@@ -116,7 +117,7 @@ impl Files {
             return Err(Error::NoBatch);
         }
         self.batches
-            .sort_by(|a, b| (last(&a.file), a.digest).cmp(&(last(&b.file), b.digest)));
+            .sort_by(|a, b| (file_name(&a.file), a.digest).cmp(&(file_name(&b.file), b.digest)));
         let classes = self.classes.unwrap_or(CLASSES.map(String::from).into());
         let mut set = PictureSet {
             training: Pictures::new(classes.clone()),
@@ -143,35 +144,36 @@ impl Files {
     }
 
     fn read(&mut self, file: &str, bytes: &[u8]) -> Result<(), Error> {
-        if is_batch(last(file)) || is_meta(last(file)) {
-            self.read_plain(file, bytes)
+        let name = file_name(file);
+        if is_batch(name) || is_meta(name) {
+            self.read_file(file, bytes)
         } else if bytes.starts_with(&[0x1f, 0x8b]) {
             self.unpack(file, bytes.len() as u64, GzDecoder::new(bytes))
         } else if bytes.get(257..262) == Some(b"ustar") {
             self.unpack(file, bytes.len() as u64, bytes)
         } else {
-            self.read_plain(file, bytes)
+            self.read_file(file, bytes)
         }
     }
 
-    /// A file that is no tarball; so no tarball holds another, and another.
-    fn read_plain(&mut self, file: &str, bytes: &[u8]) -> Result<(), Error> {
-        match last(file) {
-            name if name.ends_with(".bin") => self.batches.push(records(file, bytes)?),
-            "batches.meta.txt" => self.classes = Some(lines(file, bytes)?),
+    /// Reads a file that is not a tarball. Nested tarballs are not supported.
+    fn read_file(&mut self, file: &str, bytes: &[u8]) -> Result<(), Error> {
+        match file_name(file) {
+            name if name.ends_with(".bin") => self.batches.push(read_records(file, bytes)?),
+            "batches.meta.txt" => self.classes = Some(read_class_names(file, bytes)?),
             name if bytes.starts_with(&[0x80]) || is_batch(name) || is_meta(name) => {
                 self.unpickle(file, bytes)?;
             }
-            // It lies in the tarballs.
+            // Part of the published tarballs.
             "readme.html" => {}
             _ => return Err(Error::NotCifar { file: file.into() }),
         }
         Ok(())
     }
 
-    /// A tarball of so many bytes, from which `source` unpacks it.
+    /// Reads the members of a tarball from `source`; `packed` is the size of the tarball in bytes.
     fn unpack(&mut self, file: &str, packed: u64, source: impl Read) -> Result<(), Error> {
-        let broken = |error: std::io::Error| Error::Tarball {
+        let damaged = |error: std::io::Error| Error::Tarball {
             file: file.into(),
             reason: error.to_string(),
         };
@@ -184,35 +186,38 @@ impl Files {
             left: MAX_UNPACKED,
         };
         let mut archive = tar::Archive::new(&mut left);
-        let mut members = archive.entries().map_err(broken)?;
-        let mut any = false;
+        let mut members = archive.entries().map_err(damaged)?;
+        let mut has_files = false;
         let unpacked: Result<(), Error> = members.try_for_each(|member| {
-            let mut member = member.map_err(broken)?;
+            let mut member = member.map_err(damaged)?;
             let path = String::from_utf8_lossy(&member.path_bytes()).into_owned();
-            let name = last(&path);
+            let name = file_name(&path);
             if !member.header().entry_type().is_file() || !(is_batch(name) || is_meta(name)) {
                 return Ok(());
             }
-            any = true;
-            if swells(packed, member.size()) {
-                let reason = format!("{name} swells from {packed} bytes to {}", member.size());
-                return Err(broken(std::io::Error::other(reason)));
+            has_files = true;
+            if suspicious_ratio(packed, member.size()) {
+                let size = member.size();
+                let reason = format!(
+                    "{name}: suspicious compression ratio, {packed} bytes unpack to {size}"
+                );
+                return Err(damaged(std::io::Error::other(reason)));
             }
             let mut bytes = Vec::new();
-            member.read_to_end(&mut bytes).map_err(broken)?;
+            member.read_to_end(&mut bytes).map_err(damaged)?;
             if bytes.len() as u64 != member.size() {
-                return Err(broken(std::io::ErrorKind::UnexpectedEof.into()));
+                return Err(damaged(std::io::ErrorKind::UnexpectedEof.into()));
             }
-            self.read_plain(&format!("{file}/{name}"), &bytes)
+            self.read_file(&format!("{file}/{name}"), &bytes)
         });
-        // What was cut off by the limit looks like a damaged archive.
+        // A tarball that exceeds the limit looks truncated, so this error takes precedence.
         if left.left == 0 {
             return Err(huge());
         }
         unpacked?;
-        // The check sum stands at the end, after what the archive has for padding.
-        std::io::copy(&mut left, &mut std::io::sink()).map_err(broken)?;
-        match (left.left, any) {
+        // Read the padding, so that the decoder verifies the checksum at the end.
+        std::io::copy(&mut left, &mut std::io::sink()).map_err(damaged)?;
+        match (left.left, has_files) {
             (0, _) => Err(huge()),
             (_, false) => Err(Error::NotCifar { file: file.into() }),
             _ => Ok(()),
@@ -220,20 +225,22 @@ impl Files {
     }
 
     fn unpickle(&mut self, file: &str, bytes: &[u8]) -> Result<(), Error> {
-        let wrong = |reason: String| Error::PythonBatch {
+        let invalid = |reason: String| Error::PythonBatch {
             file: file.into(),
             reason,
         };
-        let pickle = Pickle::read(bytes).map_err(wrong)?;
+        let pickle = Pickle::read(bytes).map_err(invalid)?;
         let Value::Dict(_) = pickle.root() else {
-            return Err(wrong("it holds no dictionary".into()));
+            return Err(invalid("expected a dictionary".into()));
         };
         if let Some(names) = pickle.field("label_names") {
-            let names = pickle.texts(names);
-            let names = names.ok_or_else(|| wrong("its \"label_names\" are no texts".into()))?;
-            self.classes = Some(named(file, names)?);
+            let names = pickle.strings(names);
+            let names =
+                names.ok_or_else(|| invalid("\"label_names\" is not a list of strings".into()))?;
+            self.classes = Some(check_class_names(file, names)?);
         } else {
-            self.batches.push(batch(file, &pickle).map_err(wrong)?);
+            self.batches
+                .push(read_batch(file, &pickle).map_err(invalid)?);
         }
         Ok(())
     }
@@ -249,20 +256,22 @@ impl Batch {
         Batch {
             file: file.into(),
             digest: hash.finalize().into(),
-            test: last(file).contains("test"),
+            test: file_name(file).contains("test"),
             names,
             labels,
             pixels,
         }
     }
 
-    fn same(&self) -> (bool, [u8; 32]) {
+    /// Returns a key that is equal for duplicates.
+    fn key(&self) -> (bool, [u8; 32]) {
         (self.test, self.digest)
     }
 
+    /// Checks that every label has a class.
     fn check(&self, classes: usize) -> Result<(), Error> {
-        let fits = |label: &i64| (0..classes as i64).contains(label);
-        match self.labels.iter().position(|label| !fits(label)) {
+        let is_valid = |label: &i64| (0..classes as i64).contains(label);
+        match self.labels.iter().position(|label| !is_valid(label)) {
             Some(record) => Err(Error::RecordLabel {
                 file: self.file.clone(),
                 record,
@@ -274,8 +283,8 @@ impl Batch {
     }
 }
 
-/// The binary version's pictures.
-fn records(file: &str, bytes: &[u8]) -> Result<Batch, Error> {
+/// Reads a file of the binary version.
+fn read_records(file: &str, bytes: &[u8]) -> Result<Batch, Error> {
     if bytes.is_empty() || !bytes.len().is_multiple_of(RECORD) {
         return Err(Error::Records {
             file: file.into(),
@@ -290,67 +299,66 @@ fn records(file: &str, bytes: &[u8]) -> Result<Batch, Error> {
     Ok(Batch::new(file, names, labels, pixels))
 }
 
-/// The Python version's pictures: `data` [N, 3072], `labels`, and `filenames` where there are any.
-fn batch(file: &str, pickle: &Pickle) -> Result<Batch, String> {
+/// Reads a file of the Python version: `data` [N, 3072], `labels`, and optional `filenames`.
+fn read_batch(file: &str, pickle: &Pickle) -> Result<Batch, String> {
     let field = |name: &str| {
         let field = pickle.field(name);
-        field.ok_or_else(|| format!("it has no {name:?}"))
+        field.ok_or_else(|| format!("missing {name:?}"))
     };
     let data = pickle.array(field("data")?);
-    let (dtype, shape, data) = data.ok_or("its \"data\" is no NumPy array, row by row")?;
+    let (dtype, shape, data) = data.ok_or("\"data\" is not a row-major NumPy array")?;
     if dtype != "u1" {
-        return Err(format!("its data is of type {dtype}, expected u1"));
+        return Err(format!("\"data\" has dtype {dtype}, expected u1"));
     }
     let count = match *shape {
         [count, VALUES] if count > 0 => count,
         _ => {
             return Err(format!(
-                "its data has shape {shape:?}, expected [N, {VALUES}]"
+                "\"data\" has shape {shape:?}, expected [N, {VALUES}]"
             ));
         }
     };
     if count.checked_mul(VALUES) != Some(data.len()) {
         let bytes = data.len();
-        return Err(format!(
-            "its data has {bytes} bytes for the shape {shape:?}"
-        ));
+        return Err(format!("\"data\" has {bytes} bytes for shape {shape:?}"));
     }
     let labels = pickle.integers(field("labels")?);
-    let labels = labels.ok_or("its \"labels\" are no integers")?;
+    let labels = labels.ok_or("\"labels\" is not a list of integers")?;
     if labels.len() != count {
-        return Err(format!("{count} pictures, but {} labels", labels.len()));
+        let got = labels.len();
+        return Err(format!("got {got} labels, expected {count}"));
     }
     let names = pickle
         .field("filenames")
-        .and_then(|names| pickle.texts(names));
+        .and_then(|names| pickle.strings(names));
     let names = names
         .filter(|names| names.len() == count)
         .unwrap_or_else(|| numbered(file, count));
     Ok(Batch::new(file, names, labels, data.into_owned()))
 }
 
-/// `data_batch_1.bin#17`, for pictures without names.
+/// Returns names such as `data_batch_1.bin#17`, for pictures without names.
 fn numbered(file: &str, count: usize) -> Vec<String> {
-    let name = last(file);
+    let name = file_name(file);
     (0..count).map(|i| format!("{name}#{i}")).collect()
 }
 
-fn lines(file: &str, bytes: &[u8]) -> Result<Vec<String>, Error> {
+fn read_class_names(file: &str, bytes: &[u8]) -> Result<Vec<String>, Error> {
     let text = std::str::from_utf8(bytes).map_err(|_| Error::ClassNames {
         file: file.into(),
-        reason: "not text".into(),
+        reason: "not UTF-8".into(),
     })?;
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    named(file, lines.map(String::from).collect())
+    check_class_names(file, lines.map(String::from).collect())
 }
 
-/// Names that are good for classes: some, all different.
-fn named(file: &str, names: Vec<String>) -> Result<Vec<String>, Error> {
+/// Rejects an empty list and duplicate names.
+fn check_class_names(file: &str, names: Vec<String>) -> Result<Vec<String>, Error> {
     let mut seen = HashSet::new();
-    let twice = names.iter().find(|name| !seen.insert(*name));
-    let reason = match twice {
-        _ if names.is_empty() => "it is empty".into(),
-        Some(name) => format!("it lists {name:?} twice"),
+    let duplicate = names.iter().find(|name| !seen.insert(*name));
+    let reason = match duplicate {
+        _ if names.is_empty() => "empty list".into(),
+        Some(name) => format!("duplicate name {name:?}"),
         None => return Ok(names),
     };
     Err(Error::ClassNames {
@@ -359,12 +367,12 @@ fn named(file: &str, names: Vec<String>) -> Result<Vec<String>, Error> {
     })
 }
 
-/// A path's last part.
-fn last(path: &str) -> &str {
+/// Returns the last component of a path.
+fn file_name(path: &str) -> &str {
     path.rsplit(['/', '\\']).next().unwrap_or(path)
 }
 
-/// So many bytes of a source and no more.
+/// Limits the number of bytes of a reader.
 struct Limited<R> {
     source: R,
     left: u64,
@@ -391,6 +399,17 @@ mod tests {
         [vec![label], vec![value; VALUES]].concat()
     }
 
+    /// The pixels of the fixtures (`tests/cifar10/make.py`).
+    fn fixture_pixels() -> Vec<u8> {
+        let picture = |p: usize| (0..VALUES).map(move |i| ((i * 7 + p) % 251) as u8);
+        picture(0).chain(picture(1)).collect()
+    }
+
+    fn count_differences<T: PartialEq>(a: &[T], b: &[T]) -> usize {
+        assert_eq!(a.len(), b.len());
+        a.iter().zip(b).filter(|(a, b)| a != b).count()
+    }
+
     fn read(files: &[(&str, Vec<u8>)]) -> Result<PictureSet, Error> {
         let mut set = Files::new();
         for (name, bytes) in files {
@@ -399,13 +418,13 @@ mod tests {
         set.finish()
     }
 
-    fn said(name: &str, bytes: &[u8]) -> String {
+    fn message(name: &str, bytes: &[u8]) -> String {
         let error = Files::new().add(name, bytes).expect_err(name);
         assert_eq!(error.kind(), "pictures");
         error.to_string()
     }
 
-    /// A tarball of members, packed.
+    /// Creates a `.tar.gz`.
     fn tarball(members: &[(&str, &[u8])]) -> Vec<u8> {
         let pack = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         let mut archive = tar::Builder::new(pack);
@@ -422,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn batches_are_parted_by_name_and_ordered_by_it() {
+    fn batches_are_split_and_sorted_by_file_name() {
         let set = read(&[
             (
                 "set/data_batch_2.bin",
@@ -440,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_pictures_count_once_in_any_form() {
+    fn duplicates_in_any_format_are_ignored() {
         let batch = read(&[("data_batch_1", fixture("python2.pkl"))]).expect("a set");
         let bytes: Vec<u8> = (0..batch.training.len())
             .flat_map(|row| {
@@ -462,8 +481,7 @@ mod tests {
     }
 
     #[test]
-    fn every_python_and_numpy_writes_the_same_pictures() {
-        let planes = |p: usize| (0..VALUES).map(move |i| ((i * 7 + p) % 251) as u8);
+    fn pickles_of_all_python_and_numpy_versions_are_read() {
         for file in [
             "python2.pkl",
             "numpy1_protocol2.pkl",
@@ -487,12 +505,12 @@ mod tests {
                 ["tabby_s_000001.png", "lorry_s_000002.png"],
                 "{file}"
             );
-            assert!(planes(0).chain(planes(1)).eq(pixels), "{file}");
+            assert_eq!(pixels, fixture_pixels(), "{file}");
         }
     }
 
     #[test]
-    fn a_tarball_is_its_files() {
+    fn a_tarball_equals_its_files() {
         let set = read(&[("cifar-10-python.tar.gz", fixture("python2.tar.gz"))]).expect("a set");
         let same = read(&[
             ("data_batch_1", fixture("python2.pkl")),
@@ -501,7 +519,7 @@ mod tests {
         assert_eq!(set, same.expect("a set"));
 
         let binary = tarball(&[
-            // More classes than ten: their names may come later.
+            // Label 11 is valid, because the member after it lists 12 classes.
             ("any/data_batch_1.bin", &record(11, 1)),
             (
                 "any/batches.meta.txt",
@@ -517,9 +535,9 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_file_leaves_the_others_as_they_are() {
+    fn a_rejected_file_does_not_change_the_collection() {
         let mut files = Files::new();
-        files.add("data_batch_1.bin", &record(3, 1)).expect("good");
+        files.add("data_batch_1.bin", &record(3, 1)).expect("valid");
         let bad = tarball(&[
             ("data_batch_2.bin", &record(4, 2)),
             ("data_batch_3.bin", &record(10, 3)),
@@ -527,75 +545,75 @@ mod tests {
         let error = files.add("more.tar.gz", &bad).expect_err("label 10");
         assert_eq!(
             error.to_string(),
-            "more.tar.gz/data_batch_3.bin: record 0 has label 10, but there are 10 classes; get the file again"
+            "more.tar.gz/data_batch_3.bin: record 0 has label 10, but there are 10 classes; download the file again"
         );
-        // Names that the pictures which are there do not fit.
+        // An earlier file has labels without a name in this list.
         let error = files
             .add("batches.meta.txt", b"a\nb\n")
-            .expect_err("few names");
+            .expect_err("two names");
         assert_eq!(
             error.to_string(),
-            "data_batch_1.bin: record 0 has label 3, but there are 2 classes; get the file again"
+            "data_batch_1.bin: record 0 has label 3, but there are 2 classes; download the file again"
         );
-        files.add("test_batch.bin", &record(9, 4)).expect("good");
+        files.add("test_batch.bin", &record(9, 4)).expect("valid");
         let set = files.finish().expect("a set");
         assert_eq!((set.training.len(), set.test.len()), (1, 1));
         assert_eq!(set.training.classes[3], "cat");
     }
 
     #[test]
-    fn what_is_wrong_gets_a_sentence() {
-        let cut = [record(1, 1), record(2, 2)].concat();
+    fn errors_name_the_file_and_the_reason() {
+        let two_records = [record(1, 1), record(2, 2)].concat();
         let cases = [
             (
                 "data_batch_1.bin",
-                cut[..6000].to_vec(),
-                "data_batch_1.bin: 6000 bytes are not whole CIFAR-10 records of 3073; get the file again",
+                two_records[..6000].to_vec(),
+                "data_batch_1.bin: got 6000 bytes, expected CIFAR-10 records of 3073 bytes; download the file again",
             ),
             (
                 "data_batch_1.bin",
                 Vec::new(),
-                "data_batch_1.bin: 0 bytes are not whole CIFAR-10 records of 3073; get the file again",
+                "data_batch_1.bin: got 0 bytes, expected CIFAR-10 records of 3073 bytes; download the file again",
             ),
             (
                 "data_batch_1.bin",
                 [record(9, 0), record(12, 0)].concat(),
-                "data_batch_1.bin: record 1 has label 12, but there are 10 classes; get the file again",
+                "data_batch_1.bin: record 1 has label 12, but there are 10 classes; download the file again",
             ),
             (
                 "data_batch_1",
                 fixture("label_12.pkl"),
-                "data_batch_1: record 1 has label 12, but there are 10 classes; get the file again",
+                "data_batch_1: record 1 has label 12, but there are 10 classes; download the file again",
             ),
             (
                 "data_batch_1",
                 fixture("python2.pkl")[..2000].to_vec(),
-                "data_batch_1: not a file of CIFAR-10's Python version (it ends too early at byte 144 of 2000); get the file again",
+                "data_batch_1: not a file of CIFAR-10's Python version (unexpected end at byte 144 of 2000); download the file again",
             ),
             (
                 "data_batch_1",
                 fixture("something_else.pkl"),
-                "data_batch_1: not a file of CIFAR-10's Python version (it holds no dictionary); get the file again",
+                "data_batch_1: not a file of CIFAR-10's Python version (expected a dictionary); download the file again",
             ),
             (
                 "data_batch_1",
                 fixture("wrong_shape.pkl"),
-                "data_batch_1: not a file of CIFAR-10's Python version (its data has shape [2, 3000], expected [N, 3072]); get the file again",
+                "data_batch_1: not a file of CIFAR-10's Python version (\"data\" has shape [2, 3000], expected [N, 3072]); download the file again",
             ),
             (
                 "data_batch_1",
                 fixture("wrong_type.pkl"),
-                "data_batch_1: not a file of CIFAR-10's Python version (its data is of type f4, expected u1); get the file again",
+                "data_batch_1: not a file of CIFAR-10's Python version (\"data\" has dtype f4, expected u1); download the file again",
             ),
             (
                 "data_batch_1",
                 fixture("by_columns.pkl"),
-                "data_batch_1: not a file of CIFAR-10's Python version (its \"data\" is no NumPy array, row by row); get the file again",
+                "data_batch_1: not a file of CIFAR-10's Python version (\"data\" is not a row-major NumPy array); download the file again",
             ),
             (
                 "data_batch_1",
                 fixture("label_count.pkl"),
-                "data_batch_1: not a file of CIFAR-10's Python version (2 pictures, but 1 labels); get the file again",
+                "data_batch_1: not a file of CIFAR-10's Python version (got 1 labels, expected 2); download the file again",
             ),
             (
                 "holiday.jpg",
@@ -605,7 +623,7 @@ mod tests {
             (
                 "batches.meta.txt",
                 b"cat\ndog\ncat\n".to_vec(),
-                "batches.meta.txt: not a list of class names (it lists \"cat\" twice); get the file again, or leave it out",
+                "batches.meta.txt: invalid class names (duplicate name \"cat\"); download the file again, or leave it out",
             ),
             (
                 "pets.tar.gz",
@@ -613,26 +631,26 @@ mod tests {
                 "pets.tar.gz: no file of CIFAR-10; use data_batch_1.bin to data_batch_5.bin, test_batch.bin and batches.meta.txt, the files of its Python version, or either version's .tar.gz",
             ),
         ];
-        for (name, bytes, message) in cases {
-            assert_eq!(said(name, &bytes), message);
+        for (name, bytes, want) in cases {
+            assert_eq!(message(name, &bytes), want);
         }
         let whole = fixture("python2.tar.gz");
         for length in [20, whole.len() / 2, whole.len() - 4] {
-            let message = said("cifar-10-python.tar.gz", &whole[..length]);
+            let message = message("cifar-10-python.tar.gz", &whole[..length]);
             assert!(
-                message.starts_with("cifar-10-python.tar.gz: not a whole tarball ("),
+                message.starts_with("cifar-10-python.tar.gz: invalid tarball ("),
                 "{message}"
             );
         }
-        let nothing = Files::new().finish().expect_err("no pictures");
+        let error = Files::new().finish().expect_err("no pictures");
         assert_eq!(
-            nothing.to_string(),
-            "no pictures in these files; add data_batch_1.bin, or the file data_batch_1 of the Python version"
+            error.to_string(),
+            "no pictures in these files; add data_batch_1.bin, or data_batch_1 of the Python version"
         );
     }
 
     #[test]
-    fn a_tarball_that_unpacks_to_more_than_it_should_is_left() {
+    fn tarballs_above_the_size_limit_are_rejected() {
         let zeros = vec![0; 4 << 20];
         let members: Vec<(String, &[u8])> = (0..101)
             .map(|i| (format!("{i}.txt"), zeros.as_slice()))
@@ -642,24 +660,101 @@ mod tests {
             .map(|(name, bytes)| (name.as_str(), *bytes))
             .collect();
         assert_eq!(
-            said("bomb.tar.gz", &tarball(&members)),
-            "bomb.tar.gz: unpacks to more than 400 MB, and CIFAR-10 to 190; get the file again, or unpack it and use its files"
+            message("bomb.tar.gz", &tarball(&members)),
+            "bomb.tar.gz: unpacks to more than 400 MB, expected 190 MB for CIFAR-10; download the file again, or unpack it and use its files"
         );
     }
 
     #[test]
-    fn no_change_of_a_byte_does_more_than_be_refused() {
-        let whole = fixture("numpy2_protocol2.pkl");
-        let structure = (0..300).chain(whole.len() - 200..whole.len());
-        for place in structure {
-            for value in [0, b'R', b'b', b'(', 0x85, 0xff] {
-                let mut bytes = whole.clone();
-                bytes[place] = value;
-                let mut files = Files::new();
-                if files.add("data_batch_1", &bytes).is_ok() {
-                    files.finish().expect("what was taken is whole");
+    fn a_changed_byte_of_a_binary_file_changes_one_label_or_pixel() {
+        let bytes = [record(3, 100), record(9, 200)].concat();
+        let original = read(&[("data_batch_1.bin", bytes.clone())]).expect("valid");
+        for position in (0..bytes.len()).step_by(61).chain([RECORD - 1, RECORD]) {
+            for value in [0, 8, 10, 255] {
+                let mut changed = bytes.clone();
+                changed[position] = value;
+                let result = read(&[("data_batch_1.bin", changed)]);
+                let (row, column) = (position / RECORD, position % RECORD);
+                let mut want = original.clone();
+                match column {
+                    0 if value >= 10 => {
+                        assert!(
+                            matches!(result, Err(Error::RecordLabel { record, .. }) if record == row)
+                        );
+                        continue;
+                    }
+                    0 => want.training.labels[row] = value.into(),
+                    _ => want.training.pixels[row * VALUES + column - 1] = value,
                 }
+                assert_eq!(result.expect("valid"), want, "byte {position} = {value}");
             }
+        }
+    }
+
+    #[test]
+    fn a_changed_byte_of_a_pickle_is_rejected_or_changes_one_value() {
+        let bytes = fixture("numpy2_protocol2.pkl");
+        let original = read(&[("data_batch_1", bytes.clone())]).expect("valid");
+        let Pictures { labels, names, .. } = &original.training;
+        let structure = (0..300).chain(bytes.len() - 200..bytes.len());
+        let (mut rejected, mut accepted) = (0, 0);
+        for position in structure {
+            let original_byte = bytes[position];
+            let bit_flips = (0..8).map(|bit| original_byte ^ 1 << bit);
+            let opcodes = [0, b'R', b'b', b'(', 0x85, 0xff];
+            for value in bit_flips.chain(opcodes) {
+                let mut changed = bytes.clone();
+                changed[position] = value;
+                let Ok(set) = read(&[("data_batch_1", changed)]) else {
+                    rejected += 1;
+                    continue;
+                };
+                accepted += 1;
+                let case = format!("byte {position} = {value:#04x}");
+                let got = &set.training;
+                assert!(set.test.is_empty(), "{case}");
+                assert_eq!(got.classes, original.training.classes, "{case}");
+                assert_eq!(got.pixels.len(), 2 * VALUES, "{case}");
+                // The names are optional: without a valid list, they are made from the file name.
+                let fallback = got.names == ["data_batch_1#0", "data_batch_1#1"];
+                let differences = [
+                    count_differences(&got.pixels, &fixture_pixels()),
+                    count_differences(&got.labels, labels),
+                    match fallback {
+                        true => 1,
+                        false => count_differences(&got.names, names),
+                    },
+                ];
+                assert!(
+                    differences.iter().sum::<usize>() <= 1,
+                    "{case}: {differences:?}"
+                );
+                assert!(got.labels.iter().all(|label| *label < 10), "{case}");
+            }
+        }
+        assert!(
+            rejected > accepted,
+            "{rejected} rejected, {accepted} accepted"
+        );
+    }
+
+    #[test]
+    fn a_changed_byte_of_the_pixels_in_a_pickle_changes_that_pixel() {
+        // Protocol 5 stores the pixels as raw bytes.
+        let bytes = fixture("numpy2_protocol5.pkl");
+        let pixels = fixture_pixels();
+        let start = bytes
+            .windows(pixels.len())
+            .position(|window| window == pixels)
+            .expect("raw pixels");
+        let original = read(&[("data_batch_1", bytes.clone())]).expect("valid");
+        for index in (0..pixels.len()).step_by(97).chain([pixels.len() - 1]) {
+            let mut changed = bytes.clone();
+            changed[start + index] ^= 0xff;
+            let mut want = original.clone();
+            want.training.pixels[index] ^= 0xff;
+            let got = read(&[("data_batch_1", changed)]).expect("valid");
+            assert_eq!(got, want, "pixel {index}");
         }
     }
 }
