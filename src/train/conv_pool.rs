@@ -52,7 +52,7 @@ impl ConvPool {
     /// [N, channels, height, width] -> [N, filters, height / 2, width / 2], twice.
     pub(crate) fn forward(&self, pictures: &[f32]) -> (Vec<f32>, Vec<u8>) {
         let (filters, blocks, taps) = (self.filters(), self.blocks(), self.taps());
-        let count = pictures.len() / self.pixels();
+        let count = pictures.len() / self.values_per_picture();
         let mut pooled = vec![0.0; count * filters * blocks];
         let mut argmax = vec![0; pooled.len()];
         let panels = self.panels();

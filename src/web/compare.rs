@@ -1,15 +1,15 @@
-//! Three ways to classify small pictures, side by side.
+//! The comparison of three models on small pictures.
 
 use std::rc::Rc;
 
 use serde::Serialize;
 use wasm_bindgen::{Clamped, prelude::*};
 
-use super::{js, plain};
+use super::js::{from_object, invalid, to_js_error, to_object};
 use crate::{
     compare::{
-        Comparison, Curve, Extraction, ExtractionCost, LatentCache, LayerRow, ModelKind,
-        ModelResult, Options, Split, TestFrom, place,
+        Comparison, Extraction, ExtractionCost, LatentCache, LayerRow, LearningCurve, ModelKind,
+        Options, Point, Split, TestFrom, locate,
     },
     error::Error,
     head::latents::{BaseId, Latents},
@@ -22,48 +22,46 @@ use crate::{
 
 #[wasm_bindgen(typescript_custom_section)]
 const TYPES: &str = r#"
-/** A picture set, without its pictures. */
-export interface SetInfo { sha256: string; classes: string[]; training: number[]; test: number[] }
-/** How far a comparison is; `epoch` at the end of one. */
-export interface Told { stage: "train" | "test"; way: Way; done: number; total: number; epoch: import("../../www/engine/engine.js").EpochReport | null }
-/** The parts of comparison.d.ts that come from here as they are. */
-export type Way = import("../../www/engine/comparison.js").Way;
+/** The metadata of a picture set; `training` and `test` are numbers of pictures per class. */
+export interface PictureSetInfo { sha256: string; classes: string[]; training: number[]; test: number[] }
+/** Progress of a comparison; `epoch` is set at the end of an epoch. */
+export interface ComparisonProgress { stage: "train" | "test"; way: import("../../www/engine/types.js").ModelKind; done: number; total: number; epoch: import("../../www/engine/types.js").EpochReport | null }
 "#;
 
-/// Files of a picture set, as they come.
+/// Collects the files of a picture set.
 #[wasm_bindgen]
 #[derive(Default)]
-pub struct SetFiles {
-    files: cifar10::Files,
-    any: bool,
+pub struct PictureSetBuilder {
+    cifar: cifar10::Files,
+    has_cifar: bool,
     pictures: Option<PictureSet>,
 }
 
 #[wasm_bindgen]
-impl SetFiles {
-    /// None yet.
+impl PictureSetBuilder {
+    /// Creates a builder without pictures.
     #[wasm_bindgen(constructor)]
-    pub fn new() -> SetFiles {
-        SetFiles::default()
+    pub fn new() -> PictureSetBuilder {
+        PictureSetBuilder::default()
     }
 
-    /// Takes one of CIFAR-10's files, or, where it cannot be used, leaves all as it was.
+    /// Adds a CIFAR-10 file. An invalid file does not change the set.
     #[wasm_bindgen(js_name = addFile)]
     pub fn add_file(&mut self, name: &str, bytes: &[u8]) -> Result<(), JsValue> {
-        self.files.add(name, bytes).map_err(js)?;
-        self.any = true;
+        self.cifar.add(name, bytes).map_err(to_js_error)?;
+        self.has_cifar = true;
         Ok(())
     }
 
-    /// Names a class, which may stay without pictures.
+    /// Adds a class without pictures, if it does not exist.
     #[wasm_bindgen(js_name = addClass)]
     pub fn add_class(&mut self, name: &str) {
         let set = self.pictures.get_or_insert_with(empty_set);
-        set.training.class(name);
-        set.test.class(name);
+        set.training.label_of(name);
+        set.test.label_of(name);
     }
 
-    /// Takes a picture file of a class; an `AVIF` error asks the caller to let the browser decode.
+    /// Adds a picture file to a class. Fails with kind `avif` if the caller has to decode it with the browser.
     #[wasm_bindgen(js_name = addPicture)]
     pub fn add_picture(
         &mut self,
@@ -72,12 +70,12 @@ impl SetFiles {
         name: &str,
         bytes: &[u8],
     ) -> Result<(), JsValue> {
-        let pixels = Pixels::decode(bytes).map_err(js)?;
+        let pixels = Pixels::decode(bytes).map_err(to_js_error)?;
         self.push(class, test, name, &pixels);
         Ok(())
     }
 
-    /// Takes pixels that the browser decoded: [height, width, 4].
+    /// Adds a decoded picture to a class: [height, width, 4].
     #[wasm_bindgen(js_name = addRgba)]
     pub fn add_rgba(
         &mut self,
@@ -88,7 +86,7 @@ impl SetFiles {
         height: u32,
         rgba: &[u8],
     ) -> Result<(), JsValue> {
-        let pixels = Pixels::from_rgba(width, height, rgba).map_err(js)?;
+        let pixels = Pixels::from_rgba(width, height, rgba).map_err(to_js_error)?;
         self.push(class, test, name, &pixels);
         Ok(())
     }
@@ -105,13 +103,12 @@ impl SetFiles {
         }
     }
 
-    /// All of it as one set.
-    fn finish(self) -> Result<PictureSet, Error> {
+    fn build(self) -> Result<PictureSet, Error> {
         match self.pictures {
-            None => self.files.finish(),
-            Some(pictures) if !self.any => Ok(pictures),
+            None => self.cifar.finish(),
+            Some(pictures) if !self.has_cifar => Ok(pictures),
             Some(pictures) => {
-                let mut set = self.files.finish()?;
+                let mut set = self.cifar.finish()?;
                 set.training.append(pictures.training);
                 set.test.append(pictures.test);
                 Ok(set)
@@ -127,37 +124,43 @@ fn empty_set() -> PictureSet {
     }
 }
 
-/// Three ways to classify a set's pictures, and the latents of those that Inception has read.
+/// A picture set, and a cache of latents for transfer learning.
+///
+/// Rows of the set are numbered over its training pictures, followed by its test pictures.
 #[wasm_bindgen]
-pub struct Ways {
+pub struct ModelComparison {
     set: Rc<PictureSet>,
-    known: Rc<LatentCache>,
+    cache: Rc<LatentCache>,
 }
 
 #[wasm_bindgen]
-impl Ways {
-    /// With no pictures yet, and no latents of a base.
+impl ModelComparison {
+    /// Creates a comparison with an empty set and an empty cache for the latents of a base.
     #[wasm_bindgen(constructor)]
-    pub fn new(base: String, fingerprint: String) -> Ways {
-        Ways {
+    pub fn new(base: String, fingerprint: String) -> ModelComparison {
+        let base = BaseId {
+            name: base,
+            fingerprint,
+        };
+        ModelComparison {
             set: Rc::new(empty_set()),
-            known: Rc::new(LatentCache::new(BaseId { name: base, fingerprint })),
+            cache: Rc::new(LatentCache::new(base)),
         }
     }
 
-    /// Puts the files' pictures in place of those there were.
-    #[wasm_bindgen(unchecked_return_type = "SetInfo")]
-    pub fn open(&mut self, files: SetFiles) -> Result<JsValue, JsValue> {
-        self.set = Rc::new(files.finish().map_err(js)?);
+    /// Replaces the set.
+    #[wasm_bindgen(unchecked_return_type = "PictureSetInfo")]
+    pub fn open(&mut self, builder: PictureSetBuilder) -> Result<JsValue, JsValue> {
+        self.set = Rc::new(builder.build().map_err(to_js_error)?);
         #[derive(Serialize)]
-        struct SetInfo<'a> {
+        struct PictureSetInfo<'a> {
             sha256: String,
             classes: &'a [String],
             training: Vec<usize>,
             test: Vec<usize>,
         }
         let PictureSet { training, test } = &*self.set;
-        Ok(plain(&SetInfo {
+        Ok(to_object(&PictureSetInfo {
             sha256: self.set.sha256(),
             classes: &training.classes,
             training: training.counts(),
@@ -165,20 +168,21 @@ impl Ways {
         }))
     }
 
-    /// Rows of a class's first training pictures.
-    pub fn samples(&self, class: usize, count: usize) -> Vec<u32> {
+    /// Returns the rows of the first `count` training pictures of a class.
+    #[wasm_bindgen(js_name = sampleRows)]
+    pub fn sample_rows(&self, class: usize, count: usize) -> Vec<u32> {
         let labels = (0..).zip(&self.set.training.labels);
-        let own = labels.filter(|(_, label)| **label == class);
-        own.map(|(row, _)| row).take(count).collect()
+        let rows = labels.filter(|(_, label)| **label == class);
+        rows.map(|(row, _)| row).take(count).collect()
     }
 
-    /// The mean training picture of a class, [32, 32, 4]; empty of a class without pictures.
+    /// Returns the mean training picture of a class, [32, 32, 4]. It is empty if the class has no pictures.
     pub fn mean(&self, class: usize) -> Clamped<Vec<u8>> {
         let mean = self.set.training.mean(class);
         Clamped(mean.map_or(Vec::new(), |mean| rgba(&mean)))
     }
 
-    /// A picture's pixels, [32, 32, 4], by its row among the training or the test pictures.
+    /// Returns a training or test picture, [32, 32, 4]. `row` is an index into the training or the test pictures.
     pub fn rgba(&self, test: bool, row: usize) -> Result<Clamped<Vec<u8>>, JsValue> {
         let part = if test {
             &self.set.test
@@ -186,16 +190,12 @@ impl Ways {
             &self.set.training
         };
         if row >= part.len() {
-            return Err(js(Error::Setting {
-                name: "row",
-                got: row.to_string(),
-                want: "a row of the set",
-            }));
+            return Err(invalid("row", row, "a row of the picture set"));
         }
         Ok(Clamped(part.rgba(row)))
     }
 
-    /// What a comparison draws: pictures to train on, to test on, and whether these are held out.
+    /// Returns the number of training and test pictures of a comparison, and the source of the test pictures.
     #[wasm_bindgen(
         unchecked_return_type = "{ training: number; test: number; testFrom: 'test set' | 'held out' }"
     )]
@@ -207,16 +207,17 @@ impl Ways {
             test: usize,
             test_from: TestFrom,
         }
-        let split = Split::new(&self.set, &read_options(options)?).map_err(js)?;
-        Ok(plain(&Plan {
+        let split = Split::new(&self.set, &read_options(options)?).map_err(to_js_error)?;
+        Ok(to_object(&Plan {
             training: split.training.len(),
             test: split.test.len(),
             test_from: split.test_from,
         }))
     }
 
-    /// Rows of the set whose latents a comparison needs (training pictures first), or, with sizes and seeds, a learning curve.
-    pub fn needed(
+    /// Returns the rows of the set whose latents a comparison needs or, if `seeds` is not 0, a learning curve.
+    #[wasm_bindgen(js_name = requiredRows)]
+    pub fn required_rows(
         &self,
         options: JsValue,
         sizes: Vec<usize>,
@@ -225,48 +226,51 @@ impl Ways {
         let options = read_options(options)?;
         let splits = match seeds {
             0 => Split::new(&self.set, &options).map(|split| vec![split]),
-            seeds => Curve::splits(&self.set, &options, &sizes, seeds.into()),
+            seeds => LearningCurve::splits(&self.set, &options, &sizes, seeds.into()),
         };
-        let mut rows: Vec<_> = splits.map_err(js)?.iter().flat_map(Split::rows).collect();
+        let splits = splits.map_err(to_js_error)?;
+        let mut rows: Vec<_> = splits.iter().flat_map(Split::rows).collect();
         rows.sort_unstable();
         rows.dedup();
         Ok(rows)
     }
 
-    /// Those of some rows that Inception has not read.
-    pub fn missing(&self, rows: Vec<usize>) -> Vec<usize> {
-        self.known.missing(&self.set, rows)
+    /// Returns those of the given rows whose latents are not cached.
+    #[wasm_bindgen(js_name = missingRows)]
+    pub fn missing_rows(&self, rows: Vec<usize>) -> Vec<usize> {
+        self.cache.missing(&self.set, rows)
     }
 
-    /// A picture for Inception, [32, 32, 4], by its row of the set.
+    /// Returns the picture of a row of the set, [32, 32, 4].
     pub fn picture(&self, row: usize) -> Clamped<Vec<u8>> {
-        let (pictures, row) = place(&self.set, row);
+        let (pictures, row) = locate(&self.set, row);
         Clamped(pictures.rgba(row))
     }
 
-    /// Takes a row's latents.
-    pub fn learn(&mut self, row: usize, latents: &[f32]) {
-        let (pictures, row) = place(&self.set, row);
-        let known = Rc::get_mut(&mut self.known).expect("no comparison is under way");
-        known.insert(pictures.hash(row), latents);
+    /// Adds the latents of a row to the cache.
+    #[wasm_bindgen(js_name = addLatents)]
+    pub fn add_latents(&mut self, row: usize, latents: &[f32]) {
+        let (pictures, row) = locate(&self.set, row);
+        let cache = Rc::get_mut(&mut self.cache).expect("no run uses the cache");
+        cache.insert(pictures.hash(row), latents);
     }
 
-    /// All latents that are there, as a file.
-    #[wasm_bindgen(js_name = writeKnown)]
-    pub fn write_known(&self) -> Vec<u8> {
-        self.known.latents().write(Dtype::F32)
+    /// Writes the cache to a file.
+    #[wasm_bindgen(js_name = writeLatents)]
+    pub fn write_latents(&self) -> Vec<u8> {
+        self.cache.latents().write(Dtype::F32)
     }
 
-    /// Takes latents out of such a file, in place of those that are there.
-    #[wasm_bindgen(js_name = readKnown)]
-    pub fn read_known(&mut self, bytes: &[u8]) -> Result<(), JsValue> {
-        let base_id = &self.known.latents().base;
-        let (latents, _) = Latents::read(bytes, Some(base_id)).map_err(js)?;
-        self.known = Rc::new(LatentCache::of(latents));
+    /// Replaces the cache by the content of a file.
+    #[wasm_bindgen(js_name = readLatents)]
+    pub fn read_latents(&mut self, bytes: &[u8]) -> Result<(), JsValue> {
+        let base = &self.cache.latents().base;
+        let (latents, _) = Latents::read(bytes, Some(base)).map_err(to_js_error)?;
+        self.cache = Rc::new(LatentCache::from_latents(latents));
         Ok(())
     }
 
-    /// Begins a comparison; transfer needs the latents of all pictures, and what they cost.
+    /// Starts a comparison. Transfer requires the latents of all its rows; `read`, `kept`, `seconds` and `milliseconds` are their cost.
     pub fn compare(
         &self,
         options: JsValue,
@@ -274,185 +278,174 @@ impl Ways {
         kept: usize,
         seconds: f64,
         milliseconds: f64,
-    ) -> Result<Comparing, JsValue> {
+    ) -> Result<ComparisonRun, JsValue> {
         let options = read_options(options)?;
-        let reading = self.reading(&options, read, kept, seconds, milliseconds);
-        let comparison = Comparison::new(self.set.clone(), options, reading).map_err(js)?;
-        Ok(Comparing(comparison))
+        let cost = ExtractionCost {
+            pictures: read,
+            kept,
+            seconds,
+        };
+        let extraction = self.extraction(&options, cost, milliseconds);
+        let run = Comparison::new(self.set.clone(), options, extraction).map_err(to_js_error)?;
+        Ok(ComparisonRun(run))
     }
 
-    /// Begins a learning curve, with as many seeds from 0.
+    /// Starts a learning curve with the seeds 0 to `seeds` - 1.
     #[wasm_bindgen(js_name = learningCurve)]
     pub fn learning_curve(
         &self,
         options: JsValue,
         sizes: Vec<usize>,
         seeds: u32,
-    ) -> Result<Curving, JsValue> {
+    ) -> Result<LearningCurveRun, JsValue> {
         let options = read_options(options)?;
-        let reading = self.reading(&options, 0, 0, 0.0, 0.0);
-        let curve =
-            Curve::new(self.set.clone(), options, sizes, seeds.into(), reading).map_err(js)?;
-        Ok(Curving(curve))
+        let cost = ExtractionCost {
+            pictures: 0,
+            kept: 0,
+            seconds: 0.0,
+        };
+        let extraction = self.extraction(&options, cost, 0.0);
+        let run = LearningCurve::new(self.set.clone(), options, sizes, seeds.into(), extraction)
+            .map_err(to_js_error)?;
+        Ok(LearningCurveRun(run))
     }
 
-    fn reading(
+    fn extraction(
         &self,
         options: &Options,
-        pictures: usize,
-        kept: usize,
-        seconds: f64,
+        cost: ExtractionCost,
         milliseconds: f64,
     ) -> Option<Extraction> {
         options
-            .ways
+            .models
             .contains(&ModelKind::Transfer)
             .then(|| Extraction {
-                known: self.known.clone(),
-                extraction: ExtractionCost {
-                    pictures,
-                    kept,
-                    seconds,
-                },
+                cache: self.cache.clone(),
+                cost,
                 milliseconds,
             })
     }
 
-    /// A way's layers as they would be trained.
+    /// Lists the layers of a model for the classes of the set (ten classes if there is no set).
     #[wasm_bindgen(
-        unchecked_return_type = "Pick<import('../../www/engine/comparison.js').WayResult, 'way' | 'name' | 'parameters' | 'frozenParameters' | 'layers'>"
+        unchecked_return_type = "Pick<import('../../www/engine/types.js').ModelResult, 'way' | 'name' | 'parameters' | 'frozenParameters' | 'layers'>"
     )]
-    pub fn layers(&self, way: &str) -> Result<JsValue, JsValue> {
+    pub fn layers(&self, model: &str) -> Result<JsValue, JsValue> {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
         struct Layers {
-            way: ModelKind,
+            #[serde(rename = "way")]
+            model: ModelKind,
             name: &'static str,
             parameters: usize,
             frozen_parameters: usize,
             layers: Vec<LayerRow>,
         }
-        let unknown = || {
-            js(Error::Setting {
-                name: "model",
-                got: way.into(),
-                want: "mlp, cnn or transfer",
-            })
-        };
-        let way = ModelKind::ALL
+        let model = ModelKind::ALL
             .into_iter()
-            .find(|other| other.id() == way)
-            .ok_or_else(unknown)?;
+            .find(|kind| kind.id() == model)
+            .ok_or_else(|| invalid("model", model, "mlp, cnn or transfer"))?;
         let classes = match self.set.training.classes.len() {
             0 => 10,
             classes => classes,
         };
-        let rows = way.table(classes);
-        Ok(plain(&Layers {
-            way,
-            name: way.name(),
+        let rows = model.table(classes);
+        Ok(to_object(&Layers {
+            model,
+            name: model.name(),
             parameters: rows.iter().map(|row| row.parameters).sum(),
-            frozen_parameters: way.frozen_parameters(),
+            frozen_parameters: model.frozen_parameters(),
             layers: rows.into_iter().map(LayerRow::from).collect(),
         }))
     }
 }
 
-/// A comparison under way.
+/// A comparison in progress.
 #[wasm_bindgen]
-pub struct Comparing(Comparison);
+pub struct ComparisonRun(Comparison);
 
 #[wasm_bindgen]
-impl Comparing {
-    /// A little work.
-    #[wasm_bindgen(unchecked_return_type = "Told")]
+impl ComparisonRun {
+    /// Trains or tests the current model on one batch.
+    #[wasm_bindgen(unchecked_return_type = "ComparisonProgress")]
     pub fn step(&mut self) -> Result<JsValue, JsValue> {
-        Ok(plain(&self.0.step().map_err(js)?))
+        Ok(to_object(&self.0.step().map_err(to_js_error)?))
     }
 
-    /// Whether every way has its row.
+    /// Whether all models are finished.
     #[wasm_bindgen(getter)]
     pub fn done(&self) -> bool {
         self.0.is_done()
     }
 
-    /// Rows that there are.
-    #[wasm_bindgen(getter)]
-    pub fn rows(&self) -> usize {
+    /// Number of results so far.
+    #[wasm_bindgen(getter, js_name = resultCount)]
+    pub fn result_count(&self) -> usize {
         self.0.results().len()
     }
 
-    /// One of them.
-    #[wasm_bindgen(unchecked_return_type = "import('../../www/engine/comparison.js').WayResult")]
-    pub fn row(&self, at: usize) -> JsValue {
-        let result: Option<&ModelResult> = self.0.results().get(at);
-        plain(&result)
+    /// Returns the result of a model, counted from 0.
+    #[wasm_bindgen(unchecked_return_type = "import('../../www/engine/types.js').ModelResult")]
+    pub fn result(&self, index: usize) -> JsValue {
+        to_object(&self.0.results().get(index))
     }
 
-    /// The whole table.
-    #[wasm_bindgen(unchecked_return_type = "import('../../www/engine/comparison.js').Comparison")]
+    /// Returns the report.
+    #[wasm_bindgen(unchecked_return_type = "import('../../www/engine/types.js').Comparison")]
     pub fn finish(self) -> JsValue {
-        plain(&self.0.finish())
+        to_object(&self.0.finish())
     }
 }
 
-/// A learning curve under way.
+/// A learning curve in progress.
 #[wasm_bindgen]
-pub struct Curving(Curve);
+pub struct LearningCurveRun(LearningCurve);
 
 #[wasm_bindgen]
-impl Curving {
-    /// A little work.
-    #[wasm_bindgen(unchecked_return_type = "Told")]
+impl LearningCurveRun {
+    /// Trains or tests the current model on one batch.
+    #[wasm_bindgen(unchecked_return_type = "ComparisonProgress")]
     pub fn step(&mut self) -> Result<JsValue, JsValue> {
-        Ok(plain(&self.0.step().map_err(js)?))
+        Ok(to_object(&self.0.step().map_err(to_js_error)?))
     }
 
-    /// Whether all runs are done.
+    /// Whether all comparisons are finished.
     #[wasm_bindgen(getter)]
     pub fn done(&self) -> bool {
         self.0.is_done()
     }
 
-    /// Trainings done and in all, pictures a class and the seed of the one under way, and the points so far.
-    #[wasm_bindgen(js_name = soFar, unchecked_return_type = "{ run: number; runs: number; perClass: number; seed: number; points: import('../../www/engine/comparison.js').LearningCurve['points'] }")]
-    pub fn so_far(&self) -> JsValue {
+    /// Returns the number of finished trainings and the total number, size and seed of the current comparison, and the results so far.
+    #[wasm_bindgen(
+        unchecked_return_type = "{ run: number; runs: number; perClass: number; seed: number; points: import('../../www/engine/types.js').LearningCurve['points'] }"
+    )]
+    pub fn status(&self) -> JsValue {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
-        struct SoFar<'a> {
+        struct Status<'a> {
             run: usize,
             runs: usize,
             per_class: usize,
             seed: u64,
-            points: &'a [crate::compare::Point],
+            points: &'a [Point],
         }
-        let ((run, runs), (per_class, seed)) = (self.0.progress(), self.0.run());
-        let points = self.0.points();
-        plain(&SoFar {
+        let ((run, runs), (per_class, seed)) = (self.0.progress(), self.0.current());
+        to_object(&Status {
             run,
             runs,
             per_class,
             seed,
-            points,
+            points: self.0.points(),
         })
     }
 
-    /// The whole curve.
-    #[wasm_bindgen(
-        unchecked_return_type = "import('../../www/engine/comparison.js').LearningCurve"
-    )]
+    /// Returns the report.
+    #[wasm_bindgen(unchecked_return_type = "import('../../www/engine/types.js').LearningCurve")]
     pub fn finish(self) -> JsValue {
-        plain(&self.0.finish())
+        to_object(&self.0.finish())
     }
 }
 
 fn read_options(options: JsValue) -> Result<Options, JsValue> {
-    let wrong = |error: serde_wasm_bindgen::Error| {
-        js(Error::Setting {
-            name: "options",
-            got: error.to_string(),
-            want: "the options that comparison.d.ts lists",
-        })
-    };
-    serde_wasm_bindgen::from_value(options).map_err(wrong)
+    from_object(options, "options", "the properties of CompareOptions")
 }

@@ -1,8 +1,8 @@
-//! Weights files of other libraries on their way to a file of ours.
+//! Converts weights files of other projects.
 
 use wasm_bindgen::prelude::*;
 
-use super::js;
+use super::js::to_js_error;
 use crate::{
     base::self_test_latents,
     weights::{
@@ -12,33 +12,35 @@ use crate::{
     },
 };
 
-/// Weights files as the field hands them round, on their way to a file of ours.
+/// Converts the weights files of a model to the native format.
 #[wasm_bindgen]
 #[derive(Default)]
-pub struct Foreign {
+pub struct Importer {
     files: Vec<(String, Vec<u8>)>,
 }
 
 #[wasm_bindgen]
-impl Foreign {
-    /// None yet.
+impl Importer {
+    /// Creates an importer without files.
     #[wasm_bindgen(constructor)]
-    pub fn new() -> Foreign {
-        Foreign::default()
+    pub fn new() -> Importer {
+        Importer::default()
     }
 
-    /// Takes a file of the source.
+    /// Adds a file of the model.
     #[wasm_bindgen(js_name = addFile)]
     pub fn add_file(&mut self, name: String, bytes: Vec<u8>) {
         self.files.push((name, bytes));
     }
 
-    /// Converts them to one file of ours with u8 kernels; `imagenet` names the classes of a classifier that has as many.
+    /// Converts the files to the native format with u8 kernels. `imagenet` names the classes of a classifier that has as many.
+    ///
+    /// A single file in the native format is checked and returned unchanged.
     pub fn convert(self, imagenet: Vec<String>) -> Result<Vec<u8>, JsValue> {
         if let [(_, bytes)] = self.files.as_slice()
             && Weights::is(bytes)
         {
-            Weights::open(bytes).map_err(js)?;
+            Weights::open(bytes).map_err(to_js_error)?;
             return Ok(bytes.clone());
         }
         let files: Vec<_> = self
@@ -46,7 +48,7 @@ impl Foreign {
             .iter()
             .map(|(name, bytes)| File { name, bytes })
             .collect();
-        let mut source = import::import(&files, None).map_err(js)?;
+        let mut source = import::import(&files, None).map_err(to_js_error)?;
         drop(self.files);
         source.name_classes(&imagenet);
         let fingerprint = fingerprint(&source.info, &source.convs);
