@@ -4,14 +4,14 @@
 use std::rc::Rc;
 
 #[cfg(all(feature = "webgpu", target_arch = "wasm32"))]
-use crate::net::gpu::{Gpu, dispatch::Number};
+use crate::net::gpu::{Gpu, dispatch::Precision};
 use crate::{
     error::Error,
     head::latents::BaseId,
     image::{Pixels, Resized},
     net::{
         cpu::Cpu,
-        inception::{AveragePool, Folded, LATENTS},
+        inception::{AveragePool, FoldedConv, LATENTS},
     },
     weights::{Info, Weights, WeightsStream},
 };
@@ -71,21 +71,21 @@ impl Net {
         match self {
             Net::Cpu(_) => TOLERANCE,
             #[cfg(all(feature = "webgpu", target_arch = "wasm32"))]
-            Net::Gpu(gpu) => match gpu.number() {
-                Number::F32 => TOLERANCE,
-                Number::F16 => TOLERANCE_F16,
+            Net::Gpu(gpu) => match gpu.precision() {
+                Precision::F32 => TOLERANCE,
+                Precision::F16 => TOLERANCE_F16,
             },
         }
     }
 
-    fn put(&mut self, conv: usize, folded: &Folded) -> Result<(), Error> {
+    fn set_conv(&mut self, conv: usize, folded: &FoldedConv) -> Result<(), Error> {
         match self {
             Net::Cpu(cpu) => {
-                cpu.put(conv, folded);
+                cpu.set_conv(conv, folded);
                 Ok(())
             }
             #[cfg(all(feature = "webgpu", target_arch = "wasm32"))]
-            Net::Gpu(gpu) => gpu.put(conv, folded),
+            Net::Gpu(gpu) => gpu.set_conv(conv, folded),
         }
     }
 }
@@ -98,7 +98,7 @@ impl Base {
     pub fn load(weights: &Weights) -> Result<Base, Error> {
         let mut net = Net::new(&Processor::Cpu, weights.info.average_pool)?;
         for (conv, folded) in weights.convs().enumerate() {
-            net.put(conv, &folded?)?;
+            net.set_conv(conv, &folded?)?;
         }
         Ok(Base::of(weights, net))
     }
@@ -236,7 +236,7 @@ impl BaseLoader {
             none => none.insert(Net::new(&self.processor, info.average_pool)?),
         };
         while let Some((conv, folded)) = self.arriving.next_conv()? {
-            net.put(conv, &folded)?;
+            net.set_conv(conv, &folded)?;
             self.placed += 1;
         }
         Ok(self.placed)
@@ -280,10 +280,10 @@ pub fn self_test_image() -> Resized {
 ///
 /// # Shapes
 /// `[2048]`.
-pub fn self_test_latents(info: &Info, convs: &[Folded]) -> Vec<f32> {
+pub fn self_test_latents(info: &Info, convs: &[FoldedConv]) -> Vec<f32> {
     let mut cpu = Cpu::inception(info.average_pool);
     for (conv, folded) in convs.iter().enumerate() {
-        cpu.put(conv, folded);
+        cpu.set_conv(conv, folded);
     }
     let mut latents = means(&cpu.forward(&self_test_image().input(info.range)));
     latents.truncate(SELF_TEST_LATENTS);

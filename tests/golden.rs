@@ -167,7 +167,7 @@ fn damaged_weights_are_refused_with_a_sentence() {
     };
     let cut = message(&good[..good.len() / 2]);
     assert!(
-        cut.starts_with("weights: not a whole safetensors file ("),
+        cut.starts_with("weights: invalid safetensors file ("),
         "{cut}"
     );
     assert!(
@@ -199,6 +199,6 @@ fn damaged_weights_are_refused_with_a_sentence() {
         "weights: the file's metadata has no \"format\"; this is not a weights file of inception-web, make one with \
          `inception-web weights`"
     );
-    assert!(message(b"<!doctype html>").starts_with("weights: not a whole safetensors file ("));
-    assert!(message(b"").starts_with("weights: not a whole safetensors file ("));
+    assert!(message(b"<!doctype html>").starts_with("weights: invalid safetensors file ("));
+    assert!(message(b"").starts_with("weights: invalid safetensors file ("));
 }

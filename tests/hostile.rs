@@ -234,7 +234,7 @@ fn a_header_that_takes_long_to_read_is_not_read() {
         let bytes = [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat();
         let length = bytes.len();
         let want = format!(
-            "weights: not a whole safetensors file ({reason}, {length} bytes); download or convert it again"
+            "weights: invalid safetensors file ({reason}, {length} bytes); download or convert it again"
         );
         assert_eq!(base("many.safetensors", &bytes), want);
         let said = refused("many", length, || Latents::read(&bytes, None));
@@ -268,7 +268,7 @@ fn numbers_that_are_none_are_refused_in_headers_too() {
         assert_eq!(
             refused(key, bytes.len(), || Weights::open(&bytes).map(|_| ())),
             format!(
-                "weights: the metadata {key:?} is {value:?}, expected {want}; make the file again"
+                "weights: invalid metadata {key:?}: got {value:?}, expected {want}; make the file again"
             )
         );
     }
@@ -283,17 +283,17 @@ fn a_zip_that_swells_is_not_unpacked() {
         (
             "a.keras",
             zip(&[("model.weights.h5", &zeros, true)]),
-            "weights: a.keras is not what was expected (\"model.weights.h5\" swells from ",
+            "weights: cannot import a.keras (\"model.weights.h5\" swells from ",
         ),
         (
             "pickle.pth",
             zip(&[("a/data.pkl", &zeros, true)]),
-            "weights: pickle.pth is not what was expected (\"a/data.pkl\" has 209715200 bytes, and at most 16777216 are taken); ",
+            "weights: cannot import pickle.pth (\"a/data.pkl\" has 209715200 bytes, and at most 16777216 are taken); ",
         ),
         (
             "storage.pth",
             zip(&[("a/data.pkl", &state, false), ("a/data/0", &zeros, true)]),
-            "weights: storage.pth is not what was expected (\"a/data/0\" swells from ",
+            "weights: cannot import storage.pth (\"a/data/0\" swells from ",
         ),
     ];
     for (name, bytes, want) in cases {
@@ -321,7 +321,7 @@ fn a_zip_that_swells_is_not_unpacked() {
     let said = refused("a.tar.gz", bytes.len(), || {
         cifar10::Files::new().add("a.tar.gz", &bytes)
     });
-    let want = "a.tar.gz: not a whole tarball (data_batch_1.bin swells from ";
+    let want = "a.tar.gz: invalid tarball (data_batch_1.bin swells from ";
     assert!(said.starts_with(want), "{said}");
 }
 
@@ -345,7 +345,7 @@ fn texts_take_room_that_their_letters_do_not() {
     let said = refused("classes", bytes.len(), || Latents::read(&bytes, None));
     assert_eq!(
         said,
-        "latents: the array \"classes\" of |S1 in the shape [60000000] is too large to be opened here; save it in parts"
+        "latents: the array \"classes\" (dtype |S1, shape [60000000]) is too large; split it into several files"
     );
 }
 
@@ -388,7 +388,7 @@ fn what_is_named_many_times_is_read_once() {
         ("a/data/0", &zeros, false),
     ]);
     let said = base("views.pth", &bytes);
-    let want = "weights: views.pth is not what was expected (it holds 20000 tensors such as t0, t1, t10, not those of";
+    let want = "weights: cannot import views.pth (it holds 20000 tensors such as t0, t1, t10, not those of";
     assert!(said.starts_with(want), "{said}");
 
     // A tensor of half a million parts, by 100,000 names.
@@ -397,7 +397,7 @@ fn what_is_named_many_times_is_read_once() {
         ("a/data/0", &zeros[..8], false),
     ]);
     let said = base("parts.pth", &bytes);
-    let want = "weights: parts.pth is not what was expected (it holds 100001 tensors such as first, t0, t1, not those of";
+    let want = "weights: cannot import parts.pth (it holds 100001 tensors such as first, t0, t1, not those of";
     assert!(said.starts_with(want), "{said}");
 
     // One number for a tensor of any size.
@@ -411,7 +411,7 @@ fn what_is_named_many_times_is_read_once() {
     ]);
     let said = base("one.pth", &bytes);
     let want =
-        "weights: one.pth is not what was expected (t0: the shape [1073741824] in steps of [0]); ";
+        "weights: cannot import one.pth (t0: the shape [1073741824] in steps of [0]); ";
     assert!(said.starts_with(want), "{said}");
 
     // A shard of 1 MB, 100,000 times.
@@ -429,7 +429,7 @@ fn what_is_named_many_times_is_read_once() {
     ];
     assert_eq!(
         refused("shards", model.len(), || import::import(&files, None)),
-        "weights: 1.bin is not what was expected (this shard is listed twice); choose model.json and all of its shards together, or \
+        "weights: cannot import 1.bin (this shard is listed twice); choose model.json and all of its shards together, or \
          convert the model again"
     );
 
@@ -449,7 +449,7 @@ fn what_is_named_many_times_is_read_once() {
     assert_eq!(
         refused("names", names.len(), || cifar10::Files::new()
             .add("batches.meta", &names)),
-        "batches.meta: not a file of CIFAR-10's Python version (its \"label_names\" are no texts); get the file again"
+        "batches.meta: not a file of CIFAR-10's Python version (its \"label_names\" are no texts); download the file again"
     );
 }
 
@@ -477,7 +477,7 @@ fn onnx_looks_at_shapes_before_numbers() {
     ]
     .concat();
     let said = base("chain.onnx", &chain(b"large", &large));
-    let want = "weights: chain.onnx is not what was expected (Add among its layers, which Inception V3 has not); ";
+    let want = "weights: cannot import chain.onnx (Add among its layers, which Inception V3 has not); ";
     assert!(said.starts_with(want), "{said}");
 
     // The same chain of one number, with 4 million fields of nothing beside it.
@@ -492,7 +492,7 @@ fn onnx_looks_at_shapes_before_numbers() {
     .concat();
     let said = base("notes.onnx", &chain(b"small", &small));
     let want =
-        "weights: notes.onnx is not what was expected (small: 12582928 bytes for the shape [1]); ";
+        "weights: cannot import notes.onnx (small: 12582928 bytes for the shape [1]); ";
     assert!(said.starts_with(want), "{said}");
 }
 

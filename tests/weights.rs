@@ -232,17 +232,17 @@ fn what_is_no_base_is_told_what_it_is() {
         (
             "cat.jpg",
             b"\xff\xd8\xff".to_vec(),
-            "weights: cat.jpg is not what was expected (the format is none of those that are known here); use timm's model.safetensors, torchvision's .pth, Keras' .h5, .weights.h5 or .keras, TF.js's model.json with its shards, or ONNX",
+            "weights: cannot import cat.jpg (the format is none of those that are known here); use timm's model.safetensors, torchvision's .pth, Keras' .h5, .weights.h5 or .keras, TF.js's model.json with its shards, or ONNX",
         ),
         (
             "long.safetensors",
             long,
-            "weights: not a whole safetensors file (header too large, 10 bytes); download or convert it again",
+            "weights: invalid safetensors file (header too large, 10 bytes); download or convert it again",
         ),
         (
             "resnet.safetensors",
             zeros(&[("conv1.weight", &[64, 3, 7, 7]), ("bn1.weight", &[64])]),
-            "weights: resnet.safetensors is not what was expected (it holds 2 tensors such as bn1.weight, conv1.weight, not those of Inception V3 in PyTorch's names); download it again, or save the model's state_dict() anew",
+            "weights: cannot import resnet.safetensors (it holds 2 tensors such as bn1.weight, conv1.weight, not those of Inception V3 in PyTorch's names); download it again, or save the model's state_dict() anew",
         ),
         (
             "part.safetensors",
@@ -257,7 +257,7 @@ fn what_is_no_base_is_told_what_it_is() {
         (
             "model.json",
             br#"{"format": "graph-model", "weightsManifest": []}"#.to_vec(),
-            "weights: model.json is not what was expected (it is a graph model, whose tensors have lost the names of their layers); convert the Keras model with --output_format tfjs_layers_model",
+            "weights: cannot import model.json (it is a graph model, whose tensors have lost the names of their layers); convert the Keras model with --output_format tfjs_layers_model",
         ),
     ];
     for (name, bytes, want) in cases {
@@ -279,7 +279,7 @@ fn a_number_that_is_none_is_named() {
     bytes[8 + header + start + 8..][..4].copy_from_slice(&f32::NAN.to_le_bytes());
     assert_eq!(
         read(&files).expect_err("a NaN").to_string(),
-        "weights: Mixed_6a.branch3x3.bn.bias holds a number that is not finite, at index 2; make the file again"
+        "weights: Mixed_6a.branch3x3.bn.bias is not finite at index 2; make the file again"
     );
 }
 
@@ -300,7 +300,7 @@ fn floats_that_nobody_has_are_refused() {
         assert_eq!(
             read(&files).expect_err(reason).to_string(),
             format!(
-                "weights: keras2.h5 is not what was expected (batch_normalization_49/batch_normalization_49/beta:0: {reason}); download it again, or save the model anew"
+                "weights: cannot import keras2.h5 (batch_normalization_49/batch_normalization_49/beta:0: {reason}); download it again, or save the model anew"
             )
         );
     }
@@ -312,12 +312,12 @@ fn a_missing_part_is_asked_for() {
     shards.retain(|(name, _)| !name.contains("shard3of"));
     assert_eq!(
         read(&shards).expect_err("no shard").to_string(),
-        "weights: group1-shard3of6.bin is not what was expected (this shard is missing); choose model.json and all of its shards together, or convert the model again"
+        "weights: cannot import group1-shard3of6.bin (this shard is missing); choose model.json and all of its shards together, or convert the model again"
     );
     let mut beside = unpacked("torch-dynamo.tar");
     beside.retain(|(name, _)| name == "model.onnx");
     assert_eq!(
         read(&beside).expect_err("no data").to_string(),
-        "weights: model.onnx is not what was expected (Conv2d_1a_3x3.conv.weight: its numbers are in \"model.onnx.data\"; choose that file too); export an Inception V3 of torchvision, timm or Keras, in eval mode"
+        "weights: cannot import model.onnx (Conv2d_1a_3x3.conv.weight: its numbers are in \"model.onnx.data\"; choose that file too); export an Inception V3 of torchvision, timm or Keras, in eval mode"
     );
 }

@@ -1,51 +1,52 @@
-//! Inception V3 without its top, and only the net: images [N, 3, 299, 299] -> latents [N, 2048].
+//! Inception V3 without the classification layer: images [N, 3, 299, 299] -> latents [N, 2048].
 //!
-//! The layers, their order and their names are those of
-//! [Keras](https://github.com/keras-team/keras/blob/master/keras/src/applications/inception_v3.py), after
-//! Szegedy et al., [Rethinking the Inception Architecture](https://arxiv.org/abs/1512.00567). BatchNorm is already folded into
-//! kernels and biases: every convolution here is convolution + bias + ReLU. This file knows nothing of files, pictures or devices.
+//! Layers, order and names follow
+//! [Keras](https://github.com/keras-team/keras/blob/master/keras/src/applications/inception_v3.py), which implements
+//! Szegedy et al., [Rethinking the Inception Architecture](https://arxiv.org/abs/1512.00567). BatchNorm is folded into kernels and
+//! biases: every convolution here is convolution + bias + ReLU.
 
 use crate::format::quantized::KernelData;
 
-/// The numbers in one picture's latents.
+/// The number of latents of one picture.
 pub const LATENTS: usize = 2048;
 /// Height and width of the input, in pixels.
 pub const INPUT: usize = 299;
 
-/// One step of a column. Shapes are carried by the walk, so no input width is ever typed.
+/// One layer of a branch. Input channels are not listed: they follow from the layers before.
 enum Layer {
     Conv {
         out: usize,
         kernel: [usize; 2],
         stride: usize,
+        /// Padded to the same size; otherwise not padded.
         same: bool,
     },
-    /// 3x3, stride 2, no padding.
+    /// 3x3, stride 2, not padded.
     MaxPool,
     /// 3x3, stride 1, padded to the same size.
     AvgPool,
-    /// Columns side by side on one input, concatenated by channel.
+    /// Branches on the same input, concatenated by channel.
     Mixed {
         name: &'static str,
-        columns: Vec<Column>,
+        branches: Vec<Branch>,
     },
 }
 
-/// Layers one after another.
+/// A sequence of layers.
 #[derive(Default)]
-struct Column(Vec<Layer>);
+struct Branch(Vec<Layer>);
 
-fn col() -> Column {
-    Column::default()
+fn branch() -> Branch {
+    Branch::default()
 }
 
-impl Column {
-    fn then(mut self, layer: Layer) -> Column {
+impl Branch {
+    fn then(mut self, layer: Layer) -> Branch {
         self.0.push(layer);
         self
     }
 
-    fn layer(self, out: usize, kernel: [usize; 2], stride: usize, same: bool) -> Column {
+    fn layer(self, out: usize, kernel: [usize; 2], stride: usize, same: bool) -> Branch {
         self.then(Layer::Conv {
             out,
             kernel,
@@ -55,40 +56,40 @@ impl Column {
     }
 
     /// Padded to the same size.
-    fn conv(self, out: usize, kernel: [usize; 2]) -> Column {
+    fn conv(self, out: usize, kernel: [usize; 2]) -> Branch {
         self.layer(out, kernel, 1, true)
     }
 
-    fn conv_valid(self, out: usize, kernel: [usize; 2]) -> Column {
+    fn conv_valid(self, out: usize, kernel: [usize; 2]) -> Branch {
         self.layer(out, kernel, 1, false)
     }
 
     /// Not padded, stride 2.
-    fn conv_half(self, out: usize, kernel: [usize; 2]) -> Column {
+    fn conv_half(self, out: usize, kernel: [usize; 2]) -> Branch {
         self.layer(out, kernel, 2, false)
     }
 
-    fn max_pool(self) -> Column {
+    fn max_pool(self) -> Branch {
         self.then(Layer::MaxPool)
     }
 
-    fn avg_pool(self) -> Column {
+    fn avg_pool(self) -> Branch {
         self.then(Layer::AvgPool)
     }
 
-    fn mixed<const N: usize>(self, name: &'static str, columns: [Column; N]) -> Column {
+    fn mixed<const N: usize>(self, name: &'static str, branches: [Branch; N]) -> Branch {
         self.then(Layer::Mixed {
             name,
-            columns: columns.into(),
+            branches: branches.into(),
         })
     }
 }
 
-/// The paper's figure. Not formatted by rustfmt: one line a column.
+/// The network of the paper. Not formatted by rustfmt: one line per branch.
 #[rustfmt::skip]
-impl Column {
-    fn inception_v3() -> Column {
-        col()
+impl Branch {
+    fn inception_v3() -> Branch {
+        branch()
             .stem()
             .mixed_35("mixed0", 32)
             .mixed_35("mixed1", 64)
@@ -104,62 +105,62 @@ impl Column {
     }
 
     /// [N, 3, 299, 299] -> [N, 192, 35, 35].
-    fn stem(self) -> Column {
+    fn stem(self) -> Branch {
         self.conv_half(32, [3, 3]).conv_valid(32, [3, 3]).conv(64, [3, 3]).max_pool()
             .conv_valid(80, [1, 1]).conv_valid(192, [3, 3]).max_pool()
     }
 
-    /// Keras `mixed0`..`mixed2`: [N, _, 35, 35] -> [N, 224 + n, 35, 35]; `n` is the width of the pooled column.
-    fn mixed_35(self, name: &'static str, n: usize) -> Column {
+    /// Keras `mixed0`..`mixed2`: [N, _, 35, 35] -> [N, 224 + n, 35, 35]; `n` is the number of channels of the pooled branch.
+    fn mixed_35(self, name: &'static str, n: usize) -> Branch {
         self.mixed(name, [
-            col().conv(64, [1, 1]),
-            col().conv(48, [1, 1]).conv(64, [5, 5]),
-            col().conv(64, [1, 1]).conv(96, [3, 3]).conv(96, [3, 3]),
-            col().avg_pool().conv(n, [1, 1]),
+            branch().conv(64, [1, 1]),
+            branch().conv(48, [1, 1]).conv(64, [5, 5]),
+            branch().conv(64, [1, 1]).conv(96, [3, 3]).conv(96, [3, 3]),
+            branch().avg_pool().conv(n, [1, 1]),
         ])
     }
 
     /// Keras `mixed3`: [N, 288, 35, 35] -> [N, 768, 17, 17].
-    fn reduce_35(self, name: &'static str) -> Column {
+    fn reduce_35(self, name: &'static str) -> Branch {
         self.mixed(name, [
-            col().conv_half(384, [3, 3]),
-            col().conv(64, [1, 1]).conv(96, [3, 3]).conv_half(96, [3, 3]),
-            col().max_pool(),
+            branch().conv_half(384, [3, 3]),
+            branch().conv(64, [1, 1]).conv(96, [3, 3]).conv_half(96, [3, 3]),
+            branch().max_pool(),
         ])
     }
 
-    /// Keras `mixed4`..`mixed7`: [N, 768, 17, 17] -> [N, 768, 17, 17]; `n` is the width of the 7x7 columns.
-    fn mixed_17(self, name: &'static str, n: usize) -> Column {
+    /// Keras `mixed4`..`mixed7`: [N, 768, 17, 17] -> [N, 768, 17, 17]; `n` is the number of inner channels of the 7x7 branches.
+    fn mixed_17(self, name: &'static str, n: usize) -> Branch {
         self.mixed(name, [
-            col().conv(192, [1, 1]),
-            col().conv(n, [1, 1]).conv(n, [1, 7]).conv(192, [7, 1]),
-            col().conv(n, [1, 1]).conv(n, [7, 1]).conv(n, [1, 7]).conv(n, [7, 1]).conv(192, [1, 7]),
-            col().avg_pool().conv(192, [1, 1]),
+            branch().conv(192, [1, 1]),
+            branch().conv(n, [1, 1]).conv(n, [1, 7]).conv(192, [7, 1]),
+            branch().conv(n, [1, 1]).conv(n, [7, 1]).conv(n, [1, 7]).conv(n, [7, 1]).conv(192, [1, 7]),
+            branch().avg_pool().conv(192, [1, 1]),
         ])
     }
 
     /// Keras `mixed8`: [N, 768, 17, 17] -> [N, 1280, 8, 8].
-    fn reduce_17(self, name: &'static str) -> Column {
+    fn reduce_17(self, name: &'static str) -> Branch {
         self.mixed(name, [
-            col().conv(192, [1, 1]).conv_half(320, [3, 3]),
-            col().conv(192, [1, 1]).conv(192, [1, 7]).conv(192, [7, 1]).conv_half(192, [3, 3]),
-            col().max_pool(),
+            branch().conv(192, [1, 1]).conv_half(320, [3, 3]),
+            branch().conv(192, [1, 1]).conv(192, [1, 7]).conv(192, [7, 1]).conv_half(192, [3, 3]),
+            branch().max_pool(),
         ])
     }
 
-    /// Keras `mixed9`, `mixed10`: [N, _, 8, 8] -> [N, 2048, 8, 8]; `names` are the block's and its two inner forks'.
-    fn mixed_8(self, names: [&'static str; 3]) -> Column {
-        let fork = || [col().conv(384, [1, 3]), col().conv(384, [3, 1])];
+    /// Keras `mixed9`, `mixed10`: [N, _, 8, 8] -> [N, 2048, 8, 8]; `names` are those of the block and its two inner concatenations.
+    fn mixed_8(self, names: [&'static str; 3]) -> Branch {
+        let fork = || [branch().conv(384, [1, 3]), branch().conv(384, [3, 1])];
         self.mixed(names[0], [
-            col().conv(320, [1, 1]),
-            col().conv(384, [1, 1]).mixed(names[1], fork()),
-            col().conv(448, [1, 1]).conv(384, [3, 3]).mixed(names[2], fork()),
-            col().avg_pool().conv(192, [1, 1]),
+            branch().conv(320, [1, 1]),
+            branch().conv(384, [1, 1]).mixed(names[1], fork()),
+            branch().conv(448, [1, 1]).conv(384, [3, 3]).mixed(names[2], fork()),
+            branch().avg_pool().conv(192, [1, 1]),
         ])
     }
 }
 
-/// One row of the table that describes the net, as `model.summary()` of Keras prints it.
+/// One row of the model summary, as Keras's `model.summary()` prints it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
     /// Keras's layer name, such as `conv2d_1`.
@@ -168,18 +169,18 @@ pub struct Row {
     pub class: &'static str,
     /// [height, width, channels] for one picture; the latents are `[2048]`.
     pub output: Vec<usize>,
-    /// Parameters as Keras counts them, BatchNorm's moving statistics included.
+    /// Parameters as Keras counts them, including BatchNorm's moving statistics.
     pub parameters: usize,
-    /// A convolution's kernel, [out, in, height, width].
+    /// The kernel shape of a convolution, [out, in, height, width].
     pub kernel: Option<[usize; 4]>,
 }
 
-/// The net's layers in the order of construction, which is the order of every list of kernels here.
+/// The network's layers in the order of construction. Every list of kernels in this crate has this order.
 pub fn table() -> Vec<Row> {
     let mut table = Table::default();
     let input = [3, INPUT, INPUT];
     table.row("input_1".into(), "InputLayer", input);
-    let [channels, ..] = table.walk(&Column::inception_v3(), input);
+    let [channels, ..] = table.append(&Branch::inception_v3(), input);
     let pool = "global_average_pooling2d_1".into();
     table
         .row(pool, "GlobalAveragePooling2D", [channels, 1, 1])
@@ -195,15 +196,15 @@ pub fn kernels() -> Vec<(String, [usize; 4])> {
         .collect()
 }
 
-/// One layer of the net as a graph, where concatenations are only lists of what is side by side.
+/// One node of the network's graph. Concatenations are not nodes: a step with several inputs reads their concatenation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Step {
     pub op: Op,
-    /// Values of earlier steps, counted from 1; 0 is the picture.
+    /// Earlier steps, counted from 1; 0 is the picture.
     pub inputs: Vec<usize>,
 }
 
-/// What a step does; paddings are equal on opposite sides.
+/// The operation of a step. Padding is the same on opposite sides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Op {
     Conv {
@@ -218,20 +219,20 @@ pub(crate) enum Op {
     AvgPool,
 }
 
-/// The net as a graph, in the order of construction; and the steps whose outputs, side by side, are the last maps.
+/// The network's steps in the order of construction, and the steps whose concatenated outputs are the last feature maps.
 pub(crate) fn graph() -> (Vec<Step>, Vec<usize>) {
     let mut steps = Vec::new();
-    let ends = trace(&Column::inception_v3(), vec![0], &mut steps);
+    let ends = trace(&Branch::inception_v3(), vec![0], &mut steps);
     (steps, ends)
 }
 
-fn trace(column: &Column, input: Vec<usize>, steps: &mut Vec<Step>) -> Vec<usize> {
-    column.0.iter().fold(input, |inputs, layer| {
+fn trace(branch: &Branch, input: Vec<usize>, steps: &mut Vec<Step>) -> Vec<usize> {
+    branch.0.iter().fold(input, |inputs, layer| {
         let op = match layer {
-            Layer::Mixed { columns, .. } => {
-                let ends = columns
+            Layer::Mixed { branches, .. } => {
+                let ends = branches
                     .iter()
-                    .map(|column| trace(column, inputs.clone(), steps));
+                    .map(|branch| trace(branch, inputs.clone(), steps));
                 return ends.collect::<Vec<_>>().concat();
             }
             Layer::Conv {
@@ -274,9 +275,9 @@ impl Table {
         self.rows.last_mut().expect("a row was just pushed")
     }
 
-    /// Appends a column's rows for an input of [channels, height, width]; returns its output's.
-    fn walk(&mut self, column: &Column, input: [usize; 3]) -> [usize; 3] {
-        column.0.iter().fold(input, |[c, h, w], layer| match layer {
+    /// Appends the rows of a branch for an input [channels, height, width]; returns the output shape.
+    fn append(&mut self, branch: &Branch, input: [usize; 3]) -> [usize; 3] {
+        branch.0.iter().fold(input, |[c, h, w], layer| match layer {
             Layer::Conv {
                 out,
                 kernel: [kh, kw],
@@ -296,7 +297,7 @@ impl Table {
                     "BatchNormalization",
                     shape,
                 );
-                // beta, moving mean, moving variance: Keras builds this net's BatchNorm without gamma.
+                // beta, moving mean and moving variance: Keras builds the BatchNorm of Inception V3 without gamma.
                 norm.parameters = 3 * out;
                 self.row(format!("activation_{k}"), "Activation", shape);
                 shape
@@ -317,10 +318,10 @@ impl Table {
                 self.row(name, "AveragePooling2D", [c, h, w]);
                 [c, h, w]
             }
-            Layer::Mixed { name, columns } => {
-                let ends: Vec<_> = columns
+            Layer::Mixed { name, branches } => {
+                let ends: Vec<_> = branches
                     .iter()
-                    .map(|column| self.walk(column, [c, h, w]))
+                    .map(|branch| self.append(branch, [c, h, w]))
                     .collect();
                 let shape = [ends.iter().map(|end| end[0]).sum(), ends[0][1], ends[0][2]];
                 self.row((*name).into(), "Concatenate", shape);
@@ -330,19 +331,19 @@ impl Table {
     }
 }
 
-/// What an average pool at the border divides by; torchvision and TensorFlow differ.
+/// The divisor of average pooling at the border, where torchvision and TensorFlow differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AveragePool {
-    /// By the pixels that are there (TensorFlow, Keras).
+    /// The number of pixels inside the map (TensorFlow, Keras).
     ExcludePadding,
-    /// By nine (torchvision).
+    /// Always nine (torchvision).
     IncludePadding,
 }
 
-/// A convolution with its BatchNorm folded in.
+/// The weights of a convolution with its BatchNorm folded in.
 #[derive(Debug, Clone)]
-pub struct Folded {
-    /// [out, in, height, width], row-major; levels are those of the outputs.
+pub struct FoldedConv {
+    /// [out, in, height, width], row-major; quantised with one scale and minimum per output channel.
     pub kernel: KernelData,
     /// `[out]`.
     pub bias: Vec<f32>,
@@ -354,14 +355,14 @@ mod tests {
     use crate::net::{cpu::Cpu, plan::Plan};
 
     #[test]
-    fn parameters_are_counted_as_keras_counts_them() {
+    fn parameter_counts_match_keras() {
         let rows = table();
         assert_eq!(
             rows.iter().map(|row| row.parameters).sum::<usize>(),
             21_802_784
         );
         assert_eq!(kernels().len(), 94);
-        // Keras: 94 x (Conv2D + BatchNormalization + Activation), 4 + 9 pools, 11 blocks + 4 inner forks, input, global pool.
+        // Keras: 94 x (Conv2D + BatchNormalization + Activation), 4 + 9 pools, 11 blocks + 4 inner concatenations, input, global pool.
         assert_eq!(rows.len(), 94 * 3 + 4 + 9 + 15 + 2);
         assert_eq!(
             rows.last().map(|row| row.output.clone()),
@@ -370,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_have_the_papers_shapes() {
+    fn block_shapes_match_the_paper() {
         let rows = table();
         let cases = [
             ("max_pooling2d_2", [35, 35, 192]),
@@ -387,31 +388,31 @@ mod tests {
         }
     }
 
-    /// The last maps of a picture by such columns, on the CPU.
+    /// Runs a branch on the CPU and returns its output.
     fn forward(
-        figure: &Column,
-        weights: impl IntoIterator<Item = Folded>,
+        network: &Branch,
+        weights: impl IntoIterator<Item = FoldedConv>,
         average_pool: AveragePool,
         [h, w, c]: [usize; 3],
         picture: &[f32],
     ) -> Vec<f32> {
         let mut steps = Vec::new();
-        let ends = trace(figure, vec![0], &mut steps);
+        let ends = trace(network, vec![0], &mut steps);
         let mut cpu = Cpu::new(Plan::new(&steps, &ends, [h, w, c]), average_pool);
         for (conv, folded) in weights.into_iter().enumerate() {
-            cpu.put(conv, &folded);
+            cpu.set_conv(conv, &folded);
         }
         cpu.forward(picture)
     }
 
     #[test]
-    fn avg_pool_ignores_padding_unless_told() {
-        let corner = |pool| forward(&col().avg_pool(), [], pool, [3, 3, 1], &[1.0; 9])[0];
+    fn average_pooling_ignores_padding_unless_configured() {
+        let corner = |pool| forward(&branch().avg_pool(), [], pool, [3, 3, 1], &[1.0; 9])[0];
         assert_eq!(corner(AveragePool::ExcludePadding), 1.0);
         assert!((corner(AveragePool::IncludePadding) - 4.0 / 9.0).abs() < 1e-6);
     }
 
-    /// murmur3's finaliser, to [-1, 1): the formula that the golden blocks' weights and inputs come from.
+    /// murmur3's finaliser, mapped to [-1, 1): generates the weights and inputs of the golden blocks.
     fn hashed(n: usize) -> f64 {
         let n = n as u32;
         let n = (n ^ (n >> 16)).wrapping_mul(0x85eb_ca6b);
@@ -419,11 +420,11 @@ mod tests {
         f64::from(n ^ (n >> 16)) / f64::from(1u32 << 31) - 1.0
     }
 
-    /// The k-th convolution of a golden block, from 1.
-    fn formula(k: usize, [out, inputs, rows, columns]: [usize; 4]) -> Folded {
+    /// The weights of the k-th convolution of a golden block, counted from 1.
+    fn golden_conv(k: usize, [out, inputs, rows, columns]: [usize; 4]) -> FoldedConv {
         let fan_in = inputs * rows * columns;
         let gain = (6.0 / fan_in as f64).sqrt();
-        Folded {
+        FoldedConv {
             kernel: KernelData::Floats(
                 (0..out * fan_in)
                     .map(|i| (hashed(10_000_000 * k + i) * gain) as f32)
@@ -435,31 +436,31 @@ mod tests {
         }
     }
 
-    /// Each kind of block alone against real Keras (`tests/golden/make.py`), so that a wrong padding says where.
+    /// Compares each kind of block with Keras (`tests/golden/make.py`), so that a failure names the block.
     #[test]
-    fn each_block_is_keras() {
+    fn each_block_matches_keras() {
         let bytes = include_bytes!("../../tests/golden/blocks.safetensors");
         let golden = safetensors::SafeTensors::deserialize(bytes).expect("a golden file");
         let cases = [
-            ("stem", col().stem(), [3, 91, 91]),
-            ("mixed_35", col().mixed_35("", 32), [192, 9, 9]),
-            ("reduce_35", col().reduce_35(""), [288, 9, 9]),
-            ("mixed_17", col().mixed_17("", 128), [768, 5, 5]),
-            ("reduce_17", col().reduce_17(""), [768, 7, 7]),
-            ("mixed_8", col().mixed_8(["", "", ""]), [1280, 3, 3]),
+            ("stem", branch().stem(), [3, 91, 91]),
+            ("mixed_35", branch().mixed_35("", 32), [192, 9, 9]),
+            ("reduce_35", branch().reduce_35(""), [288, 9, 9]),
+            ("mixed_17", branch().mixed_17("", 128), [768, 5, 5]),
+            ("reduce_17", branch().reduce_17(""), [768, 7, 7]),
+            ("mixed_8", branch().mixed_8(["", "", ""]), [1280, 3, 3]),
         ];
-        for (name, figure, [c, h, w]) in cases {
+        for (name, network, [c, h, w]) in cases {
             let mut table = Table::default();
-            let [out_c, out_h, out_w] = table.walk(&figure, [c, h, w]);
+            let [out_c, out_h, out_w] = table.append(&network, [c, h, w]);
             let shapes = table.rows.iter().filter_map(|row| row.kernel);
-            let weights = (1..).zip(shapes).map(|(k, shape)| formula(k, shape));
+            let weights = (1..).zip(shapes).map(|(k, shape)| golden_conv(k, shape));
             let pixels = (0..h * w).flat_map(|pixel| (0..c).map(move |c| (c, pixel)));
             let input: Vec<_> = pixels
                 .map(|(c, pixel)| hashed(c * h * w + pixel) as f32)
                 .collect();
 
             let exclude = AveragePool::ExcludePadding;
-            let ours = forward(&figure, weights, exclude, [h, w, c], &input);
+            let ours = forward(&network, weights, exclude, [h, w, c], &input);
 
             let keras = golden.tensor(name).expect(name);
             assert_eq!(keras.shape(), [1, out_h, out_w, out_c], "{name}");
@@ -474,7 +475,7 @@ mod tests {
                 .zip(keras)
                 .map(|(a, b)| (a - b).abs())
                 .fold(0.0, f32::max);
-            // f32 rounding costs up to 5e-6 here; the least of the mistakes tried moves an output by 0.19.
+            // f32 rounding errors are up to 5e-6 here; the smallest of the deliberate mistakes tried moved an output by 0.19.
             assert!(off < 2e-5, "{name} is off by {off:e}");
         }
     }

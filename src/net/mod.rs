@@ -1,4 +1,4 @@
-//! Inception V3 and what computes it: the graph, its execution plan, the CPU and the GPU backend.
+//! Inception V3: the network, its execution plan, and the CPU and GPU backends.
 
 pub(crate) mod cpu;
 pub(crate) mod gpu;

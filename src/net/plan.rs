@@ -1,142 +1,144 @@
-//! How the net is computed, whatever computes it: its graph becomes a list of works on maps that are used again and again.
+//! The execution plan, shared by all backends: turns the graph into a list of ops on feature maps and assigns memory to the maps.
 //!
-//! A map is [height, width, channels] of one picture, so that a pixel's channels are neighbours. Three things make the list shorter and
-//! quicker than the figure. Columns write straight into their slice of what the figure concatenates. 1x1 convolutions of one input are one
-//! product with more outputs. An average pool and a 1x1 convolution after it change places, for both are linear and the convolution has
-//! fewer outputs than inputs; its bias and ReLU wait for the pool. Nothing here computes: [`cpu`](crate::net::cpu) does.
+//! A feature map is [height, width, channels] of one picture, so the channels of a pixel are contiguous. The plan optimises the graph in
+//! three ways:
+//! - Branches write directly into their channel range of the concatenated map; there is no concatenation op.
+//! - 1x1 convolutions with the same input are merged into one matrix product.
+//! - An average pool followed by a 1x1 convolution is swapped: both are linear, and the convolution has fewer outputs than inputs. Its bias
+//!   and ReLU are applied after the pool.
 
 use crate::net::inception::{Op, Step};
 
-/// What is computed and kept in between, for one picture.
+/// Ops and memory layout for one picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Plan {
-    /// The first is the picture.
-    pub maps: Vec<Map>,
-    /// Values in each piece of memory that maps take in turn.
+    /// The first map is the picture.
+    pub maps: Vec<FeatureMap>,
+    /// The length of each memory slot, in values. Maps with disjoint lifetimes share a slot.
     pub slots: Vec<usize>,
-    /// In this order.
-    pub works: Vec<Work>,
+    /// In execution order.
+    pub ops: Vec<PlanOp>,
 }
 
-/// [height, width, channels], row-major, at the start of a slot.
+/// A [height, width, channels] map, row-major, at the start of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Map {
+pub(crate) struct FeatureMap {
     pub height: usize,
     pub width: usize,
     pub channels: usize,
     pub slot: usize,
 }
 
-impl Map {
+impl FeatureMap {
     pub(crate) fn pixels(&self) -> usize {
         self.height * self.width
     }
 
-    pub(crate) fn numbers(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.pixels() * self.channels
     }
 }
 
-/// Where an output's channels begin in a map.
+/// The map that an op writes to, and its first channel there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct Destination {
     pub map: usize,
     pub channel: usize,
 }
 
-/// One pass over a whole map; the maps that it writes are not the one that it reads, and lie in other slots.
+/// One pass over a whole map. The output maps are in other slots than the input map.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Work {
-    /// Convolutions of one input side by side; more than one only where they are 1x1.
+pub(crate) enum PlanOp {
+    /// Convolutions with the same input; more than one output only for 1x1 kernels.
     Conv {
         from: usize,
         kernel: [usize; 2],
         stride: usize,
         padding: [usize; 2],
-        parts: Vec<Part>,
+        outputs: Vec<ConvOutput>,
     },
     /// 3x3, stride 2, not padded.
-    MaxPool { from: usize, to: Place },
-    /// 3x3, stride 1, padded by 1; then the bias of that convolution and ReLU, where there is one.
+    MaxPool { from: usize, to: Destination },
+    /// 3x3, stride 1, padded by 1; followed by the bias of convolution `bias` and ReLU, if there is one.
     AvgPool {
         from: usize,
         bias: Option<usize>,
-        to: Place,
+        to: Destination,
     },
 }
 
-/// A convolution of the net.
+/// One convolution of the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Part {
-    /// Its number in the order of construction.
+pub(crate) struct ConvOutput {
+    /// Index in the order of construction.
     pub conv: usize,
     pub channels: usize,
-    /// Whether bias and ReLU are left to the pool that follows.
-    pub bare: bool,
-    pub to: Place,
+    /// Without bias and ReLU; the average pool that follows applies them.
+    pub raw: bool,
+    pub to: Destination,
 }
 
 impl Plan {
-    /// The plan of a graph whose outputs, side by side, are `ends`; `input` is [height, width, channels].
+    /// Plans a graph. The outputs of the steps `ends` are concatenated; `input` is [height, width, channels].
     pub(crate) fn new(steps: &[Step], ends: &[usize], input: [usize; 3]) -> Plan {
-        let mut sketch = Sketch {
+        let mut builder = PlanBuilder {
             steps,
-            lists: vec![vec![0]],
+            members: vec![vec![0]],
             shapes: vec![input],
             plan: Plan {
                 maps: Vec::new(),
                 slots: Vec::new(),
-                works: Vec::new(),
+                ops: Vec::new(),
             },
         };
-        sketch.shapes();
-        sketch.maps(ends);
-        sketch.works();
-        sketch.plan.share();
-        sketch.plan
+        builder.infer_shapes();
+        builder.add_maps(ends);
+        builder.add_ops();
+        builder.plan.assign_slots();
+        builder.plan
     }
 
-    /// The map with the outputs of the whole.
+    /// The map with the network's output.
     pub(crate) fn output(&self) -> usize {
-        let last = self.works.last().map(Work::writes);
+        let last = self.ops.last().map(PlanOp::destinations);
         last.and_then(|places| places.last().map(|place| place.map))
             .unwrap_or(0)
     }
 
-    /// All convolutions, in the order of the works.
-    pub(crate) fn convs(&self) -> impl Iterator<Item = &Part> {
-        self.works.iter().flat_map(|work| match work {
-            Work::Conv { parts, .. } => parts.as_slice(),
+    /// All convolutions, in the order of execution.
+    pub(crate) fn convs(&self) -> impl Iterator<Item = &ConvOutput> {
+        self.ops.iter().flat_map(|op| match op {
+            PlanOp::Conv { outputs, .. } => outputs.as_slice(),
             _ => &[],
         })
     }
 
-    /// A convolution by its number: its kernel's [height, width], its stride, its part of the work, and the map that it writes to.
-    pub(crate) fn conv(&self, conv: usize) -> ([usize; 2], usize, Part, Map) {
-        let found = self.works.iter().find_map(|work| match work {
-            Work::Conv {
+    /// Looks up a convolution by its index: kernel [height, width], stride, output and the map that it writes to.
+    pub(crate) fn conv(&self, conv: usize) -> ([usize; 2], usize, ConvOutput, FeatureMap) {
+        let found = self.ops.iter().find_map(|op| match op {
+            PlanOp::Conv {
                 kernel,
                 stride,
-                parts,
+                outputs,
                 ..
             } => {
-                let part = parts.iter().find(|part| part.conv == conv)?;
-                Some((*kernel, *stride, *part, self.maps[part.to.map]))
+                let output = outputs.iter().find(|output| output.conv == conv)?;
+                Some((*kernel, *stride, *output, self.maps[output.to.map]))
             }
             _ => None,
         });
         found.expect("no more convolutions than the graph has")
     }
 
-    /// Gives each map a slot, from the work that first writes it to the one that last reads it.
-    fn share(&mut self) {
-        let reads: Vec<_> = self.works.iter().map(Work::reads).collect();
+    /// Assigns a slot to each map, from the op that first writes it to the op that last reads it.
+    fn assign_slots(&mut self) {
+        let reads: Vec<_> = self.ops.iter().map(PlanOp::input_map).collect();
         let last_read = |map| reads.iter().rposition(|read| *read == map);
         let mut free: Vec<usize> = Vec::new();
-        let mut placed = vec![false; self.maps.len()];
-        let place = |map: &mut Map, slots: &mut Vec<usize>, free: &mut Vec<usize>| {
-            let need = map.numbers();
-            // The least that is large enough, or else the largest, which grows.
+        let mut assigned = vec![false; self.maps.len()];
+        let place = |map: &mut FeatureMap, slots: &mut Vec<usize>, free: &mut Vec<usize>| {
+            let need = map.len();
+            // The smallest free slot that is large enough, or else the largest one, which grows.
             let fits = |slot: &usize| (slots[*slot] < need, slots[*slot].abs_diff(need));
             let best = (0..free.len()).min_by_key(|k| fits(&free[*k]));
             map.slot = match best {
@@ -149,14 +151,14 @@ impl Plan {
             slots[map.slot] = slots[map.slot].max(need);
         };
         place(&mut self.maps[0], &mut self.slots, &mut free);
-        placed[0] = true;
-        for (k, work) in self.works.iter().enumerate() {
-            for Place { map, .. } in work.writes() {
-                if !std::mem::replace(&mut placed[map], true) {
+        assigned[0] = true;
+        for (k, op) in self.ops.iter().enumerate() {
+            for Destination { map, .. } in op.destinations() {
+                if !std::mem::replace(&mut assigned[map], true) {
                     place(&mut self.maps[map], &mut self.slots, &mut free);
                 }
             }
-            let read = work.reads();
+            let read = op.input_map();
             if last_read(read) == Some(k) {
                 free.push(self.maps[read].slot);
             }
@@ -164,37 +166,34 @@ impl Plan {
     }
 }
 
-impl Work {
-    /// The map that is read.
-    pub(crate) fn reads(&self) -> usize {
+impl PlanOp {
+    pub(crate) fn input_map(&self) -> usize {
         match self {
-            Work::Conv { from, .. } | Work::MaxPool { from, .. } | Work::AvgPool { from, .. } => {
-                *from
-            }
+            PlanOp::Conv { from, .. }
+            | PlanOp::MaxPool { from, .. }
+            | PlanOp::AvgPool { from, .. } => *from,
         }
     }
 
-    /// Where outputs go.
-    pub(crate) fn writes(&self) -> Vec<Place> {
+    pub(crate) fn destinations(&self) -> Vec<Destination> {
         match self {
-            Work::Conv { parts, .. } => parts.iter().map(|part| part.to).collect(),
-            Work::MaxPool { to, .. } | Work::AvgPool { to, .. } => vec![*to],
+            PlanOp::Conv { outputs, .. } => outputs.iter().map(|output| output.to).collect(),
+            PlanOp::MaxPool { to, .. } | PlanOp::AvgPool { to, .. } => vec![*to],
         }
     }
 }
 
-/// A plan in the making.
-struct Sketch<'a> {
+struct PlanBuilder<'a> {
     steps: &'a [Step],
-    /// The steps that lie side by side in each map.
-    lists: Vec<Vec<usize>>,
-    /// [height, width, channels] of every step's output, the picture's first.
+    /// For each map, the steps whose outputs are concatenated in it.
+    members: Vec<Vec<usize>>,
+    /// [height, width, channels] of the picture and of each step's output.
     shapes: Vec<[usize; 3]>,
     plan: Plan,
 }
 
-impl Sketch<'_> {
-    fn shapes(&mut self) {
+impl PlanBuilder<'_> {
+    fn infer_shapes(&mut self) {
         for step in self.steps {
             let [h, w, _] = self.shapes[step.inputs[0]];
             let channels = step.inputs.iter().map(|input| self.shapes[*input][2]).sum();
@@ -215,20 +214,20 @@ impl Sketch<'_> {
         }
     }
 
-    /// A map for each list of steps that something reads, and for the outputs.
-    fn maps(&mut self, ends: &[usize]) {
+    /// Adds a map for each distinct list of inputs, and one for the network's output.
+    fn add_maps(&mut self, ends: &[usize]) {
         let read = self.steps.iter().map(|step| &step.inputs[..]);
         for list in read.chain([ends]) {
-            if !self.lists.iter().any(|known| known == list) {
-                self.lists.push(list.to_vec());
+            if !self.members.iter().any(|known| known == list) {
+                self.members.push(list.to_vec());
             }
         }
-        self.plan.maps = self.lists.iter().map(|list| self.map(list)).collect();
+        self.plan.maps = self.members.iter().map(|list| self.map(list)).collect();
     }
 
-    fn map(&self, list: &[usize]) -> Map {
+    fn map(&self, list: &[usize]) -> FeatureMap {
         let [height, width, _] = self.shapes[list[0]];
-        Map {
+        FeatureMap {
             height,
             width,
             channels: list.iter().map(|step| self.shapes[*step][2]).sum(),
@@ -236,12 +235,11 @@ impl Sketch<'_> {
         }
     }
 
-    /// Where a step's output goes.
-    fn place(&self, step: usize) -> Place {
-        let found = self.lists.iter().enumerate().find_map(|(map, list)| {
+    fn destination(&self, step: usize) -> Destination {
+        let found = self.members.iter().enumerate().find_map(|(map, list)| {
             let at = list.iter().position(|known| *known == step)?;
             let before = list[..at].iter().map(|step| self.shapes[*step][2]);
-            Some(Place {
+            Some(Destination {
                 map,
                 channel: before.sum(),
             })
@@ -249,22 +247,22 @@ impl Sketch<'_> {
         found.expect("every step is read, or is an output")
     }
 
-    fn list(&self, step: usize) -> usize {
+    fn input_of(&self, step: usize) -> usize {
         let inputs = &self.steps[step - 1].inputs;
-        let found = self.lists.iter().position(|list| list == inputs);
-        found.expect("`maps` made one for every list")
+        let found = self.members.iter().position(|list| list == inputs);
+        found.expect("add_maps added a map for every list of inputs")
     }
 
-    /// The one 1x1 convolution that reads an average pool, if that is all that does.
+    /// The 1x1 convolution after an average pool, if it is the pool's only reader and reads nothing else.
     fn after_pool(&self, pool: usize) -> Option<usize> {
         let mut readers =
             (1..=self.steps.len()).filter(|step| self.steps[*step - 1].inputs.contains(&pool));
         let reader = readers.next().filter(|_| readers.next().is_none())?;
         let alone = self.steps[reader - 1].inputs.len() == 1;
-        (alone && self.is_point(reader)).then_some(reader)
+        (alone && self.is_1x1(reader)).then_some(reader)
     }
 
-    fn is_point(&self, step: usize) -> bool {
+    fn is_1x1(&self, step: usize) -> bool {
         matches!(
             self.steps[step - 1].op,
             Op::Conv {
@@ -275,43 +273,42 @@ impl Sketch<'_> {
         )
     }
 
-    fn works(&mut self) {
+    fn add_ops(&mut self) {
         let convs: Vec<_> = (1..=self.steps.len())
             .filter(|step| matches!(self.steps[*step - 1].op, Op::Conv { .. }))
             .collect();
-        let number = |step: usize| convs.iter().position(|conv| *conv == step);
-        // The 1x1 convolutions that go with an average pool, by the pool's number.
+        let conv_index = |step: usize| convs.iter().position(|conv| *conv == step);
+        // (average pool, 1x1 convolution) pairs to swap.
         let swapped: Vec<_> = (1..=self.steps.len())
             .filter(|step| self.steps[*step - 1].op == Op::AvgPool)
             .filter_map(|pool| Some((pool, self.after_pool(pool)?)))
             .collect();
         let pool_of = |conv| swapped.iter().find(|(_, after)| *after == conv);
         let conv_of = |pool| swapped.iter().find(|(before, _)| *before == pool);
-        // Pools that wait for the product that their convolution is part of.
         for step in 1..=self.steps.len() {
-            let from = self.list(step);
+            let from = self.input_of(step);
             match &self.steps[step - 1].op {
                 Op::MaxPool => {
-                    let to = self.place(step);
-                    self.plan.works.push(Work::MaxPool { from, to });
+                    let to = self.destination(step);
+                    self.plan.ops.push(PlanOp::MaxPool { from, to });
                 }
                 Op::AvgPool => match conv_of(step) {
                     None => {
-                        let to = self.place(step);
+                        let to = self.destination(step);
                         let bias = None;
-                        self.plan.works.push(Work::AvgPool { from, bias, to });
+                        self.plan.ops.push(PlanOp::AvgPool { from, bias, to });
                     }
                     Some(&(_, conv)) => {
-                        // What the pool would have written is the bare convolution's now, which is smaller.
-                        let map = self.list(conv);
+                        // The pool's former output map now holds the raw output of the convolution, which has fewer channels.
+                        let map = self.input_of(conv);
                         self.plan.maps[map].channels = self.shapes[conv][2];
-                        let part = Part {
-                            conv: number(conv).expect("it is one"),
+                        let output = ConvOutput {
+                            conv: conv_index(conv).expect("a convolution"),
                             channels: self.shapes[conv][2],
-                            bare: true,
-                            to: Place { map, channel: 0 },
+                            raw: true,
+                            to: Destination { map, channel: 0 },
                         };
-                        self.beside(from, part);
+                        self.add_1x1(from, output);
                     }
                 },
                 Op::Conv {
@@ -320,28 +317,28 @@ impl Sketch<'_> {
                     stride,
                     padding,
                 } => {
-                    let to = self.place(step);
-                    let conv = number(step).expect("it is one");
+                    let to = self.destination(step);
+                    let conv = conv_index(step).expect("a convolution");
                     if pool_of(step).is_some() {
                         let bias = Some(conv);
-                        self.plan.works.push(Work::AvgPool { from, bias, to });
+                        self.plan.ops.push(PlanOp::AvgPool { from, bias, to });
                         continue;
                     }
-                    let part = Part {
+                    let output = ConvOutput {
                         conv,
                         channels: *out,
-                        bare: false,
+                        raw: false,
                         to,
                     };
-                    if self.is_point(step) {
-                        self.beside(from, part);
+                    if self.is_1x1(step) {
+                        self.add_1x1(from, output);
                     } else {
-                        self.plan.works.push(Work::Conv {
+                        self.plan.ops.push(PlanOp::Conv {
                             from,
                             kernel: *kernel,
                             stride: *stride,
                             padding: *padding,
-                            parts: vec![part],
+                            outputs: vec![output],
                         });
                     }
                 }
@@ -349,26 +346,26 @@ impl Sketch<'_> {
         }
     }
 
-    /// Puts a 1x1 convolution beside those that read the same map already, or begins with it.
-    fn beside(&mut self, map: usize, part: Part) {
-        let found = self.plan.works.iter_mut().find_map(|work| match work {
-            Work::Conv {
+    /// Merges a 1x1 convolution into the op that already applies 1x1 convolutions to this map, or adds an op.
+    fn add_1x1(&mut self, map: usize, output: ConvOutput) {
+        let found = self.plan.ops.iter_mut().find_map(|op| match op {
+            PlanOp::Conv {
                 from,
                 kernel: [1, 1],
                 stride: 1,
-                parts,
+                outputs,
                 ..
-            } if *from == map => Some(parts),
+            } if *from == map => Some(outputs),
             _ => None,
         });
         match found {
-            Some(parts) => parts.push(part),
-            None => self.plan.works.push(Work::Conv {
+            Some(outputs) => outputs.push(output),
+            None => self.plan.ops.push(PlanOp::Conv {
                 from: map,
                 kernel: [1, 1],
                 stride: 1,
                 padding: [0, 0],
-                parts: vec![part],
+                outputs: vec![output],
             }),
         }
     }
@@ -385,9 +382,9 @@ mod tests {
     }
 
     #[test]
-    fn every_convolution_is_done_once() {
+    fn every_convolution_is_planned_once() {
         let plan = inception();
-        let convs = plan.convs().map(|part| (part.conv, part.channels));
+        let convs = plan.convs().map(|output| (output.conv, output.channels));
         let mut done: Vec<_> = convs.collect();
         done.sort_unstable();
         let kernels = kernels().into_iter().enumerate();
@@ -396,23 +393,23 @@ mod tests {
     }
 
     #[test]
-    fn siblings_are_one_product_and_pools_come_after() {
+    fn parallel_1x1_convolutions_are_merged_and_pools_follow_them() {
         let plan = inception();
-        let count = |is: fn(&Work) -> bool| plan.works.iter().filter(|work| is(work)).count();
-        // 94 convolutions: seven blocks have three or four 1x1 ones of one input, mixed9 and mixed10 four, mixed8 two.
+        let count = |is: fn(&PlanOp) -> bool| plan.ops.iter().filter(|op| is(op)).count();
+        // 94 convolutions; the 1x1 convolutions that read a block's input are merged: 4 -> 1 in nine blocks, 2 -> 1 in mixed8.
         assert_eq!(
-            count(|work| matches!(work, Work::Conv { .. })),
+            count(|op| matches!(op, PlanOp::Conv { .. })),
             94 - 3 * 9 - 1
         );
-        assert_eq!(count(|work| matches!(work, Work::MaxPool { .. })), 4);
-        let biased = |work: &Work| matches!(work, Work::AvgPool { bias: Some(_), .. });
+        assert_eq!(count(|op| matches!(op, PlanOp::MaxPool { .. })), 4);
+        let biased = |op: &PlanOp| matches!(op, PlanOp::AvgPool { bias: Some(_), .. });
         assert_eq!(count(biased), 9);
-        assert_eq!(plan.works.len(), 66 + 4 + 9);
+        assert_eq!(plan.ops.len(), 66 + 4 + 9);
     }
 
-    /// Follows who has written which channels of what slot, as whoever computes the plan would.
+    /// Simulates the plan and tracks which channels of each slot have been written.
     #[test]
-    fn nothing_is_overwritten_before_it_is_read() {
+    fn no_map_is_overwritten_before_its_last_read() {
         let plan = inception();
         let mut holds = vec![None; plan.slots.len()];
         let mut written: Vec<Vec<bool>> = plan
@@ -422,25 +419,27 @@ mod tests {
             .collect();
         holds[plan.maps[0].slot] = Some(0);
         written[0].fill(true);
-        for work in &plan.works {
-            let from = work.reads();
+        for op in &plan.ops {
+            let from = op.input_map();
             assert_eq!(holds[plan.maps[from].slot], Some(from));
             assert!(
                 written[from].iter().all(|done| *done),
-                "map {from} is whole"
+                "map {from} is read before it is complete"
             );
-            let widths: Vec<_> = match work {
-                Work::Conv { parts, .. } => parts.iter().map(|part| part.channels).collect(),
-                _ => vec![match work {
-                    Work::AvgPool { .. } | Work::MaxPool { .. } => plan.maps[from].channels,
-                    Work::Conv { .. } => unreachable!("above"),
-                }],
+            let widths: Vec<_> = match op {
+                PlanOp::Conv { outputs, .. } => {
+                    outputs.iter().map(|output| output.channels).collect()
+                }
+                PlanOp::AvgPool { .. } | PlanOp::MaxPool { .. } => vec![plan.maps[from].channels],
             };
-            for (Place { map, channel }, width) in work.writes().into_iter().zip(widths) {
+            for (Destination { map, channel }, width) in op.destinations().into_iter().zip(widths) {
                 let slot = plan.maps[map].slot;
                 assert_ne!(slot, plan.maps[from].slot);
                 if holds[slot] != Some(map) {
-                    assert!(written[map].iter().all(|done| !done), "map {map} is lost");
+                    assert!(
+                        written[map].iter().all(|done| !done),
+                        "map {map} was overwritten"
+                    );
                     holds[slot] = Some(map);
                 }
                 for done in &mut written[map][channel..channel + width] {
@@ -453,7 +452,7 @@ mod tests {
         assert_eq!(holds[plan.maps[end].slot], Some(end));
         assert!(written[end].iter().all(|done| *done));
         for map in &plan.maps {
-            assert!(map.numbers() <= plan.slots[map.slot]);
+            assert!(map.len() <= plan.slots[map.slot]);
         }
     }
 }

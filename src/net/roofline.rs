@@ -6,9 +6,9 @@
 //! read what is shared by workgroups once for each: [`Row::quickest`] counts the former and [`Row::slowest`] both.
 
 use crate::net::{
-    gpu::dispatch::{Dispatch, Kernel, LANES, Machine, Number, Program, VECTOR},
+    gpu::dispatch::{Dispatch, Kernel, MIN_INVOCATIONS, DeviceClass, Precision, Program, VECTOR},
     inception::{INPUT, graph, kernels},
-    plan::{Plan, Work},
+    plan::{Plan, PlanOp},
 };
 
 /// Invocations that each arithmetic unit needs in flight, so that it need not wait for what is read.
@@ -117,17 +117,17 @@ pub fn rows(pictures: usize) -> Vec<Row> {
     let program = Program::new(
         &plan,
         pictures,
-        Machine::Gpu { lanes: LANES[0] },
-        Number::F32,
+        DeviceClass::Gpu { min_invocations: MIN_INVOCATIONS[0] },
+        Precision::F32,
     );
-    let works = plan.works.iter().map(Some).chain([None]);
-    let dispatches = program.dispatches.iter().zip(works);
+    let ops = plan.ops.iter().map(Some).chain([None]);
+    let dispatches = program.dispatches.iter().zip(ops);
     dispatches
-        .map(|(dispatch, work)| {
-            let to = work.map(|work| plan.maps[work.writes()[0].map]);
+        .map(|(dispatch, op)| {
+            let to = op.map(|op| plan.maps[op.destinations()[0].map]);
             let [height, width] = to.map_or([1, 1], |map| [map.height, map.width]);
             Row {
-                name: name(work),
+                name: name(op),
                 output: [height, width, dispatch.channels],
                 ..row(dispatch, pictures)
             }
@@ -135,15 +135,15 @@ pub fn rows(pictures: usize) -> Vec<Row> {
         .collect()
 }
 
-fn name(work: Option<&Work>) -> String {
-    match work {
-        Some(Work::Conv { parts, .. }) => {
+fn name(op: Option<&PlanOp>) -> String {
+    match op {
+        Some(PlanOp::Conv { outputs, .. }) => {
             let kernels = kernels();
-            let names = parts.iter().map(|part| kernels[part.conv].0.as_str());
+            let names = outputs.iter().map(|output| kernels[output.conv].0.as_str());
             names.collect::<Vec<_>>().join(" ")
         }
-        Some(Work::MaxPool { .. }) => "max pool".into(),
-        Some(Work::AvgPool { .. }) => "average pool".into(),
+        Some(PlanOp::MaxPool { .. }) => "max pool".into(),
+        Some(PlanOp::AvgPool { .. }) => "average pool".into(),
         None => "global average pool".into(),
     }
 }
@@ -157,7 +157,7 @@ fn row(dispatch: &Dispatch, pictures: usize) -> Row {
         inputs,
         ..
     } = dispatch;
-    let number = Number::F32.bytes();
+    let number = Precision::F32.bytes();
     let pixels = pictures * pixels;
     let [columns, rows, _] = dispatch.workgroups(pictures).map(|count| count as usize);
     let outputs = pixels * channels;

@@ -17,7 +17,7 @@ use crate::{
     },
     head::{Dense, Head, UNSURE_BELOW, latents::BaseId},
     image::InputRange,
-    net::inception::{AveragePool, Folded, LATENTS, kernels},
+    net::inception::{AveragePool, FoldedConv, LATENTS, kernels},
 };
 
 pub(super) const WHAT: &str = "weights";
@@ -87,7 +87,7 @@ pub struct Source {
     /// What is known of it.
     pub info: Info,
     /// In the order of [`kernels`].
-    pub convs: Vec<Folded>,
+    pub convs: Vec<FoldedConv>,
     /// What it answers by itself, if its source has that.
     pub classifier: Option<Classifier>,
 }
@@ -127,7 +127,7 @@ pub(super) struct Facts {
 }
 
 /// SHA-256 (hex) of folded f32 weights with their preprocessing.
-pub fn fingerprint(info: &Info, convs: &[Folded]) -> String {
+pub fn fingerprint(info: &Info, convs: &[FoldedConv]) -> String {
     let mut hash = Sha256::new();
     hash.update(format!(
         "inception_v3\n{RESIZE}\n{PADDING}\n{}\n",
@@ -194,7 +194,7 @@ pub fn write(source: &Source, fingerprint: &str, dtype: Dtype) -> Vec<u8> {
 }
 
 /// The convolutions as a file of this dtype gives them back.
-pub fn rounded(source: &Source, dtype: Dtype) -> Vec<Folded> {
+pub fn rounded(source: &Source, dtype: Dtype) -> Vec<FoldedConv> {
     let mut source = source.clone();
     source.info.self_test_latents = vec![0.0];
     let file = write(&source, &"0".repeat(64), dtype);
@@ -211,28 +211,28 @@ impl Facts {
             got: got.chars().take(60).collect(),
             want,
         };
-        let format = container.text("format")?;
+        let format = container.metadata("format")?;
         if format != "inception-web weights 1" {
             return Err(bad("format", format, "inception-web weights 1"));
         }
         for (key, ours) in [("resize", RESIZE), ("padding", PADDING)] {
-            let theirs = container.text(key)?;
+            let theirs = container.metadata(key)?;
             if theirs != ours {
                 return Err(bad(key, theirs, ours));
             }
         }
         let want = "two numbers, or two lists of three: what black and white become";
-        let range = match container.json::<[f32; 2]>("input_range", want) {
+        let range = match container.metadata_json::<[f32; 2]>("input_range", want) {
             Ok([low, high]) => InputRange::even(low, high),
             Err(_) => {
-                let [low, high] = container.json("input_range", want)?;
+                let [low, high] = container.metadata_json("input_range", want)?;
                 InputRange { low, high }
             }
         };
         if !range.is_finite() {
-            return Err(bad("input_range", container.text("input_range")?, want));
+            return Err(bad("input_range", container.metadata("input_range")?, want));
         }
-        let average_pool = match container.text("average_pool")? {
+        let average_pool = match container.metadata("average_pool")? {
             "exclude_padding" => AveragePool::ExcludePadding,
             "include_padding" => AveragePool::IncludePadding,
             other => {
@@ -243,37 +243,37 @@ impl Facts {
                 ));
             }
         };
-        let dtype = container.text("dtype")?;
+        let dtype = container.metadata("dtype")?;
         let Some((_, dtype)) = Dtype::ALL.into_iter().find(|(name, _)| *name == dtype) else {
             return Err(bad("dtype", dtype, "f32, f16 or u8"));
         };
-        let fingerprint = container.text("fingerprint")?.to_string();
+        let fingerprint = container.metadata("fingerprint")?.to_string();
         if fingerprint.len() != 64 || !fingerprint.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(bad("fingerprint", &fingerprint, "64 hexadecimal digits"));
         }
         let info = Info {
-            name: container.text("name")?.into(),
-            source: container.text("source")?.into(),
-            licence: container.text("licence")?.into(),
-            note: container.text("note")?.into(),
+            name: container.metadata("name")?.into(),
+            source: container.metadata("source")?.into(),
+            licence: container.metadata("licence")?.into(),
+            note: container.metadata("note")?.into(),
             range,
             average_pool,
-            self_test_latents: container.json("known_latents", "a list of numbers")?,
+            self_test_latents: container.metadata_json("known_latents", "a list of numbers")?,
         };
         let known = &info.self_test_latents;
         if known.is_empty() || !known.iter().all(|value| value.is_finite()) {
-            let got = container.text("known_latents")?;
+            let got = container.metadata("known_latents")?;
             return Err(bad("known_latents", got, "at least one number"));
         }
         let kernels = kernels();
-        let classes: Option<Vec<String>> = match container.text("classes") {
-            Ok(_) => Some(container.json("classes", "a list of names")?),
+        let classes: Option<Vec<String>> = match container.metadata("classes") {
+            Ok(_) => Some(container.metadata_json("classes", "a list of names")?),
             Err(_) => None,
         };
         if classes.as_ref().is_some_and(Vec::is_empty) {
             return Err(bad("classes", "[]", "at least one name"));
         }
-        container.only(|name| {
+        container.check_names(|name| {
             let layer = name.split('.').next().unwrap_or_default();
             kernels.iter().any(|(known, _)| known == layer)
                 || (classes.is_some() && layer == "classifier")
@@ -291,7 +291,7 @@ impl Facts {
             fingerprint,
             dtype,
             classes,
-            sha256: container.text("sha256")?.into(),
+            sha256: container.metadata("sha256")?.into(),
         })
     }
 }
@@ -337,7 +337,7 @@ impl<'a> Weights<'a> {
         let shape = [LATENTS, classes.len()];
         Ok(Some(Classifier {
             layer: Dense {
-                kernel: self.container.affine_floats(KERNEL, &shape, 1)?,
+                kernel: self.container.dequantized(KERNEL, &shape, 1)?,
                 bias: self.container.floats(BIAS, &shape[1..])?,
             },
             classes: classes.clone(),
@@ -365,7 +365,7 @@ impl<'a> Weights<'a> {
     }
 
     /// The convolutions, one by one.
-    pub fn convs(&self) -> impl Iterator<Item = Result<Folded, Error>> {
+    pub fn convs(&self) -> impl Iterator<Item = Result<FoldedConv, Error>> {
         let kernels = kernels().into_iter();
         kernels.map(|(name, shape)| folded(&self.container, &name, shape))
     }
@@ -376,9 +376,9 @@ pub(super) fn folded(
     container: &Container,
     name: &str,
     shape: [usize; 4],
-) -> Result<Folded, Error> {
-    Ok(Folded {
-        kernel: container.affine(&format!("{name}.kernel"), &shape, 0)?,
+) -> Result<FoldedConv, Error> {
+    Ok(FoldedConv {
+        kernel: container.kernel_data(&format!("{name}.kernel"), &shape, 0)?,
         bias: container.floats(&format!("{name}.bias"), &shape[..1])?,
     })
 }

@@ -10,7 +10,7 @@ use super::file::{COMMAND, Digest, Facts, Info, WHAT, Weights, folded};
 use crate::{
     error::Error,
     format::safetensors::{Container, ContainerStream},
-    net::inception::{Folded, kernels},
+    net::inception::{FoldedConv, kernels},
 };
 
 /// Four tensors for each of 94 layers take 40 kB; the rest is for the names of classes.
@@ -125,7 +125,7 @@ impl<'a> WeightsStream<'a> {
     ///
     /// # Errors
     /// A number type that does not belong, or a number that is not finite.
-    pub fn next_conv(&mut self) -> Result<Option<(usize, Folded)>, Error> {
+    pub fn next_conv(&mut self) -> Result<Option<(usize, FoldedConv)>, Error> {
         let (Some(container), Some(checking)) = (self.arrival.container(), &mut self.checking)
         else {
             return Ok(None);
@@ -224,7 +224,7 @@ mod tests {
                 };
                 (0..count).map(next).collect()
             };
-            let convs = kernels().into_iter().map(|(_, shape)| Folded {
+            let convs = kernels().into_iter().map(|(_, shape)| FoldedConv {
                 kernel: KernelData::Floats(numbers(shape.iter().product())),
                 bias: numbers(shape[0]),
             });
@@ -252,7 +252,7 @@ mod tests {
     }
 
     /// All that comes of a file in pieces, convolutions in their own order.
-    fn read(file: &[u8], piece: usize) -> Result<(Vec<Folded>, Weights<'static>), Error> {
+    fn read(file: &[u8], piece: usize) -> Result<(Vec<FoldedConv>, Weights<'static>), Error> {
         let mut arriving = WeightsStream::new();
         let mut convs = BTreeMap::new();
         for piece in file.chunks(piece) {
@@ -318,7 +318,7 @@ mod tests {
                 _ => "incomplete metadata, file not fully covered",
             };
             let want = format!(
-                "weights: not a whole safetensors file ({reason}, {keep} bytes); download or convert it again"
+                "weights: invalid safetensors file ({reason}, {keep} bytes); download or convert it again"
             );
             assert_eq!(error.to_string(), want);
         }
@@ -391,7 +391,7 @@ mod tests {
         let cases: [(Change, &str); 5] = [
             (
                 |header| drop(header.remove("conv2d_7.bias")),
-                "weights: not a whole safetensors file (invalid offset for tensor `conv2d_7.kernel.min`",
+                "weights: invalid safetensors file (invalid offset for tensor `conv2d_7.kernel.min`",
             ),
             (
                 |header| {
@@ -419,7 +419,7 @@ mod tests {
                     let metadata = header.get_mut("__metadata__").expect("metadata");
                     metadata.insert("format".into(), "inception-web weights 9".into());
                 },
-                "weights: the metadata \"format\" is \"inception-web weights 9\", expected inception-web weights 1; make the file again",
+                "weights: invalid metadata \"format\": got \"inception-web weights 9\", expected inception-web weights 1; make the file again",
             ),
         ];
         let (header, _) = parts(file());
@@ -434,7 +434,7 @@ mod tests {
         let long = (5u64 << 20).to_le_bytes().to_vec();
         assert_eq!(
             arriving.take(long.into()).expect_err("long").to_string(),
-            "weights: not a whole safetensors file (header too large, 8 bytes); download or convert it again"
+            "weights: invalid safetensors file (header too large, 8 bytes); download or convert it again"
         );
     }
 }

@@ -1,54 +1,54 @@
-//! The net on a CPU: a plan's works one after another, with weights packed for them when they arrive.
+//! The CPU backend: runs a plan op by op. Weights are packed once, when they are loaded.
 //!
-//! Pixels that a convolution reads are packed in fours, some rows at a time, for [`product`](crate::product); those with 3x3 and 1x7 taps on
-//! large maps go through [`winograd`](crate::winograd). Memory is kept for the next picture.
+//! A convolution is an implicit matrix product: the patches it reads are packed block by block and multiplied in [`matmul`]. Convolutions of
+//! stride 1 with kernels larger than 1x1 on large maps use [`winograd`]. Workspaces are reused between pictures.
 
-mod product;
+mod matmul;
 mod winograd;
 
 use std::sync::Mutex;
 
 use self::{
-    product::{Four, Panels, ROWS, Sink},
+    matmul::{OutputView, Panels, ROWS, RowGroup},
     winograd::Winograd,
 };
 use crate::net::{
-    inception::{AveragePool, Folded, INPUT, graph},
-    plan::{Map, Part, Place, Plan, Work},
+    inception::{AveragePool, FoldedConv, INPUT, graph},
+    plan::{ConvOutput, Destination, FeatureMap, Plan, PlanOp},
 };
 
-/// Values that are packed before they are multiplied: about what the second cache holds. Fewer would have panels decoded more often.
+/// Values packed per block, about the size of the L2 cache. Smaller blocks would dequantise the panels more often.
 const BLOCK: usize = 128 << 10;
-/// Maps with fewer pixels have so few tiles that reading more numbers of a kernel costs more than is saved.
-const LEAST_PIXELS: usize = 128;
+/// Minimum output pixels for Winograd. Smaller maps have so few tiles that reading the larger transformed kernel costs more than it saves.
+const MIN_WINOGRAD_PIXELS: usize = 128;
 
-/// A plan with weights.
+/// A plan and its weights.
 pub(crate) struct Cpu {
     plan: Plan,
     average_pool: AveragePool,
-    /// In the order of construction, each once it has come.
+    /// In the order of construction; `None` until loaded.
     kernels: Vec<Option<Kernel>>,
-    /// As many as there were pictures at once.
-    spare: Mutex<Vec<Memory>>,
+    /// Unused workspaces: as many as there were concurrent calls of `forward`.
+    workspaces: Mutex<Vec<Workspace>>,
 }
 
-/// A convolution's weights, as its work takes them.
+/// The packed weights of one convolution.
 enum Kernel {
     Direct(Panels),
     Winograd(Winograd),
-    /// Without bias, which the pool after it adds.
-    Bare(Panels, Vec<f32>),
+    /// The bias is added by the average pool that follows.
+    Raw(Panels, Vec<f32>),
 }
 
-/// What a forward writes to.
-struct Memory {
+/// The memory of one forward pass.
+struct Workspace {
     slots: Vec<Vec<f32>>,
-    fours: Vec<Four>,
+    groups: Vec<RowGroup>,
     scratch: Vec<f32>,
 }
 
 impl Cpu {
-    /// Inception V3, of which no weights have come yet.
+    /// Inception V3, without weights yet.
     pub(crate) fn inception(average_pool: AveragePool) -> Cpu {
         let (steps, ends) = graph();
         Cpu::new(Plan::new(&steps, &ends, [INPUT, INPUT, 3]), average_pool)
@@ -60,16 +60,16 @@ impl Cpu {
             plan,
             average_pool,
             kernels,
-            spare: Mutex::default(),
+            workspaces: Mutex::default(),
         }
     }
 
     /// Packs the weights of the `conv`-th convolution in the order of construction.
     ///
     /// # Panics
-    /// If there is no such convolution, or it has other lengths: checking files is the work of `weights`.
-    pub(crate) fn put(&mut self, conv: usize, Folded { kernel, bias }: &Folded) {
-        let (size, stride, part, to) = self.plan.conv(conv);
+    /// If there is no such convolution or the lengths differ; `weights` validates files.
+    pub(crate) fn set_conv(&mut self, conv: usize, FoldedConv { kernel, bias }: &FoldedConv) {
+        let (size, stride, output, to) = self.plan.conv(conv);
         let direct = |bias: &[f32]| {
             let taps = size[0] * size[1];
             let channels = kernel.len() / (taps * bias.len());
@@ -78,61 +78,65 @@ impl Cpu {
                 (output * channels + channel) * taps + tap
             })
         };
-        let large = to.pixels() >= LEAST_PIXELS && stride == 1 && size != [1, 1];
+        let large = to.pixels() >= MIN_WINOGRAD_PIXELS && stride == 1 && size != [1, 1];
         let winograd = large.then(|| Winograd::new(&kernel.floats(), bias, size));
         self.kernels[conv] = Some(match winograd.flatten() {
-            _ if part.bare => Kernel::Bare(direct(&vec![0.0; bias.len()]), bias.clone()),
+            _ if output.raw => Kernel::Raw(direct(&vec![0.0; bias.len()]), bias.clone()),
             Some(winograd) => Kernel::Winograd(winograd),
             None => Kernel::Direct(direct(bias)),
         });
     }
 
-    /// The last maps of a picture.
+    /// Computes the last feature maps of a picture.
     ///
     /// # Shapes
-    /// [height, width, channels] -> [height, width, channels]; Inception V3's are [299, 299, 3] -> [8, 8, 2048].
+    /// [height, width, channels] -> [height, width, channels]; for Inception V3, [299, 299, 3] -> [8, 8, 2048].
     ///
     /// # Panics
-    /// If not all weights have come.
+    /// If weights are missing.
     pub(crate) fn forward(&self, picture: &[f32]) -> Vec<f32> {
-        let spare = || self.spare.lock().unwrap_or_else(|held| held.into_inner());
-        let kept = spare().pop();
-        let mut memory = kept.unwrap_or_else(|| Memory {
+        let workspaces = || {
+            self.workspaces
+                .lock()
+                .unwrap_or_else(|poisoned| poisoned.into_inner())
+        };
+        let unused = workspaces().pop();
+        let mut workspace = unused.unwrap_or_else(|| Workspace {
             slots: self.plan.slots.iter().map(|len| vec![0.0; *len]).collect(),
-            fours: Vec::new(),
+            groups: Vec::new(),
             scratch: Vec::new(),
         });
         let first = self.plan.maps[0];
-        memory.slots[first.slot][..first.numbers()].copy_from_slice(picture);
-        for work in &self.plan.works {
-            self.work(work, &mut memory);
+        workspace.slots[first.slot][..first.len()].copy_from_slice(picture);
+        for op in &self.plan.ops {
+            self.run_op(op, &mut workspace);
         }
         let last = self.plan.maps[self.plan.output()];
-        let maps = memory.slots[last.slot][..last.numbers()].to_vec();
-        spare().push(memory);
+        let maps = workspace.slots[last.slot][..last.len()].to_vec();
+        workspaces().push(workspace);
         maps
     }
 
     fn kernel(&self, conv: usize) -> &Kernel {
-        self.kernels[conv].as_ref().expect("all weights are here")
+        self.kernels[conv].as_ref().expect("all weights are loaded")
     }
 
-    fn work(&self, work: &Work, memory: &mut Memory) {
-        let from = self.plan.maps[work.reads()];
-        let Memory {
+    fn run_op(&self, op: &PlanOp, workspace: &mut Workspace) {
+        let from = self.plan.maps[op.input_map()];
+        let Workspace {
             slots,
-            fours,
+            groups,
             scratch,
-        } = memory;
-        // What is read and what is written lie in different slots.
+        } = workspace;
+        // The input and the outputs are in different slots, so the input slot can be taken out during the op.
         let read = std::mem::take(&mut slots[from.slot]);
-        let map = |place: &Place| (self.plan.maps[place.map], place.channel);
-        match work {
-            Work::Conv {
+        let target = |to: &Destination| (self.plan.maps[to.map], to.channel);
+        match op {
+            PlanOp::Conv {
                 kernel,
                 stride,
                 padding,
-                parts,
+                outputs,
                 ..
             } => {
                 let patches = Patches {
@@ -141,141 +145,141 @@ impl Cpu {
                     size: *kernel,
                     stride: [*stride; 2],
                     padding: *padding,
-                    columns: self.plan.maps[parts[0].to.map].width,
-                    count: self.plan.maps[parts[0].to.map].pixels(),
+                    columns: self.plan.maps[outputs[0].to.map].width,
+                    count: self.plan.maps[outputs[0].to.map].pixels(),
                 };
-                if let Kernel::Winograd(winograd) = self.kernel(parts[0].conv) {
-                    let (to, channel) = map(&parts[0].to);
-                    let end = (to, channel, &mut slots[to.slot][..]);
-                    tiled(winograd, patches, end, fours, scratch);
+                if let Kernel::Winograd(winograd) = self.kernel(outputs[0].conv) {
+                    let (to, channel) = target(&outputs[0].to);
+                    let output = (to, channel, &mut slots[to.slot][..]);
+                    run_winograd(winograd, patches, output, groups, scratch);
                 } else {
-                    self.direct(patches, parts, slots, fours);
+                    self.run_direct(patches, outputs, slots, groups);
                 }
             }
-            Work::MaxPool { to, .. } => {
-                let (to, channel) = map(to);
+            PlanOp::MaxPool { to, .. } => {
+                let (to, channel) = target(to);
                 max_pool((from, &read), (to, channel, &mut slots[to.slot]));
             }
-            Work::AvgPool { bias, to, .. } => {
+            PlanOp::AvgPool { bias, to, .. } => {
                 let bias = bias.map(|conv| match self.kernel(conv) {
-                    Kernel::Bare(_, bias) => bias.as_slice(),
-                    _ => unreachable!("`put` asks the plan"),
+                    Kernel::Raw(_, bias) => bias.as_slice(),
+                    _ => unreachable!("set_conv stores a raw kernel before an average pool"),
                 });
-                let (to, channel) = map(to);
-                let end = (to, channel, &mut slots[to.slot][..]);
-                avg_pool((from, &read), end, bias, self.average_pool);
+                let (to, channel) = target(to);
+                let output = (to, channel, &mut slots[to.slot][..]);
+                avg_pool((from, &read), output, bias, self.average_pool);
             }
         }
         slots[from.slot] = read;
     }
 
-    fn direct(
+    fn run_direct(
         &self,
         patches: Patches,
-        parts: &[Part],
+        outputs: &[ConvOutput],
         slots: &mut [Vec<f32>],
-        fours: &mut Vec<Four>,
+        groups: &mut Vec<RowGroup>,
     ) {
-        let inputs = patches.numbers();
+        let inputs = patches.len();
         let block = (BLOCK / inputs).next_multiple_of(ROWS);
         for first in (0..patches.count).step_by(block) {
             let rows = block.min(patches.count - first);
-            patches.pack(first, rows, fours);
-            for part in parts {
-                let (panels, floor) = match self.kernel(part.conv) {
+            patches.pack(first, rows, groups);
+            for output in outputs {
+                let (panels, floor) = match self.kernel(output.conv) {
                     Kernel::Direct(panels) => (panels, 0.0),
-                    Kernel::Bare(panels, _) => (panels, f32::NEG_INFINITY),
-                    Kernel::Winograd(_) => unreachable!("`work` has taken these"),
+                    Kernel::Raw(panels, _) => (panels, f32::NEG_INFINITY),
+                    Kernel::Winograd(_) => unreachable!("run_op handles Winograd kernels"),
                 };
-                let map = self.plan.maps[part.to.map];
-                let mut sink = Sink {
+                let map = self.plan.maps[output.to.map];
+                let mut out = OutputView {
                     map: &mut slots[map.slot][first * map.channels..],
                     pitch: map.channels,
-                    channel: part.to.channel,
+                    channel: output.to.channel,
                 };
-                panels.multiply(fours, inputs, rows, floor, &mut sink);
+                panels.multiply(groups, inputs, rows, floor, &mut out);
             }
         }
     }
 }
 
-/// A map, the channel at which an output begins, and the numbers of its slot.
-type End<'a> = (Map, usize, &'a mut [f32]);
+/// An output map, the first channel to write, and the values of its slot.
+type OutputMap<'a> = (FeatureMap, usize, &'a mut [f32]);
 
-fn tiled(
+fn run_winograd(
     winograd: &Winograd,
     mut patches: Patches,
-    (to, channel, numbers): End,
-    fours: &mut Vec<Four>,
+    (to, channel, values): OutputMap,
+    groups: &mut Vec<RowGroup>,
     scratch: &mut Vec<f32>,
 ) {
-    let [height, width] = winograd.outputs();
-    patches.size = winograd.inputs();
+    let [height, width] = winograd.output_tile();
+    patches.size = winograd.input_tile();
     patches.stride = [height, width];
     patches.columns = to.width.div_ceil(width);
     patches.count = to.height.div_ceil(height) * patches.columns;
     let columns = patches.columns;
-    let block = (BLOCK / patches.numbers()).next_multiple_of(4 * ROWS);
+    let block = (BLOCK / patches.len()).next_multiple_of(4 * ROWS);
     for first in (0..patches.count).step_by(block) {
         let tiles = block.min(patches.count - first);
-        patches.pack(first, tiles, fours);
-        winograd.multiply(fours, tiles, scratch, numbers, |tile, [y, x]| {
+        patches.pack(first, tiles, groups);
+        winograd.multiply(groups, tiles, scratch, values, |tile, [y, x]| {
             let tile = first + tile;
             let (y, x) = (tile / columns * height + y, tile % columns * width + x);
-            let there = y < to.height && x < to.width;
-            there.then_some((y * to.width + x) * to.channels + channel)
+            let inside = y < to.height && x < to.width;
+            inside.then_some((y * to.width + x) * to.channels + channel)
         });
     }
 }
 
-/// The parts of a map that a convolution reads, one for each of its outputs or tiles of outputs.
+/// The patches of a map that a convolution reads: one per output pixel, or one per Winograd tile.
 struct Patches<'a> {
-    from: Map,
+    from: FeatureMap,
     read: &'a [f32],
-    /// [height, width] of each.
+    /// [height, width] of a patch.
     size: [usize; 2],
     stride: [usize; 2],
     padding: [usize; 2],
-    /// In a row of them.
+    /// Patches per row.
     columns: usize,
     count: usize,
 }
 
 impl Patches<'_> {
-    fn numbers(&self) -> usize {
+    fn len(&self) -> usize {
         self.size[0] * self.size[1] * self.from.channels
     }
 
-    /// Packs patches from `first` on in fours: [patches / 4, height, width, channels]; the last one fills up the last four.
-    fn pack(&self, first: usize, patches: usize, fours: &mut Vec<Four>) {
-        let (numbers, channels) = (self.numbers(), self.from.channels);
+    /// Packs patches from `first` on in groups: [patches / 4, height, width, channels]. The last patch is repeated to fill the last group.
+    fn pack(&self, first: usize, patches: usize, groups: &mut Vec<RowGroup>) {
+        let (values, channels) = (self.len(), self.from.channels);
         let [height, width] = self.size;
         let zeros = vec![0.0; channels];
-        fours.resize(patches.div_ceil(ROWS) * numbers, [0.0; ROWS]);
-        for (k, four) in fours.chunks_exact_mut(numbers).enumerate() {
-            // Rows and columns of the padded map.
+        groups.resize(patches.div_ceil(ROWS) * values, [0.0; ROWS]);
+        for (k, group) in groups.chunks_exact_mut(values).enumerate() {
+            // In coordinates of the padded map.
             let corners: [_; ROWS] = std::array::from_fn(|i| {
                 let patch = (first + k * ROWS + i).min(self.count - 1);
                 [patch / self.columns, patch % self.columns]
             })
             .map(|[row, column]| [row * self.stride[0], column * self.stride[1]]);
-            for (y, four) in four.chunks_exact_mut(width * channels).enumerate() {
+            for (y, group) in group.chunks_exact_mut(width * channels).enumerate() {
                 let runs = corners.map(|[row, column]| self.run(row + y, column, width));
                 if let [Some(a), Some(b), Some(c), Some(d)] = runs {
-                    interleave([a, b, c, d], four);
+                    interleave([a, b, c, d], group);
                     continue;
                 }
-                for (x, four) in four.chunks_exact_mut(channels).enumerate() {
+                for (x, group) in group.chunks_exact_mut(channels).enumerate() {
                     let runs = corners
                         .map(|[row, column]| self.run(row + y, column + x, 1).unwrap_or(&zeros));
-                    interleave(runs, four);
+                    interleave(runs, group);
                 }
             }
         }
-        debug_assert!(height * width * channels == numbers);
+        debug_assert!(height * width * channels == values);
     }
 
-    /// Some pixels of a row, if they are all in the map.
+    /// A run of pixels in a row of the padded map, if all of them are inside the unpadded map.
     fn run(&self, row: usize, column: usize, pixels: usize) -> Option<&[f32]> {
         let row = row.checked_sub(self.padding[0])?;
         let column = column.checked_sub(self.padding[1])?;
@@ -285,28 +289,28 @@ impl Patches<'_> {
     }
 }
 
-fn interleave([a, b, c, d]: [&[f32]; ROWS], fours: &mut [Four]) {
-    for ((((four, a), b), c), d) in fours.iter_mut().zip(a).zip(b).zip(c).zip(d) {
-        *four = [*a, *b, *c, *d];
+fn interleave([a, b, c, d]: [&[f32]; ROWS], groups: &mut [RowGroup]) {
+    for ((((group, a), b), c), d) in groups.iter_mut().zip(a).zip(b).zip(c).zip(d) {
+        *group = [*a, *b, *c, *d];
     }
 }
 
-/// The pixels of a 3x3 window around each output pixel, those that are there; `reach` gives their first and last row or column.
+/// Pools windows of at most 3x3 pixels. `window` returns the first and last row or column of an output pixel's window.
 fn pool(
-    (from, read): (Map, &[f32]),
-    (to, channel, numbers): End,
-    reach: impl Fn(usize, usize) -> [usize; 2],
+    (from, read): (FeatureMap, &[f32]),
+    (to, channel, values): OutputMap,
+    window: impl Fn(usize, usize) -> [usize; 2],
     mut begin: impl FnMut(&mut [f32]),
     mut add: impl FnMut(&mut [f32], &[f32]),
     mut end: impl FnMut(&mut [f32], usize),
 ) {
     let channels = from.channels;
     for y in 0..to.height {
-        let [top, bottom] = reach(y, from.height);
+        let [top, bottom] = window(y, from.height);
         for x in 0..to.width {
-            let [left, right] = reach(x, from.width);
+            let [left, right] = window(x, from.width);
             let start = (y * to.width + x) * to.channels + channel;
-            let pooled = &mut numbers[start..start + channels];
+            let pooled = &mut values[start..start + channels];
             begin(pooled);
             for row in top..=bottom {
                 let pixels = &read[(row * from.width + left) * channels..];
@@ -320,10 +324,10 @@ fn pool(
     }
 }
 
-fn max_pool(from: (Map, &[f32]), to: End) {
+fn max_pool(from: (FeatureMap, &[f32]), to: OutputMap) {
     let larger = |pooled: &mut [f32], pixel: &[f32]| {
         for (largest, value) in pooled.iter_mut().zip(pixel) {
-            // As one instruction has it; `max` also sorts out NaN.
+            // Compiles to one instruction; `f32::max` has extra NaN handling.
             *largest = if *largest < *value { *value } else { *largest };
         }
     };
@@ -338,16 +342,21 @@ fn max_pool(from: (Map, &[f32]), to: End) {
     );
 }
 
-fn avg_pool(from: (Map, &[f32]), to: End, bias: Option<&[f32]>, average_pool: AveragePool) {
-    let reach = |k: usize, size: usize| [k.saturating_sub(1), (k + 1).min(size - 1)];
+fn avg_pool(
+    from: (FeatureMap, &[f32]),
+    to: OutputMap,
+    bias: Option<&[f32]>,
+    average_pool: AveragePool,
+) {
+    let window = |k: usize, size: usize| [k.saturating_sub(1), (k + 1).min(size - 1)];
     let add = |pooled: &mut [f32], pixel: &[f32]| {
         for (sum, value) in pooled.iter_mut().zip(pixel) {
             *sum += value;
         }
     };
-    let end = |pooled: &mut [f32], there: usize| {
+    let end = |pooled: &mut [f32], inside: usize| {
         let count = match average_pool {
-            AveragePool::ExcludePadding => there,
+            AveragePool::ExcludePadding => inside,
             AveragePool::IncludePadding => 9,
         };
         let share = 1.0 / count as f32;
@@ -361,5 +370,5 @@ fn avg_pool(from: (Map, &[f32]), to: End, bias: Option<&[f32]>, average_pool: Av
             }
         }
     };
-    pool(from, to, reach, |pooled| pooled.fill(0.0), add, end);
+    pool(from, to, window, |pooled| pooled.fill(0.0), add, end);
 }

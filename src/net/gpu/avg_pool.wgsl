@@ -4,14 +4,14 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   let pixel = id.x / layer.channels;
   let channel = id.x % layer.channels;
   if (pixel >= area * pictures.x) { return; }
-  let place = pixel % area;
-  let centre = vec2u(place / layer.out_width, place % layer.out_width);
+  let position = pixel % area;
+  let centre = vec2u(position / layer.out_width, position % layer.out_width);
   let first = pixel / area * layer.height;
   var sum = vec4f();
   var count = 0u;
   for (var y = 0u; y < layer.kernel_height; y++) {
     for (var x = 0u; x < layer.kernel_width; x++) {
-      // What lies before the border wraps round, and is as little inside as what lies behind.
+      // Coordinates before the border wrap around to large values, so one comparison covers both sides.
       let v = centre.x + y - layer.top;
       let h = centre.y + x - layer.left;
       if (v < layer.height && h < layer.width) {
@@ -20,8 +20,8 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
       }
     }
   }
-  let part = layer.parts[0];
-  let bias = vec4f(weights[part.weights + channel / 4u * part.block + channel % 4u]) * part.bias;
+  let output = layer.outputs[0];
+  let bias = vec4f(weights[output.weights + channel / 4u * output.block + channel % 4u]) * output.bias;
   let mean = sum / f32(select(layer.divisor, count, layer.divisor == 0u)) + bias;
-  put(part.out + pixel * part.stride + channel, max(mean, vec4f(part.floor)));
+  put(output.out + pixel * output.stride + channel, max(mean, vec4f(output.floor)));
 }

@@ -1,4 +1,4 @@
-//! The browser's WebGPU (<https://www.w3.org/TR/webgpu/>), as much of it as [`gpu`](crate::net::gpu) calls. All that may throw comes back as a value.
+//! Bindings to the part of [WebGPU](https://www.w3.org/TR/webgpu/) that the GPU backend uses. Exceptions are returned as `Err`.
 
 use js_sys::{Array, ArrayBuffer, Object, Promise, Reflect};
 use wasm_bindgen::{JsCast, prelude::*};
@@ -70,21 +70,21 @@ extern "C" {
     #[wasm_bindgen(js_name = GPUQueue)]
     pub(crate) type Queue;
     #[wasm_bindgen(method, catch, js_name = writeBuffer)]
-    pub(crate) fn write_numbers(
+    pub(crate) fn write_f32(
         this: &Queue,
         buffer: &Buffer,
         offset: f64,
         data: &[f32],
     ) -> Result<(), JsValue>;
     #[wasm_bindgen(method, catch, js_name = writeBuffer)]
-    pub(crate) fn write_halves(
+    pub(crate) fn write_f16(
         this: &Queue,
         buffer: &Buffer,
         offset: f64,
         data: &[u16],
     ) -> Result<(), JsValue>;
     #[wasm_bindgen(method, catch, js_name = writeBuffer)]
-    pub(crate) fn write_words(
+    pub(crate) fn write_u32(
         this: &Queue,
         buffer: &Buffer,
         offset: f64,
@@ -137,23 +137,23 @@ extern "C" {
 
 #[wasm_bindgen]
 extern "C" {
-    /// Milliseconds, in a page or a worker.
+    /// `performance.now()`, in milliseconds.
     #[wasm_bindgen(js_namespace = performance)]
     pub(crate) fn now() -> f64;
 }
 
-/// `navigator.gpu`, in a page or a worker.
+/// `navigator.gpu`, in a window or a worker.
 pub(crate) fn gpu() -> Option<Gpu> {
     let gpu = get(&get(&js_sys::global(), "navigator"), "gpu");
     gpu.is_truthy().then(|| gpu.unchecked_into())
 }
 
-/// A property, or undefined.
+/// Gets a property, or undefined.
 pub(crate) fn get(object: &JsValue, name: &str) -> JsValue {
     Reflect::get(object, &name.into()).unwrap_or(JsValue::UNDEFINED)
 }
 
-/// An object of these properties.
+/// Creates an object from properties.
 pub(crate) fn object<const N: usize>(properties: [(&str, JsValue); N]) -> Object {
     Object::from_entries(&list(
         properties.map(|(name, value)| list([name.into(), value]).into()),
@@ -161,12 +161,12 @@ pub(crate) fn object<const N: usize>(properties: [(&str, JsValue); N]) -> Object
     .expect("a list of pairs")
 }
 
-/// An array of these values.
+/// Creates an array.
 pub(crate) fn list(values: impl IntoIterator<Item = JsValue>) -> Array {
     values.into_iter().collect()
 }
 
-/// What an error says.
+/// The message of an error.
 pub(crate) fn message(error: &JsValue) -> String {
     let message = get(error, "message").as_string();
     message.or_else(|| error.as_string()).unwrap_or_default()

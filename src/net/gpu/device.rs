@@ -1,6 +1,6 @@
 //! The net on the browser's GPU: pictures -> latents by the dispatches of [`dispatch`](crate::net::gpu::dispatch), one submission a batch.
 //!
-//! No optional feature of an adapter is needed; `shader-f16` is asked for by who wants numbers of half the bytes. Whatever a device refuses,
+//! No optional feature of an adapter is needed; `shader-f16` is asked for by who wants values of half the bytes. Whatever a device refuses,
 //! and a device that is lost, comes back as [`Error::Device`]: nothing here panics. Results are not judged:
 //! [`Base::check`](crate::base::Base::check) does that. JavaScript is called here, not in `web`: that is the door by which it calls us.
 
@@ -18,26 +18,26 @@ use crate::{
     error::Error,
     net::{
         gpu::dispatch::{
-            HEAD_BYTES, Kernel, LANES, LAYER_BYTES, Machine, Number, PICTURES, Program, exact,
-            narrow, pack, widen,
+            HEADER_BYTES, Kernel, MIN_INVOCATIONS, LAYER_BYTES, DeviceClass, Precision, PICTURES, Program, f16_to_f32,
+            f32_to_f16, pack, pad_channels,
         },
-        inception::{AveragePool, Folded, INPUT, LATENTS, graph, kernels},
+        inception::{AveragePool, FoldedConv, INPUT, LATENTS, graph, kernels},
         plan::Plan,
     },
 };
 
 /// Milliseconds in which tiles are tried.
-const TRYING: f64 = 200.0;
+const TUNING_MS: f64 = 200.0;
 /// Bytes of a latent, whatever the maps are.
-const LATENT: usize = 4;
+const LATENT_BYTES: usize = 4;
 /// Values in one picture's last maps.
-const MAPS: usize = 8 * 8 * LATENTS;
+const LAST_MAPS_LEN: usize = 8 * 8 * LATENTS;
 
 /// The net on a GPU; its weights come one convolution after another.
 pub struct Gpu {
     program: RefCell<Program>,
-    number: Number,
-    machine: Machine,
+    precision: Precision,
+    device_class: DeviceClass,
     average_pool: Cell<AveragePool>,
     device: Device,
     pipelines: Vec<(Kernel, JsValue)>,
@@ -47,7 +47,7 @@ pub struct Gpu {
     layers: Buffer,
     pictures: Buffer,
     results: Buffer,
-    trouble: Trouble,
+    failure: DeviceFailure,
     /// Convolutions whose weights are not there yet.
     missing: Cell<usize>,
 }
@@ -58,50 +58,50 @@ impl Gpu {
     /// # Errors
     /// There is no adapter, or it refuses something; f16, where it has no `shader-f16`.
     pub(crate) async fn new(
-        number: Number,
-        mut tell: impl FnMut(usize, usize),
+        precision: Precision,
+        mut on_progress: impl FnMut(usize, usize),
     ) -> Result<Gpu, Error> {
         let refused = "the graphics card refused to be used";
         let adapter = adapter().await?;
         let features = match number {
-            Number::F32 => list([]),
-            Number::F16 => list(["shader-f16".into()]),
+            Precision::F32 => list([]),
+            Precision::F16 => list(["shader-f16".into()]),
         };
         let asked = object([("requiredFeatures", features.into())]);
         let device = wait(adapter.request_device(&asked), refused).await?;
         let device: Device = device.unchecked_into();
-        let trouble = Trouble::of(&device);
+        let failure = DeviceFailure::of(&device);
 
         let flag = |holder: &JsValue| get(holder, "isFallbackAdapter").is_truthy();
         let software = flag(&get(&adapter, "info")) || flag(&adapter);
-        let machine = match software {
-            true => Machine::Software,
-            false => Machine::Gpu { lanes: LANES[0] },
+        let device_class = match software {
+            true => DeviceClass::Software,
+            false => DeviceClass::Gpu { min_invocations: MIN_INVOCATIONS[0] },
         };
-        let program = program(machine, number);
+        let program = program(device_class, number);
 
-        let scopes = Scopes::open(&device);
-        let made = Made::new(&device, &program).map_err(|error| said(refused, &error));
+        let scopes = ErrorScopes::open(&device);
+        let resources = Resources::new(&device, &program).map_err(|error| device_error(refused, &error));
         let kernels = program.kernels();
-        let begun = made.and_then(|made| {
-            let begun = kernels
+        let started = resources.and_then(|resources| {
+            let started = kernels
                 .iter()
-                .map(|kernel| made.compile(&device, &program, *kernel));
-            let begun: Result<Vec<_>, _> = begun.collect();
-            Ok((made, begun.map_err(|error| said(REFUSED, &error))?))
+                .map(|kernel| resources.compile(&device, &program, *kernel));
+            let started: Result<Vec<_>, _> = started.collect();
+            Ok((resources, started.map_err(|error| device_error(REFUSED, &error))?))
         });
         scopes.close().await?;
-        let (made, begun) = begun?;
-        let total = begun.len();
+        let (resources, started) = started?;
+        let total = started.len();
         let mut pipelines = Vec::new();
-        for (kernel, pipeline) in kernels.into_iter().zip(begun) {
-            tell(pipelines.len(), total);
-            let pipeline = pipeline.await.map_err(|error| said(REFUSED, &error))?;
+        for (kernel, pipeline) in kernels.into_iter().zip(started) {
+            on_progress(pipelines.len(), total);
+            let pipeline = pipeline.await.map_err(|error| device_error(REFUSED, &error))?;
             pipelines.push((kernel, pipeline));
         }
-        tell(total, total);
-        trouble.check()?;
-        let Made {
+        on_progress(total, total);
+        failure.check()?;
+        let Resources {
             bindings,
             maps,
             weights,
@@ -109,11 +109,11 @@ impl Gpu {
             pictures,
             results,
             ..
-        } = made;
+        } = resources;
         Ok(Gpu {
             program: program.into(),
             number,
-            machine,
+            device_class,
             average_pool: Cell::new(AveragePool::ExcludePadding),
             device,
             pipelines,
@@ -123,14 +123,14 @@ impl Gpu {
             layers,
             pictures,
             results,
-            trouble,
+            failure,
             missing: Cell::new(crate::net::inception::kernels().len()),
         })
     }
 
     /// What it computes with.
-    pub(crate) fn number(&self) -> Number {
-        self.number
+    pub(crate) fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// Uploads a convolution's weights, each once, by its number in the order of [`kernels`].
@@ -140,25 +140,25 @@ impl Gpu {
     ///
     /// # Panics
     /// If they have other lengths than [`kernels`]: checking files is the work of `weights`.
-    pub fn put(&self, conv: usize, folded: &Folded) -> Result<(), Error> {
+    pub fn set_conv(&self, conv: usize, folded: &FoldedConv) -> Result<(), Error> {
         let (_, shape) = &kernels()[conv];
         let packed = pack(folded, *shape);
         let start = self.program.borrow().convs[conv];
         let written = self.write(&self.weights, start, &packed);
-        written.map_err(|error| said(FAILED, &error))?;
+        written.map_err(|error| device_error(FAILED, &error))?;
         self.missing.set(self.missing.get() - 1);
         Ok(())
     }
 
-    /// Writes numbers as the kernels read them, from the number `start` on.
-    fn write(&self, buffer: &Buffer, start: usize, numbers: &[f32]) -> Result<(), JsValue> {
+    /// Writes values as the kernels read them, from the number `start` on.
+    fn write(&self, buffer: &Buffer, start: usize, values: &[f32]) -> Result<(), JsValue> {
         let queue = self.device.queue();
-        let offset = (start * self.number.bytes()) as f64;
-        match self.number {
-            Number::F32 => queue.write_numbers(buffer, offset, numbers),
-            Number::F16 => {
-                let numbers = narrow(numbers).ok_or_else(|| JsValue::from(TOO_LARGE))?;
-                queue.write_halves(buffer, offset, &numbers)
+        let offset = (start * self.precision.bytes()) as f64;
+        match self.precision {
+            Precision::F32 => queue.write_f32(buffer, offset, values),
+            Precision::F16 => {
+                let values = f32_to_f16(values).ok_or_else(|| JsValue::from(TOO_LARGE))?;
+                queue.write_f16(buffer, offset, &values)
             }
         }
     }
@@ -170,19 +170,19 @@ impl Gpu {
     pub fn begin(&self, average_pool: AveragePool) -> Result<(), Error> {
         self.missing.set(kernels().len());
         self.average_pool.set(average_pool);
-        self.arrange(self.machine)
+        self.select_tiles(self.device_class)
     }
 
-    /// From now on computes with the tiles for such a machine.
-    fn arrange(&self, machine: Machine) -> Result<(), Error> {
-        let program = program(machine, self.number);
+    /// From now on computes with the tiles for such a device_class.
+    fn select_tiles(&self, device_class: DeviceClass) -> Result<(), Error> {
+        let program = program(device_class, self.precision);
         let words = program.layers(self.average_pool.get());
         self.program.replace(program);
-        let written = self.device.queue().write_words(&self.layers, 0.0, &words);
-        written.map_err(|error| said(FAILED, &error))
+        let written = self.device.queue().write_u32(&self.layers, 0.0, &words);
+        written.map_err(|error| device_error(FAILED, &error))
     }
 
-    /// Tries which tiles compute this picture's latents quickest, and keeps them; nothing is begun once the time for that is over.
+    /// Tries which tiles compute this picture's latents quickest, and keeps them; nothing is started once the time for that is over.
     ///
     /// # Shapes
     /// [299, 299, 3], scaled to the weights' input range.
@@ -190,25 +190,25 @@ impl Gpu {
     /// # Errors
     /// As [`latents`](Gpu::latents).
     pub async fn tune(&self, image: &[f32]) -> Result<(), Error> {
-        if self.machine == Machine::Software {
+        if self.device_class == DeviceClass::Software {
             return Ok(());
         }
-        let end = browser::now() + TRYING;
-        let mut best = (f64::INFINITY, self.machine);
-        for lanes in LANES {
-            let machine = Machine::Gpu { lanes };
-            self.arrange(machine)?;
+        let end = browser::now() + TUNING_MS;
+        let mut best = (f64::INFINITY, self.device_class);
+        for min_invocations in MIN_INVOCATIONS {
+            let device_class = DeviceClass::Gpu { min_invocations };
+            self.select_tiles(device_class)?;
             let time = self.time(image, end).await?;
             if time < best.0 {
-                best = (time, machine);
+                best = (time, device_class);
             }
         }
-        self.arrange(best.1)
+        self.select_tiles(best.1)
     }
 
     /// Milliseconds of a forward: the least of three, or of as many as there is time for, after one that warms up; infinite without any.
     async fn time(&self, image: &[f32], end: f64) -> Result<f64, Error> {
-        let share = (browser::now() + TRYING / LANES.len() as f64).min(end);
+        let share = (browser::now() + TUNING_MS / MIN_INVOCATIONS.len() as f64).min(end);
         let mut least = f64::INFINITY;
         for run in 0..4 {
             let start = browser::now();
@@ -233,8 +233,8 @@ impl Gpu {
     pub async fn latents(&self, images: &[f32]) -> Result<Vec<f32>, Error> {
         let mut latents = Vec::new();
         for images in images.chunks(PICTURES * INPUT * INPUT * 3) {
-            let bytes = images.len() / (INPUT * INPUT * 3) * LATENTS * LATENT;
-            let result = self.forward(images, &self.results, HEAD_BYTES, bytes);
+            let bytes = images.len() / (INPUT * INPUT * 3) * LATENTS * LATENT_BYTES;
+            let result = self.forward(images, &self.results, HEADER_BYTES, bytes);
             latents.extend(Float32Array::new(result.await?.as_ref()).to_vec());
         }
         Ok(latents)
@@ -248,13 +248,13 @@ impl Gpu {
     /// # Errors
     /// As [`latents`](Gpu::latents).
     pub async fn maps(&self, image: &[f32]) -> Result<Vec<f32>, Error> {
-        let bytes = self.number.bytes();
+        let bytes = self.precision.bytes();
         let start = self.program.borrow().output * bytes;
-        let result = self.forward(image, &self.maps, start, MAPS * bytes);
+        let result = self.forward(image, &self.maps, start, LAST_MAPS_LEN * bytes);
         let result: &JsValue = &result.await?.into();
-        Ok(match self.number {
-            Number::F32 => Float32Array::new(result).to_vec(),
-            Number::F16 => exact(&Uint16Array::new(result).to_vec()),
+        Ok(match self.precision {
+            Precision::F32 => Float32Array::new(result).to_vec(),
+            Precision::F16 => f16_to_f32(&Uint16Array::new(result).to_vec()),
         })
     }
 
@@ -267,12 +267,12 @@ impl Gpu {
         bytes: usize,
     ) -> Result<ArrayBuffer, Error> {
         assert_eq!(self.missing.get(), 0, "all weights are there");
-        self.trouble.check()?;
-        let scopes = Scopes::open(&self.device);
-        let begun = self.submit(images, from, start, bytes);
-        let begun = begun.map_err(|error| said(FAILED, &error));
+        self.failure.check()?;
+        let scopes = ErrorScopes::open(&self.device);
+        let started = self.submit(images, from, start, bytes);
+        let started = started.map_err(|error| device_error(FAILED, &error));
         // A device that is lost answers none of these before it says that it is.
-        let (closed, read) = match begun {
+        let (closed, read) = match started {
             Ok((result, mapped)) => {
                 let closed = scopes.close();
                 let mapped = wait(Ok(mapped), FAILED).await;
@@ -280,18 +280,18 @@ impl Gpu {
             }
             Err(error) => (scopes.close().await, Err(error)),
         };
-        self.trouble.check()?;
+        self.failure.check()?;
         closed?;
         let result = read?;
         let range = result
             .mapped_range()
-            .map_err(|error| said(FAILED, &error))?;
+            .map_err(|error| device_error(FAILED, &error))?;
         if Uint32Array::new(&range).get_index(0) != 0 {
-            self.trouble.tell(TOO_LARGE.into());
+            self.failure.set(TOO_LARGE.into());
         }
-        let copy = range.slice(HEAD_BYTES as u32);
+        let copy = range.slice(HEADER_BYTES as u32);
         result.destroy_buffer();
-        self.trouble.check().map(|()| copy)
+        self.failure.check().map(|()| copy)
     }
 
     /// Submits all the work; returns the buffer that it ends in, and what resolves once that can be read.
@@ -303,11 +303,11 @@ impl Gpu {
         bytes: usize,
     ) -> Result<(Buffer, Promise), JsValue> {
         let pictures = images.len() / (INPUT * INPUT * 3);
-        let result = buffer(&self.device, HEAD_BYTES + bytes, browser::MAP_READ)?;
+        let result = buffer(&self.device, HEADER_BYTES + bytes, browser::MAP_READ)?;
         let queue = self.device.queue();
         let program = self.program.borrow();
-        self.write(&self.maps, program.input, &widen(images))?;
-        queue.write_words(&self.pictures, 0.0, &[pictures as u32, 0, 0, 0])?;
+        self.write(&self.maps, program.input, &pad_channels(images))?;
+        queue.write_u32(&self.pictures, 0.0, &[pictures as u32, 0, 0, 0])?;
         let encoder = self.device.create_command_encoder()?;
         let pass = encoder.begin_compute_pass()?;
         for (number, dispatch) in program.dispatches.iter().enumerate() {
@@ -321,7 +321,7 @@ impl Gpu {
             pass.dispatch_workgroups(x, y, z)?;
         }
         pass.end()?;
-        let head = HEAD_BYTES as f64;
+        let head = HEADER_BYTES as f64;
         encoder.copy_buffer(&self.results, 0.0, &result, 0.0, head)?;
         encoder.copy_buffer(from, start as f64, &result, head, bytes as f64)?;
         queue.submit(&list([encoder.finish()?]))?;
@@ -341,10 +341,10 @@ const REFUSED: &str = "the graphics card refused a kernel";
 const FAILED: &str = "the graphics card failed";
 const TOO_LARGE: &str = "a number is too large for f16";
 
-fn program(machine: Machine, number: Number) -> Program {
+fn program(device_class: DeviceClass, precision: Precision) -> Program {
     let (steps, ends) = graph();
     let plan = Plan::new(&steps, &ends, [INPUT, INPUT, 3]);
-    Program::new(&plan, PICTURES, machine, number)
+    Program::new(&plan, PICTURES, device_class, number)
 }
 
 async fn adapter() -> Result<Adapter, Error> {
@@ -362,7 +362,7 @@ async fn adapter() -> Result<Adapter, Error> {
 }
 
 /// What lies on a device beside the pipelines.
-struct Made {
+struct Resources {
     layout: JsValue,
     bindings: JsValue,
     maps: Buffer,
@@ -372,16 +372,16 @@ struct Made {
     results: Buffer,
 }
 
-impl Made {
-    fn new(device: &Device, program: &Program) -> Result<Made, JsValue> {
-        let number = program.number.bytes();
+impl Resources {
+    fn new(device: &Device, program: &Program) -> Result<Resources, JsValue> {
+        let number = program.precision.bytes();
         let out = browser::STORAGE | browser::COPY_SRC;
         let maps = buffer(device, program.arena * number, out)?;
         let weights = buffer(device, program.weights * number, browser::STORAGE)?;
         let layers = program.dispatches.len() * LAYER_BYTES;
         let layers = buffer(device, layers, browser::UNIFORM)?;
         let pictures = buffer(device, 16, browser::UNIFORM)?;
-        let results = buffer(device, HEAD_BYTES + program.latents * LATENT, out)?;
+        let results = buffer(device, HEADER_BYTES + program.latents * LATENT_BYTES, out)?;
         // In the order of the bindings in `layer.wgsl`.
         let kinds = [
             ("storage", false),
@@ -417,7 +417,7 @@ impl Made {
         ]);
         let bindings = device.create_bind_group(&descriptor)?;
         let descriptor = object([("bindGroupLayouts", list([layout]).into())]);
-        Ok(Made {
+        Ok(Resources {
             layout: device.create_pipeline_layout(&descriptor)?,
             bindings,
             maps,
@@ -438,11 +438,11 @@ impl Made {
         let descriptor = object([("code", program.source(kernel).into())]);
         let module = device.create_shader_module(&descriptor)?;
         let compute = object([("module", module), ("entryPoint", "main".into())]);
-        let begun = device.create_compute_pipeline(&object([
+        let started = device.create_compute_pipeline(&object([
             ("layout", self.layout.clone()),
             ("compute", compute.into()),
         ]));
-        begun.map(JsFuture::from)
+        started.map(JsFuture::from)
     }
 }
 
@@ -454,18 +454,18 @@ fn buffer(device: &Device, bytes: usize, usage: u32) -> Result<Buffer, JsValue> 
     ]))
 }
 
-/// Scopes that catch what the device has against the calls between `open` and `close`.
-struct Scopes<'a>(&'a Device);
+/// ErrorScopes that catch what the device has against the calls between `open` and `close`.
+struct ErrorScopes<'a>(&'a Device);
 
 /// Of `GPUErrorFilter`.
 const FILTERS: [&str; 3] = ["validation", "out-of-memory", "internal"];
 
-impl Scopes<'_> {
-    fn open(device: &Device) -> Scopes<'_> {
+impl ErrorScopes<'_> {
+    fn open(device: &Device) -> ErrorScopes<'_> {
         FILTERS
             .iter()
             .for_each(|filter| device.push_error_scope(filter));
-        Scopes(device)
+        ErrorScopes(device)
     }
 
     /// Ends them now, and tells later what they caught.
@@ -475,7 +475,7 @@ impl Scopes<'_> {
             for caught in caught {
                 let error = wait(Ok(caught), FAILED).await?;
                 if error.is_truthy() {
-                    return Err(said(FAILED, &error));
+                    return Err(device_error(FAILED, &error));
                 }
             }
             Ok(())
@@ -485,27 +485,27 @@ impl Scopes<'_> {
 
 /// Why a device cannot be used any longer, once that is so.
 #[derive(Clone)]
-struct Trouble(Rc<RefCell<Option<String>>>);
+struct DeviceFailure(Rc<RefCell<Option<String>>>);
 
-impl Trouble {
+impl DeviceFailure {
     /// Listens to a device.
-    fn of(device: &Device) -> Trouble {
-        let trouble = Trouble(Rc::default());
-        let (lost, failed) = (trouble.clone(), trouble.clone());
+    fn of(device: &Device) -> DeviceFailure {
+        let failure = DeviceFailure(Rc::default());
+        let (lost, failed) = (failure.clone(), failure.clone());
         let loss = device.lost();
         spawn_local(async move {
             if let Ok(info) = JsFuture::from(loss).await {
-                lost.tell(reason("the graphics card was lost", &info));
+                lost.set(reason("the graphics card was lost", &info));
             }
         });
         let listener = Closure::<dyn Fn(JsValue)>::new(move |event: JsValue| {
-            failed.tell(reason(FAILED, &get(&event, "error")));
+            failed.set(reason(FAILED, &get(&event, "error")));
         });
         device.set_onuncapturederror(Some(listener.into_js_value().unchecked_ref()));
-        trouble
+        failure
     }
 
-    fn tell(&self, reason: String) {
+    fn set(&self, reason: String) {
         self.0.borrow_mut().get_or_insert(reason);
     }
 
@@ -523,10 +523,10 @@ async fn wait(promise: Result<Promise, JsValue>, what: &str) -> Result<JsValue, 
         Ok(promise) => JsFuture::from(promise).await,
         Err(error) => Err(error),
     };
-    value.map_err(|error| said(what, &error))
+    value.map_err(|error| device_error(what, &error))
 }
 
-fn said(what: &str, error: &JsValue) -> Error {
+fn device_error(what: &str, error: &JsValue) -> Error {
     let reason = reason(what, error);
     Error::Device { reason }
 }

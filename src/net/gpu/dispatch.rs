@@ -1,97 +1,95 @@
-//! The net's plan as a GPU computes it: kernels in WGSL, and for each work which of them, on which numbers, in how many workgroups.
+//! The plan as GPU dispatches: WGSL kernels, their parameters and workgroup counts. No device is used here.
 //!
-//! Convolutions are implicit products on [height, width, channels] maps. Each invocation keeps a tile of pixels x channels in registers and
-//! walks over the kernel's taps and the input's channels, four at a time; neighbours share their pixels and read weights that lie side by
-//! side. Bias and ReLU are part of it, and outputs go to their slice of what the figure concatenates. All maps of a batch lie in one buffer,
-//! which begins with zeros: what a tap beyond the border reads. Nothing here talks to a device; [`gpu`](crate::net::gpu) does, and
-//! [`roofline`](crate::net::roofline) counts what is read and written.
+//! Convolutions are implicit matrix products on [height, width, channels] maps. Each invocation accumulates a tile of pixels x channels in
+//! registers and loops over the kernel's taps and the input channels, four at a time. Neighbouring invocations read the same pixels and
+//! adjacent weights. Bias and ReLU are fused, and outputs go to their channel range of the concatenated map. All maps of a batch are in one
+//! buffer that starts with zeros, which are read for taps in the padding.
 
 use half::f16;
 
 use crate::net::{
-    inception::{AveragePool, Folded, LATENTS, kernels},
-    plan::{Map, Place, Plan, Work},
+    inception::{AveragePool, FoldedConv, LATENTS, kernels},
+    plan::{Destination, FeatureMap, Plan, PlanOp},
 };
 
 /// Invocations in a workgroup.
 const THREADS: usize = 64;
-/// Of which so many lie side by side on channels, the others on pixels.
+/// Invocations of a workgroup along the channels; the rest are along the pixels.
 const COLUMNS: usize = 8;
-/// Outputs of a convolution whose weights lie together: [bias, then taps x channels][16].
+/// Output channels per block of weights: [bias, then taps x input channels][16].
 const BLOCK: usize = 16;
-/// The most convolutions that one dispatch does.
-const PARTS: usize = 4;
-/// Zeros before the first map, in numbers: as many as a padded convolution has input channels.
+/// Maximum number of convolutions per dispatch.
+const MAX_OUTPUTS: usize = 4;
+/// Zeros before the first map, in values: the maximum number of input channels of a padded convolution.
 const ZEROS: usize = 2048;
-/// Bytes of a dispatch's numbers, as far apart as uniform offsets have to be.
+/// Bytes of a dispatch's parameters, equal to the required alignment of uniform offsets.
 pub(crate) const LAYER_BYTES: usize = 256;
-/// Bytes of what lies before the latents: whether a number was too large.
-pub(crate) const HEAD_BYTES: usize = 16;
-/// Values in a vector, the unit in which buffers are addressed.
+/// Bytes before the latents in the results buffer: the overflow flag.
+pub(crate) const HEADER_BYTES: usize = 16;
+/// Values per vector, the unit in which buffers are addressed.
 pub(crate) const VECTOR: usize = 4;
-/// Invocations that a GPU may need to be busy; small GPUs are faster with fewer and larger tiles, large ones with more. The first is the default,
-/// and those that are good for slow GPUs, which have no time to try all, come early.
-pub(crate) const LANES: [usize; 4] = [4096, 1024, 16_384, 65_536];
+/// Numbers of invocations that may be needed to occupy a GPU, to be tried in this order: small GPUs are faster with fewer, larger tiles, large
+/// GPUs with more. The first is the default. Candidates for slow GPUs come early, because a slow GPU has no time to try all.
+pub(crate) const MIN_INVOCATIONS: [usize; 4] = [4096, 1024, 16_384, 65_536];
 
-/// Pictures in one submission; more are computed one batch after another.
+/// Maximum batch size of one submission.
 pub(crate) const PICTURES: usize = 4;
 
-/// How weights and maps lie in memory. Sums are f32 either way, and so are latents.
+/// The type of weights and maps in GPU memory. Accumulators and latents are always f32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Number {
+pub(crate) enum Precision {
     F32,
-    /// Half the bytes; not every adapter reads it, and what is above 65,504 has no place.
+    /// Half the memory, but needs `shader-f16`, and the largest value is 65,504.
     F16,
 }
 
-impl Number {
+impl Precision {
     pub(crate) fn bytes(self) -> usize {
         match self {
-            Number::F32 => 4,
-            Number::F16 => 2,
+            Precision::F32 => 4,
+            Precision::F16 => 2,
         }
     }
 
-    /// Its name in WGSL.
-    fn name(self) -> &'static str {
+    fn wgsl_name(self) -> &'static str {
         match self {
-            Number::F32 => "f32",
-            Number::F16 => "f16",
+            Precision::F32 => "f32",
+            Precision::F16 => "f16",
         }
     }
 }
 
-/// Who computes.
+/// The kind of device, which decides the tile sizes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Machine {
-    /// Busy with so many invocations.
-    Gpu { lanes: usize },
-    /// A processor that plays GPU: busy with one invocation, and slow where it reads memory.
+pub(crate) enum DeviceClass {
+    /// A GPU that needs this many invocations to be occupied.
+    Gpu { min_invocations: usize },
+    /// A software adapter (CPU): one invocation occupies it, and memory reads are slow.
     Software,
 }
 
-/// What one pipeline does.
+/// One compute pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Kernel {
     Conv(Tile),
     MaxPool,
     AvgPool,
-    /// Latents out of the last maps.
+    /// The global average pool: last maps -> latents.
     Mean,
 }
 
-/// What one invocation of a convolution computes.
+/// The outputs of one convolution invocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Tile {
     pub pixels: usize,
     pub channels: usize,
-    /// How many invocations share the input's channels of one tile, and add up at the end.
+    /// How many invocations split the input channels of a tile and add their sums at the end.
     pub split: usize,
 }
 
-/// For a GPU, from the most reuse of what is read to the most invocations.
+/// Tiles for GPUs, from the most data reuse to the most invocations.
 const TILES: [Tile; 4] = [tile(8, 8, 1), tile(4, 8, 1), tile(4, 4, 1), tile(4, 4, 4)];
-/// Larger ones take twice as long to compile, and are no faster.
+/// The tile for software adapters. Larger ones take twice as long to compile and are no faster.
 const SOFTWARE: Tile = tile(12, 16, 1);
 
 const fn tile(pixels: usize, channels: usize, split: usize) -> Tile {
@@ -103,44 +101,44 @@ const fn tile(pixels: usize, channels: usize, split: usize) -> Tile {
 }
 
 impl Tile {
-    /// Pixels of a workgroup.
+    /// Pixels per workgroup.
     pub(crate) fn rows(&self) -> usize {
         THREADS / COLUMNS / self.split * self.pixels
     }
 
-    /// Output channels of a workgroup.
+    /// Output channels per workgroup.
     pub(crate) fn columns(&self) -> usize {
         COLUMNS * self.channels
     }
 
-    /// The first that keeps a GPU busy, or else the one with the most invocations that the channels can be shared among.
-    fn best(pixels: usize, outputs: usize, inputs: usize, machine: Machine) -> Tile {
-        let Machine::Gpu { lanes } = machine else {
+    /// The first tile with enough invocations to occupy the device, or else the usable tile with the most invocations.
+    fn best(pixels: usize, outputs: usize, inputs: usize, device_class: DeviceClass) -> Tile {
+        let DeviceClass::Gpu { min_invocations } = device_class else {
             return SOFTWARE;
         };
-        let able = || {
+        let usable = || {
             let tiles = TILES.iter();
             tiles.filter(|tile| inputs.is_multiple_of(tile.split * VECTOR))
         };
         let invocations =
             |tile: &Tile| pixels.div_ceil(tile.pixels) * (outputs / tile.channels) * tile.split;
-        let found = able().find(|tile| invocations(tile) >= lanes);
-        let found = found.or_else(|| able().next_back());
-        *found.expect("every number of channels can be shared among one")
+        let found = usable().find(|tile| invocations(tile) >= min_invocations);
+        let found = found.or_else(|| usable().next_back());
+        *found.expect("a split of 1 is always usable")
     }
 }
 
-/// One kernel over one work.
+/// A kernel and its parameters for one op.
 #[derive(Debug, Clone)]
 pub(crate) struct Dispatch {
     pub kernel: Kernel,
     layer: Layer,
-    /// Pixels of one picture that it writes, and channels.
+    /// Output pixels of one picture, and output channels.
     pub pixels: usize,
     pub channels: usize,
-    /// A convolution's steps: taps x input channels / 4.
+    /// Inner loop iterations of a convolution: taps x input channels / 4.
     pub steps: usize,
-    /// The input's numbers, of one picture.
+    /// Input values of one picture.
     pub inputs: usize,
 }
 
@@ -160,27 +158,32 @@ impl Dispatch {
     }
 }
 
-/// All that one forward is.
+/// All dispatches and the buffer layout of a forward pass.
 #[derive(Debug, Clone)]
 pub(crate) struct Program {
     pub dispatches: Vec<Dispatch>,
-    pub number: Number,
-    /// Values in the buffer of maps.
+    pub precision: Precision,
+    /// Length of the map buffer, in values.
     pub arena: usize,
-    /// Values in the buffer of weights.
+    /// Length of the weight buffer, in values.
     pub weights: usize,
-    /// Values in the buffer of latents, which are f32.
+    /// Length of the latent buffer, in f32 values.
     pub latents: usize,
-    /// Where in the maps the pictures and the last of them begin.
+    /// Offsets of the pictures and of the last maps in the map buffer, in values.
     pub input: usize,
     pub output: usize,
-    /// Where each convolution's weights begin, in its buffer.
+    /// The offset of each convolution's weights in the weight buffer, in values.
     pub convs: Vec<usize>,
 }
 
 impl Program {
-    /// For at most so many pictures at once, for one kind of machine.
-    pub(crate) fn new(plan: &Plan, pictures: usize, machine: Machine, number: Number) -> Program {
+    /// Builds the dispatches for a maximum batch size, a device class and a precision.
+    pub(crate) fn new(
+        plan: &Plan,
+        pictures: usize,
+        device_class: DeviceClass,
+        precision: Precision,
+    ) -> Program {
         let mut weights = 0;
         let convs = kernels().into_iter().map(|(_, [out, inputs, h, w])| {
             assert!(
@@ -194,21 +197,21 @@ impl Program {
         let convs: Vec<_> = convs.collect();
         let mut slots = vec![0; plan.slots.len()];
         for map in &plan.maps {
-            slots[map.slot] = slots[map.slot].max(map.pixels() * width(map));
+            slots[map.slot] = slots[map.slot].max(map.pixels() * padded_channels(map));
         }
         let mut arena = ZEROS;
         let slots: Vec<_> = slots
             .into_iter()
-            .map(|numbers| {
+            .map(|len| {
                 let start = arena;
-                arena += numbers * pictures;
+                arena += len * pictures;
                 start
             })
             .collect();
         let start = |map: usize| slots[plan.maps[map].slot];
         let mut program = Program {
             dispatches: Vec::new(),
-            number,
+            precision,
             arena,
             weights,
             latents: LATENTS * pictures,
@@ -216,11 +219,11 @@ impl Program {
             output: start(plan.output()),
             convs,
         };
-        let works = plan
-            .works
+        let ops = plan
+            .ops
             .iter()
-            .map(|work| program.dispatch(plan, &start, work, machine));
-        let mut dispatches: Vec<_> = works.collect();
+            .map(|op| program.dispatch(plan, &start, op, device_class));
+        let mut dispatches: Vec<_> = ops.collect();
         dispatches.push(program.mean(&plan.maps[plan.output()]));
         program.dispatches = dispatches;
         program
@@ -230,45 +233,45 @@ impl Program {
         &self,
         plan: &Plan,
         start: &impl Fn(usize) -> usize,
-        work: &Work,
-        machine: Machine,
+        op: &PlanOp,
+        device_class: DeviceClass,
     ) -> Dispatch {
-        let from = &plan.maps[work.reads()];
-        let mut layer = Layer::new(start(work.reads()), from);
-        let places = work.writes();
+        let from = &plan.maps[op.input_map()];
+        let mut layer = Layer::new(start(op.input_map()), from);
+        let places = op.destinations();
         let to = &plan.maps[places[0].map];
         layer.sizes(to);
-        let target = |place: &Place| {
+        let target = |place: &Destination| {
             let map = &plan.maps[place.map];
             [
                 (start(place.map) + place.channel) / VECTOR,
                 map.channels / VECTOR,
             ]
         };
-        match work {
-            Work::Conv {
+        match op {
+            PlanOp::Conv {
                 kernel: [h, w],
                 stride,
                 padding: padding @ [top, left],
-                parts,
+                outputs,
                 ..
             } => {
-                let channels = parts.iter().map(|part| part.channels).sum();
-                let inputs = width(from);
-                assert!(parts.len() <= PARTS && (padding == &[0, 0] || inputs <= ZEROS));
-                let tile = Tile::best(to.pixels(), channels, inputs, machine);
+                let channels = outputs.iter().map(|output| output.channels).sum();
+                let inputs = padded_channels(from);
+                assert!(outputs.len() <= MAX_OUTPUTS && (padding == &[0, 0] || inputs <= ZEROS));
+                let tile = Tile::best(to.pixels(), channels, inputs, device_class);
                 let steps = h * w * inputs / VECTOR;
                 layer.window(*h, *w, *stride, *top, *left);
                 layer.groups = channels / tile.channels;
                 let mut end = 0;
-                for part in parts {
-                    end += part.channels / tile.channels;
-                    layer.part(
+                for output in outputs {
+                    end += output.channels / tile.channels;
+                    layer.add_output(
                         end,
-                        self.convs[part.conv],
+                        self.convs[output.conv],
                         steps,
-                        target(&part.to),
-                        part.bare,
+                        target(&output.to),
+                        output.raw,
                     );
                 }
                 Dispatch {
@@ -280,21 +283,21 @@ impl Program {
                     inputs: from.pixels() * inputs,
                 }
             }
-            Work::MaxPool { to: place, .. } => {
+            PlanOp::MaxPool { to: place, .. } => {
                 layer.window(3, 3, 2, 0, 0);
-                layer.part(0, 0, 0, target(place), true);
+                layer.add_output(0, 0, 0, target(place), true);
                 self.pool(Kernel::MaxPool, layer, from, to)
             }
-            Work::AvgPool {
+            PlanOp::AvgPool {
                 bias, to: place, ..
             } => {
                 layer.window(3, 3, 1, 1, 1);
-                // Of that convolution's weights only the bias is wanted: its blocks are skipped.
+                // Only the bias of the convolution is read; `steps` gives the distance between its blocks.
                 let steps = bias.map_or(0, |conv| {
                     let (_, [_, inputs, h, w]) = &kernels()[conv];
                     h * w * inputs / VECTOR
                 });
-                layer.part(
+                layer.add_output(
                     0,
                     bias.map_or(0, |conv| self.convs[conv]),
                     steps,
@@ -306,29 +309,29 @@ impl Program {
         }
     }
 
-    fn pool(&self, kernel: Kernel, layer: Layer, from: &Map, to: &Map) -> Dispatch {
+    fn pool(&self, kernel: Kernel, layer: Layer, from: &FeatureMap, to: &FeatureMap) -> Dispatch {
         Dispatch {
             kernel,
             layer,
             pixels: to.pixels(),
             channels: from.channels,
             steps: 0,
-            inputs: from.numbers(),
+            inputs: from.len(),
         }
     }
 
-    fn mean(&self, from: &Map) -> Dispatch {
+    fn mean(&self, from: &FeatureMap) -> Dispatch {
         Dispatch {
             kernel: Kernel::Mean,
             layer: Layer::new(self.output, from),
             pixels: 1,
             channels: LATENTS,
             steps: 0,
-            inputs: from.numbers(),
+            inputs: from.len(),
         }
     }
 
-    /// The numbers of all dispatches, [`LAYER_BYTES`] each.
+    /// The uniform parameters of all dispatches, [`LAYER_BYTES`] each.
     pub(crate) fn layers(&self, average_pool: AveragePool) -> Vec<u32> {
         let divisor = match average_pool {
             AveragePool::ExcludePadding => 0,
@@ -340,7 +343,7 @@ impl Program {
             .collect()
     }
 
-    /// The kernels of all dispatches, each once.
+    /// The distinct kernels of all dispatches.
     pub(crate) fn kernels(&self) -> Vec<Kernel> {
         let mut kernels: Vec<Kernel> = Vec::new();
         for Dispatch { kernel, .. } in &self.dispatches {
@@ -351,7 +354,7 @@ impl Program {
         kernels
     }
 
-    /// A kernel as WGSL.
+    /// The WGSL source of a kernel.
     pub(crate) fn source(&self, kernel: Kernel) -> String {
         let body = match kernel {
             Kernel::Conv(tile) => conv(tile),
@@ -360,33 +363,33 @@ impl Program {
             Kernel::Mean => include_str!("mean.wgsl").into(),
         };
         let [maps, weights, latents] =
-            [self.arena, self.weights, self.latents].map(|numbers| numbers / VECTOR);
-        let number = self.number.name();
-        // Arrays of a length that is known make for cheaper checks of every index.
+            [self.arena, self.weights, self.latents].map(|len| len / VECTOR);
+        let precision = self.precision.wgsl_name();
+        // Fixed-size arrays have cheaper bounds checks.
         let text = format!(
             "[f16] enable f16;
-alias Number = {number};
-alias Maps = array<vec4<Number>, {maps}>;
-alias Weights = array<vec4<Number>, {weights}>;
+alias Value = {precision};
+alias Maps = array<vec4<Value>, {maps}>;
+alias Weights = array<vec4<Value>, {weights}>;
 alias Latents = array<vec4f, {latents}>;
 {}
 {body}",
             include_str!("layer.wgsl")
         );
-        match self.number {
-            Number::F32 => marked(&text, "[f32]", "[f16]"),
-            Number::F16 => marked(&text, "[f16]", "[f32]"),
+        match self.precision {
+            Precision::F32 => select_lines(&text, "[f32]", "[f16]"),
+            Precision::F16 => select_lines(&text, "[f16]", "[f32]"),
         }
     }
 }
 
-/// Channels in memory: a picture's three are four there.
-fn width(map: &Map) -> usize {
+/// The number of channels in memory: padded to a multiple of four.
+fn padded_channels(map: &FeatureMap) -> usize {
     map.channels.next_multiple_of(VECTOR)
 }
 
-/// A convolution's numbers as the kernels read them: blocks of 16 outputs, each its bias and then [height, width, inputs][16].
-pub(crate) fn pack(folded: &Folded, [out, inputs, h, w]: [usize; 4]) -> Vec<f32> {
+/// Packs a convolution's weights for the kernels: blocks of 16 outputs, each the bias followed by [height, width, inputs][16].
+pub(crate) fn pack(folded: &FoldedConv, [out, inputs, h, w]: [usize; 4]) -> Vec<f32> {
     let padded = inputs.next_multiple_of(VECTOR);
     let mut packed = vec![0.0; out * (1 + h * w * padded)];
     let blocks = packed.chunks_exact_mut(BLOCK * (1 + h * w * padded));
@@ -406,30 +409,29 @@ pub(crate) fn pack(folded: &Folded, [out, inputs, h, w]: [usize; 4]) -> Vec<f32>
     packed
 }
 
-/// Pictures as the first kernel reads them: [N, 299, 299, 3] with a fourth channel of zeros.
-pub(crate) fn widen(images: &[f32]) -> Vec<f32> {
+/// Pads pictures [N, 299, 299, 3] to four channels with zeros.
+pub(crate) fn pad_channels(images: &[f32]) -> Vec<f32> {
     images
         .chunks_exact(3)
         .flat_map(|pixel| [pixel[0], pixel[1], pixel[2], 0.0])
         .collect()
 }
 
-/// Values as f16; nothing where one is too large, or is no number.
-pub(crate) fn narrow(numbers: &[f32]) -> Option<Vec<u16>> {
-    let narrow = |number: &f32| Some(f16::from_f32(*number)).filter(|narrow| narrow.is_finite());
-    let numbers = numbers.iter();
-    numbers
-        .map(|number| Some(narrow(number)?.to_bits()))
+/// Converts to f16 bits; `None` if a value overflows or is not finite.
+pub(crate) fn f32_to_f16(values: &[f32]) -> Option<Vec<u16>> {
+    let values = values.iter().map(|value| f16::from_f32(*value));
+    values
+        .map(|value| value.is_finite().then(|| value.to_bits()))
         .collect()
 }
 
-/// What f16 are.
-pub(crate) fn exact(numbers: &[u16]) -> Vec<f32> {
-    let numbers = numbers.iter();
-    numbers.map(|bits| f16::from_bits(*bits).to_f32()).collect()
+/// Converts f16 bits to f32.
+pub(crate) fn f16_to_f32(values: &[u16]) -> Vec<f32> {
+    let values = values.iter();
+    values.map(|bits| f16::from_bits(*bits).to_f32()).collect()
 }
 
-/// The struct `Layer` of `layer.wgsl`, whose maps are measured and addressed in vectors.
+/// The struct `Layer` of `layer.wgsl`. Channels and offsets are in vectors.
 #[derive(Debug, Clone, Default)]
 struct Layer {
     start: usize,
@@ -437,19 +439,19 @@ struct Layer {
     to: [usize; 2],
     window: [usize; 5],
     groups: usize,
-    parts: Vec<[u32; 8]>,
+    outputs: Vec<[u32; 8]>,
 }
 
 impl Layer {
-    fn new(start: usize, from: &Map) -> Layer {
+    fn new(start: usize, from: &FeatureMap) -> Layer {
         Layer {
             start: start / VECTOR,
-            from: [from.height, from.width, width(from) / VECTOR],
+            from: [from.height, from.width, padded_channels(from) / VECTOR],
             ..Layer::default()
         }
     }
 
-    fn sizes(&mut self, to: &Map) {
+    fn sizes(&mut self, to: &FeatureMap) {
         self.to = [to.height, to.width];
     }
 
@@ -457,24 +459,24 @@ impl Layer {
         self.window = [h, w, stride, top, left];
     }
 
-    /// Outputs up to the group `end`; where they are `bare` there is neither bias nor ReLU.
-    fn part(
+    /// Adds an output for the channel groups up to `end`. With `raw`, neither bias nor ReLU is applied.
+    fn add_output(
         &mut self,
         end: usize,
         weights: usize,
         steps: usize,
         [to, stride]: [usize; 2],
-        bare: bool,
+        raw: bool,
     ) {
-        let (bias, floor) = if bare {
+        let (bias, floor) = if raw {
             (0.0, f32::MIN)
         } else {
             (1.0f32, 0.0f32)
         };
         let block = BLOCK / VECTOR * (1 + steps * VECTOR);
-        let numbers = [end, weights / VECTOR, block, to, stride].map(|number| number as u32);
-        let [end, weights, block, to, stride] = numbers;
-        self.parts.push([
+        let words = [end, weights / VECTOR, block, to, stride].map(|value| value as u32);
+        let [end, weights, block, to, stride] = words;
+        self.outputs.push([
             end,
             weights,
             block,
@@ -494,28 +496,28 @@ impl Layer {
             .chain(self.to)
             .chain(self.window);
         let head = head.chain([self.groups, divisor]);
-        for (word, number) in words.iter_mut().zip(head) {
-            *word = number as u32;
+        for (word, value) in words.iter_mut().zip(head) {
+            *word = value as u32;
         }
-        for (words, part) in words[16..].chunks_exact_mut(8).zip(&self.parts) {
-            words.copy_from_slice(part);
+        for (words, output) in words[16..].chunks_exact_mut(8).zip(&self.outputs) {
+            words.copy_from_slice(output);
         }
         words
     }
 }
 
-/// A kernel without the lines that are marked for others.
-fn marked(text: &str, ours: &str, theirs: &str) -> String {
-    let lines = text.lines().filter(|line| !line.starts_with(theirs));
+/// Keeps the lines that start with the tag `keep`, drops those that start with `drop`, and strips the tags.
+fn select_lines(text: &str, keep: &str, drop: &str) -> String {
+    let lines = text.lines().filter(|line| !line.starts_with(drop));
     lines
-        .flat_map(|line| [line.strip_prefix(ours).unwrap_or(line), "\n"])
+        .flat_map(|line| [line.strip_prefix(keep).unwrap_or(line), "\n"])
         .collect()
 }
 
-/// `conv.wgsl` for a tile, its lines repeated as they say.
+/// Instantiates `conv.wgsl` for a tile: replaces constants and repeats lines for pixels (`#p`) and channel groups (`#g`).
 fn conv(tile: Tile) -> String {
     let groups = tile.channels / VECTOR;
-    let numbers = [
+    let constants = [
         ("#SUMS", THREADS * tile.pixels * groups),
         ("#COLUMNS", COLUMNS),
         ("#SPLIT", tile.split),
@@ -525,20 +527,20 @@ fn conv(tile: Tile) -> String {
         ("#THREADS", THREADS),
         ("#PER", BLOCK / tile.channels),
     ];
-    let (ours, theirs) = if tile.split > 1 {
+    let (keep, drop) = if tile.split > 1 {
         ("[split]", "[whole]")
     } else {
         ("[whole]", "[split]")
     };
     let mut text = String::new();
-    for line in marked(include_str!("conv.wgsl"), ours, theirs).lines() {
+    for line in select_lines(include_str!("conv.wgsl"), keep, drop).lines() {
         if line.starts_with("//") {
             continue;
         }
-        let line = numbers
+        let line = constants
             .iter()
-            .fold(line.to_string(), |line, (name, number)| {
-                line.replace(name, &number.to_string())
+            .fold(line.to_string(), |line, (name, value)| {
+                line.replace(name, &value.to_string())
             });
         let times = |name, count| if line.contains(name) { count } else { 1 };
         for pixel in 0..times("#p", tile.pixels) {
@@ -562,21 +564,23 @@ mod tests {
         net::inception::{INPUT, graph},
     };
 
-    const GPU: Machine = Machine::Gpu { lanes: LANES[0] };
+    const GPU: DeviceClass = DeviceClass::Gpu {
+        min_invocations: MIN_INVOCATIONS[0],
+    };
 
-    fn program(machine: Machine) -> Program {
+    fn program(device_class: DeviceClass) -> Program {
         let (steps, ends) = graph();
         let plan = Plan::new(&steps, &ends, [INPUT, INPUT, 3]);
-        Program::new(&plan, PICTURES, machine, Number::F32)
+        Program::new(&plan, PICTURES, device_class, Precision::F32)
     }
 
     #[test]
-    fn a_forward_is_few_dispatches_within_the_limits_of_every_device() {
-        for machine in [GPU, Machine::Software] {
-            let program = program(machine);
+    fn dispatches_and_buffers_are_within_the_default_limits() {
+        for device_class in [GPU, DeviceClass::Software] {
+            let program = program(device_class);
             assert_eq!(program.dispatches.len(), 80);
             assert!(program.kernels().len() <= 7);
-            // WebGPU promises 128 MiB a binding and 65,535 workgroups a dimension.
+            // The default limits of WebGPU: 128 MiB per binding and 65,535 workgroups per dimension.
             assert!(program.arena * 4 <= 128 << 20, "{}", program.arena);
             assert!(program.weights * 4 <= 128 << 20, "{}", program.weights);
             for dispatch in &program.dispatches {
@@ -587,9 +591,9 @@ mod tests {
     }
 
     #[test]
-    fn a_gpu_is_kept_busy_and_a_processor_reads_little() {
-        let tiles = |machine| {
-            let kernels = program(machine).kernels();
+    fn gpus_use_all_tiles_and_software_adapters_one() {
+        let tiles = |device_class| {
+            let kernels = program(device_class).kernels();
             kernels
                 .into_iter()
                 .filter_map(|kernel| match kernel {
@@ -598,55 +602,58 @@ mod tests {
                 })
                 .collect::<Vec<_>>()
         };
-        assert_eq!(tiles(Machine::Software), [SOFTWARE]);
+        assert_eq!(tiles(DeviceClass::Software), [SOFTWARE]);
         assert_eq!(tiles(GPU).len(), TILES.len());
     }
 
     #[test]
-    fn other_tiles_need_neither_other_kernels_nor_other_places() {
+    fn tuning_candidates_share_kernels_and_buffer_layout() {
         let first = program(GPU);
         let mut seen = Vec::new();
-        for lanes in LANES {
-            let program = program(Machine::Gpu { lanes });
-            let known = first.kernels();
+        for min_invocations in MIN_INVOCATIONS {
+            let program = program(DeviceClass::Gpu { min_invocations });
+            let compiled = first.kernels();
             assert!(
                 program
                     .kernels()
                     .iter()
-                    .all(|kernel| known.contains(kernel))
+                    .all(|kernel| compiled.contains(kernel))
             );
             assert_eq!(program.arena, first.arena);
             assert_eq!([program.input, program.output], [first.input, first.output]);
             assert_eq!(program.convs, first.convs);
             assert_eq!(program.dispatches.len(), first.dispatches.len());
             let layers = program.layers(AveragePool::ExcludePadding);
-            assert!(!seen.contains(&layers), "{lanes} is one that was tried");
+            assert!(
+                !seen.contains(&layers),
+                "{min_invocations} selects the same tiles as an earlier candidate"
+            );
             seen.push(layers);
         }
     }
 
     #[test]
-    fn weights_lie_as_they_are_read() {
+    fn weights_are_packed_in_blocks_of_16_outputs() {
         let (out, inputs, h, w) = (32, 3, 1, 2);
-        let number = |o: usize, i: usize, x: usize| (1000 * o + 10 * i + x) as f32;
+        let value = |o: usize, i: usize, x: usize| (1000 * o + 10 * i + x) as f32;
         let mut kernel = Vec::new();
         for o in 0..out {
             for i in 0..inputs {
-                kernel.extend((0..w).map(|x| number(o, i, x)));
+                kernel.extend((0..w).map(|x| value(o, i, x)));
             }
         }
         let kernel = KernelData::Floats(kernel);
         let bias = (0..out).map(|o| -(o as f32)).collect();
-        let packed = pack(&Folded { kernel, bias }, [out, inputs, h, w]);
+        let packed = pack(&FoldedConv { kernel, bias }, [out, inputs, h, w]);
         let block = 16 * (1 + 2 * 4);
         assert_eq!(packed.len(), 2 * block);
         assert_eq!(packed[block + 5], -21.0, "the bias of output 21");
         for (x, i) in [(0, 0), (1, 2)] {
-            assert_eq!(packed[block + 16 * (1 + 4 * x + i) + 5], number(21, i, x));
+            assert_eq!(packed[block + 16 * (1 + 4 * x + i) + 5], value(21, i, x));
         }
         assert!(
             packed[16 * 4..16 * 5].iter().all(|value| *value == 0.0),
-            "there is no fourth channel"
+            "the fourth input channel is padding"
         );
     }
 
@@ -656,14 +663,14 @@ mod tests {
         let tiles = tiles.into_iter().chain([Kernel::Conv(SOFTWARE)]);
         let others = [Kernel::MaxPool, Kernel::AvgPool, Kernel::Mean];
         let kernels: Vec<_> = tiles.chain(others).collect();
-        // What every WebGPU device can do, and what those with `shader-f16` can.
-        let able = [
-            (Number::F32, Capabilities::empty()),
-            (Number::F16, Capabilities::SHADER_FLOAT16),
+        // The base feature set, and devices with `shader-f16`.
+        let capabilities = [
+            (Precision::F32, Capabilities::empty()),
+            (Precision::F16, Capabilities::SHADER_FLOAT16),
         ];
-        for (number, able) in able {
+        for (precision, capabilities) in capabilities {
             let program = Program {
-                number,
+                precision,
                 ..program(GPU)
             };
             for kernel in &kernels {
@@ -671,8 +678,8 @@ mod tests {
                 let module = naga::front::wgsl::parse_str(&source);
                 let module =
                     module.unwrap_or_else(|error| panic!("{}", error.emit_to_string(&source)));
-                let info = Validator::new(ValidationFlags::all(), able).validate(&module);
-                assert!(info.is_ok(), "{kernel:?}, {number:?}: {info:?}");
+                let info = Validator::new(ValidationFlags::all(), capabilities).validate(&module);
+                assert!(info.is_ok(), "{kernel:?}, {precision:?}: {info:?}");
                 let size = |name| {
                     let mut types = module.types.iter();
                     let found = types.find(|(_, ty)| ty.name.as_deref() == Some(name));
@@ -680,19 +687,19 @@ mod tests {
                 };
                 let layer = size("Layer");
                 assert!(layer.is_some_and(|size| size <= LAYER_BYTES), "{layer:?}");
-                assert_eq!(size("Results"), Some(HEAD_BYTES + program.latents * 4));
+                assert_eq!(size("Results"), Some(HEADER_BYTES + program.latents * 4));
             }
         }
     }
 
     #[test]
-    fn what_is_too_large_for_f16_is_not_narrowed() {
-        let narrowed = narrow(&[1.0, -0.5, 65504.0, 1e-9]);
-        assert_eq!(narrowed, Some(vec![0x3c00, 0xb800, 0x7bff, 0]));
-        let back = narrowed.map(|narrowed| exact(&narrowed));
+    fn values_too_large_for_f16_are_rejected() {
+        let halves = f32_to_f16(&[1.0, -0.5, 65504.0, 1e-9]);
+        assert_eq!(halves, Some(vec![0x3c00, 0xb800, 0x7bff, 0]));
+        let back = halves.map(|halves| f16_to_f32(&halves));
         assert_eq!(back, Some(vec![1.0, -0.5, 65504.0, 0.0]));
-        for number in [65536.0, -1e9, f32::INFINITY, f32::NAN] {
-            assert_eq!(narrow(&[0.0, number]), None, "{number}");
+        for value in [65536.0, -1e9, f32::INFINITY, f32::NAN] {
+            assert_eq!(f32_to_f16(&[0.0, value]), None, "{value}");
         }
     }
 }

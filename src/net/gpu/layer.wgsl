@@ -1,19 +1,19 @@
-// What all kernels share. Lengths and addresses are in vectors of four channels. Numbers are stored as Number, f32 or f16, and computed with
-// as f32. Lines after [f16] are for f16 alone.
+// Shared by all kernels. Channel counts and offsets are in vectors of four channels. Values are stored as Value (f32 or f16) and computed in
+// f32. Lines tagged [f16] are for f16 only.
 
-// Outputs that go to one place.
-struct Part {
-  // One after the last of its groups of channels.
+// The output of one convolution or pool.
+struct Output {
+  // The end (exclusive) of its channel groups.
   end: u32,
-  // Where its first block of weights begins, and the length of each.
+  // Offset of its first block of weights, and the length of a block.
   weights: u32,
   block: u32,
-  // Where its first pixel goes, and how far the next one is.
+  // Offset of its first pixel, and the distance between pixels.
   out: u32,
   stride: u32,
-  // 1, or 0 where the bias is left to another kernel.
+  // 1, or 0 if another kernel adds the bias.
   bias: f32,
-  // 0 for ReLU, or the least number.
+  // The lower bound: 0 for ReLU, the lowest f32 for none.
   floor: f32,
   spare: u32,
 }
@@ -30,18 +30,18 @@ struct Layer {
   stride: u32,
   top: u32,
   left: u32,
-  // Groups of output channels, one to a column of invocations.
+  // Groups of output channels, one per column of invocations.
   groups: u32,
-  // What an average is divided by; 0 for the pixels that are there.
+  // The divisor of an average; 0 for the number of pixels inside the map.
   divisor: u32,
   spare_a: u32,
   spare_b: u32,
   spare_c: u32,
-  parts: array<Part, 4>,
+  outputs: array<Output, 4>,
 }
 
 struct Results {
-  // 1 once a number was larger than f16 has any.
+  // Set to 1 if a value overflows f16.
   overflow: atomic<u32>,
   latents: Latents,
 }
@@ -49,11 +49,11 @@ struct Results {
 @group(0) @binding(0) var<storage, read_write> maps: Maps;
 @group(0) @binding(1) var<storage, read> weights: Weights;
 @group(0) @binding(2) var<uniform> layer: Layer;
-// How many there are in this batch.
+// x: the batch size.
 @group(0) @binding(3) var<uniform> pictures: vec4u;
 @group(0) @binding(4) var<storage, read_write> results: Results;
 
 fn put(at: u32, value: vec4f) {
 [f16]   if (any(abs(value) > vec4f(65504.0))) { atomicStore(&results.overflow, 1u); }
-  maps[at] = vec4<Number>(value);
+  maps[at] = vec4<Value>(value);
 }

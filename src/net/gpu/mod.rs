@@ -1,4 +1,4 @@
-//! The network on WebGPU: what each kernel computes, and the device that runs them.
+//! The WebGPU backend: the dispatches of a forward pass, and the device that runs them.
 
 #[cfg(all(feature = "webgpu", target_arch = "wasm32"))]
 mod browser;

@@ -14,7 +14,7 @@ use crate::{
     format::zip::{Archive, swells},
     head::Dense,
     image::InputRange,
-    net::inception::{AveragePool, Folded, LATENTS, kernels},
+    net::inception::{AveragePool, FoldedConv, LATENTS, kernels},
     weights::{
         Classifier, Info, Source,
         import::layer::{File, Layer, Norm, from_hwio},
@@ -237,7 +237,7 @@ pub(super) fn assemble<P>(
     file: &str,
     layers: Layers<P>,
     mut read: impl FnMut(&P) -> Result<Vec<f64>, Error>,
-) -> Result<(Vec<Folded>, Option<Classifier>), Error> {
+) -> Result<(Vec<FoldedConv>, Option<Classifier>), Error> {
     let (mut convs, mut norms, mut tops) = (Vec::new(), Vec::new(), Vec::new());
     for (name, variables) in layers {
         let rank = variables.iter().map(|variable| variable.shape.len()).max();

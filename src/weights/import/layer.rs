@@ -1,6 +1,6 @@
 //! What every importer shares: a source's files, and a convolution whose BatchNorm is folded into it.
 
-use crate::{error::Error, format::quantized::KernelData, net::inception::Folded};
+use crate::{error::Error, format::quantized::KernelData, net::inception::FoldedConv};
 
 /// A file of a source; some sources are several, such as TF.js's `model.json` with its shards.
 #[derive(Debug, Clone, Copy)]
@@ -36,7 +36,7 @@ impl Layer {
     ///
     /// # Errors
     /// A number that is not finite, before or after; `name` is the convolution's.
-    pub fn fold(self, name: &str) -> Result<Folded, Error> {
+    pub fn fold(self, name: &str) -> Result<FoldedConv, Error> {
         let outs = match (&self.norm, &self.bias) {
             (Some(norm), _) => norm.beta.len(),
             (None, Some(bias)) => bias.len(),
@@ -64,7 +64,7 @@ impl Layer {
                 });
             }
         }
-        Ok(Folded {
+        Ok(FoldedConv {
             kernel: KernelData::Floats(kernel),
             bias,
         })

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use crate::{
     error::Error,
     format::safetensors::numbers,
-    net::inception::Folded,
+    net::inception::FoldedConv,
     weights::{
         Classifier, Source,
         import::{
@@ -108,7 +108,7 @@ pub(super) fn convs<'a>(
     file: &str,
     groups: &[Group],
     mut shard: impl FnMut(&str) -> Result<Cow<'a, [u8]>, Error>,
-) -> Result<(Vec<Folded>, Option<Classifier>), Error> {
+) -> Result<(Vec<FoldedConv>, Option<Classifier>), Error> {
     let mut bytes: Vec<u8> = Vec::new();
     let mut layers: BTreeMap<&str, Vec<Variable<Place>>> = BTreeMap::new();
     for group in groups {

@@ -665,21 +665,21 @@ mod tests {
                 .concat();
         let root = b"\x80\x02cbuiltins\neval\nX\x01\x00\x00\x001\x85R.".to_vec();
         let data = [0u8; 24];
-        let short = "weights: a.pth is not what was expected (Conv2d_1a_3x3.conv.weight: the shape [2, 3] of f32 needs more than its storage's 24 bytes)";
+        let short = "weights: cannot import a.pth (Conv2d_1a_3x3.conv.weight: the shape [2, 3] of f32 needs more than its storage's 24 bytes)";
         let cases = [
             (
                 state,
-                "weights: a.pth is not what was expected (a: it asks for os.system, and only tensors are read; nothing of it was run)",
+                "weights: cannot import a.pth (a: it asks for os.system, and only tensors are read; nothing of it was run)",
             ),
             (
                 root,
-                "weights: a.pth is not what was expected (it asks for builtins.eval, and only tensors are read; nothing of it was run)",
+                "weights: cannot import a.pth (it asks for builtins.eval, and only tensors are read; nothing of it was run)",
             ),
             (tensor(1, [2, 3], [3, 1]), short),
             (tensor(0, [2, 3], [4, 1]), short),
             (
                 tensor(0, [200, 200], [0, 0]),
-                "weights: a.pth is not what was expected (Conv2d_1a_3x3.conv.weight: the shape [200, 200] in steps of [0, 0])",
+                "weights: cannot import a.pth (Conv2d_1a_3x3.conv.weight: the shape [200, 200] in steps of [0, 0])",
             ),
         ];
         for (state, want) in cases {
