@@ -1,12 +1,10 @@
-//! Inception V3 in a web page: pictures become 2048 latents, latents become ranked classes, all in the visitor's own browser.
+//! Inception V3 image classification in a web page. A picture becomes 2048 latents, and a head turns latents into class probabilities.
 //!
-//! The walk, predict: bytes -> [`image`] (decoded, upright, 299x299) -> [`base`] (scaled, [`inception`] on a device) -> 2048 latents ->
-//! [`head`] -> ranked classes. The walk, train: [`latents`] (a labelled table) -> [`train`] -> [`head`] -> [`evaluate`]. [`explain`] and [`components`] show
-//! what latents know: why an answer was given, and a dataset as a map.
-//! The walk, three ways: [`pictures`] -> [`baselines`] on pixels and a head on latents, stacks of layers in [`network`], all trained by
-//! [`train`] -> [`compare`]. [`pictures`] are small and labelled, to train on as they are; [`cifar10`] reads those that the field compares itself on.
-//! [`weights`] reads and writes the base's file. Data goes forward; nothing comes back to an earlier room. `web` is the door to
-//! JavaScript, `src/cli` the native command line: two consumers of the same rooms.
+//! - Prediction: bytes -> [`image`] (decoded, rotated, resized to 299x299) -> [`base`] ([`net`] with [`weights`]) -> latents -> [`head`].
+//! - Training: [`head::latents`] (a labelled table) -> [`train`] -> [`head`] -> [`head::evaluate`].
+//! - Comparison: [`image::small`] (labelled 32x32 pictures) -> [`compare`], which trains networks on pixels and a head on latents.
+//!
+//! [`format`] has the file formats. `web` exports the crate to JavaScript, and `src/cli` is the native command line.
 
 #![deny(missing_docs)]
 
@@ -14,12 +12,12 @@ pub mod base;
 #[cfg(feature = "train")]
 pub mod compare;
 pub mod error;
-// Other libraries' weights need more of the zip reader than arrays do.
+// Parts of the zip reader are only used by the importers.
 #[cfg_attr(not(feature = "convert"), allow(dead_code))]
 pub mod format;
 pub mod head;
 pub mod image;
-// The GPU backend is for the web; elsewhere only its costs are counted.
+// The GPU backend is for the web. Native builds only estimate its costs.
 #[cfg_attr(not(all(feature = "webgpu", target_arch = "wasm32")), allow(dead_code))]
 pub mod net;
 #[cfg(feature = "train")]
