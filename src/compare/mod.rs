@@ -11,8 +11,6 @@ mod split;
 pub use curve::{LearningCurve, LearningCurveReport, Point};
 pub use latents::{Extraction, ExtractionCost, LatentCache};
 pub use models::ModelKind;
-pub use report::{
-    BaseName, ComparisonReport, DatasetInfo, LayerRow, ModelResult, Score, SplitInfo,
-};
+pub use report::{ComparisonReport, DatasetInfo, LayerRow, ModelResult, Score, SplitInfo};
 pub use run::{Comparison, Progress, Stage};
 pub use split::{Options, Split, TestFrom, locate};

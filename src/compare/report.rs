@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::{
     compare::{latents::ExtractionCost, models::ModelKind, split::TestFrom},
-    head::Scores,
+    head::{Scores, latents::BaseId},
     image::small::PictureSet,
     net::inception::Row,
     train::{EpochReport, Settings},
@@ -101,7 +101,7 @@ pub struct ComparisonReport {
     /// The sampled pictures.
     pub split: SplitInfo,
     /// The base of transfer learning; none without transfer.
-    pub base: Option<BaseName>,
+    pub base: Option<BaseId>,
     /// One result per model.
     pub models: Vec<ModelResult>,
 }
@@ -150,13 +150,4 @@ pub struct SplitInfo {
     pub test_rows: Vec<usize>,
     /// Class indices of the test split.
     pub test_labels: Vec<usize>,
-}
-
-/// Name and fingerprint of a base.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct BaseName {
-    /// Short name.
-    pub name: String,
-    /// 64 hexadecimal digits.
-    pub fingerprint: String,
 }

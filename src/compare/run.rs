@@ -11,9 +11,7 @@ use crate::{
     compare::{
         latents::{Extraction, LatentCache},
         models::ModelKind,
-        report::{
-            BaseName, ComparisonReport, DatasetInfo, LayerRow, ModelResult, Score, SplitInfo,
-        },
+        report::{ComparisonReport, DatasetInfo, LayerRow, ModelResult, Score, SplitInfo},
         split::{Options, Split, locate},
     },
     error::Error,
@@ -208,13 +206,7 @@ impl Comparison {
         };
         let base = extraction
             .filter(|_| options.models.contains(&ModelKind::Transfer))
-            .map(|extraction| {
-                let base = &extraction.cache.latents().base;
-                BaseName {
-                    name: base.name.clone(),
-                    fingerprint: base.fingerprint.clone(),
-                }
-            });
+            .map(|extraction| extraction.cache.latents().base.clone());
         ComparisonReport {
             seed: options.seed,
             data: DatasetInfo::new(&set),

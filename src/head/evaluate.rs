@@ -349,7 +349,7 @@ pub(crate) fn temperature(logits: &[Vec<f32>], labels: &[usize]) -> f32 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::{
         head::{Dense, latents::BaseId},
@@ -357,7 +357,7 @@ mod tests {
     };
 
     /// A head that reads its answer off the first three latents.
-    fn head(classes: [&str; 3]) -> Head {
+    pub(crate) fn head(classes: [&str; 3]) -> Head {
         let mut kernel = vec![0.0; LATENTS * 3];
         for class in 0..3 {
             kernel[class * 3 + class] = 1.0;
@@ -378,7 +378,7 @@ mod tests {
     }
 
     /// Rows of (label, logits).
-    fn table(classes: &[&str], rows: &[(i64, [f32; 3])]) -> Latents {
+    pub(crate) fn table(classes: &[&str], rows: &[(i64, [f32; 3])]) -> Latents {
         let mut latents = Latents::new(
             BaseId::example(),
             classes.iter().map(|name| name.to_string()).collect(),

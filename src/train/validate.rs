@@ -178,44 +178,15 @@ impl CrossValidation {
 mod tests {
     use super::*;
     use crate::{
-        head::{evaluate::evaluate, latents::BaseId},
+        head::{
+            evaluate::{
+                evaluate,
+                tests::{head, table},
+            },
+            latents::BaseId,
+        },
         net::inception::LATENTS,
     };
-
-    /// A head whose logits are the first three latents.
-    fn head(classes: [&str; 3]) -> Head {
-        let mut kernel = vec![0.0; LATENTS * 3];
-        for class in 0..3 {
-            kernel[class * 3 + class] = 1.0;
-        }
-        Head {
-            name: "identity".into(),
-            base: BaseId::example(),
-            classes: classes.map(String::from).into(),
-            scores: None,
-            pictures: 0,
-            temperature: 1.0,
-            unsure_below: 0.5,
-            layers: vec![Dense {
-                kernel,
-                bias: vec![0.0; 3],
-            }],
-        }
-    }
-
-    /// A table of rows (label, logits).
-    fn table(classes: &[&str], rows: &[(i64, [f32; 3])]) -> Latents {
-        let mut latents = Latents::new(
-            BaseId::example(),
-            classes.iter().map(|name| name.to_string()).collect(),
-        );
-        for (label, logits) in rows {
-            let mut row = [0.0; LATENTS];
-            row[..3].copy_from_slice(logits);
-            latents.push("picture".into(), *label, &row);
-        }
-        latents
-    }
 
     #[test]
     fn calibration_corrects_confidence_and_keeps_predictions() {
