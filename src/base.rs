@@ -1,4 +1,4 @@
-//! A loaded base: the net on a device together with what its weights file says, pictures -> latents.
+//! A loaded base: the network on a device and the metadata of its weights file. Pictures -> latents.
 
 #[cfg(all(feature = "webgpu", target_arch = "wasm32"))]
 use std::rc::Rc;
@@ -16,38 +16,38 @@ use crate::{
     weights::{Info, Weights, WeightsStream},
 };
 
-/// How many latents of the known picture a weights file carries.
+/// Number of latents of the self-test image in a weights file.
 const SELF_TEST_LATENTS: usize = 64;
-/// How far a device's latents of the known picture may lie from the file's, relative to the largest of them: some 200 times what f32 does.
+/// Maximum error of the self-test, relative to the largest latent: about 200 times the f32 rounding error.
 const TOLERANCE: f32 = 1e-3;
-/// The same where weights and maps are f16. Each of them is rounded by up to 2^-12 of itself, which moves latents of the known picture by 1e-3
-/// and those of photos by up to 4e-3; what computes wrongly is off by a tenth and more.
+/// Maximum error of the self-test for f16 weights and maps. Their rounding (2^-12 relative) changes the latents of the self-test image by 1e-3
+/// and those of photos by up to 4e-3. A device that computes wrong results is off by 0.1 or more.
 #[cfg_attr(
     not(all(feature = "webgpu", target_arch = "wasm32")),
     allow(dead_code, reason = "only a GPU computes with f16")
 )]
 const TOLERANCE_F16: f32 = 1e-2;
 
-/// Inception V3 with weights, ready to turn pictures into latents.
+/// Inception V3 with weights, ready to compute latents.
 pub struct Base {
-    /// What the weights file says of itself.
+    /// The metadata of the weights file.
     pub info: Info,
     /// SHA-256 (hex) of the exact weights and the preprocessing.
     pub fingerprint: String,
     net: Net,
 }
 
-/// What computes.
+/// The device to load a base on.
 #[derive(Clone)]
 pub enum Processor {
-    /// This one.
+    /// The CPU.
     Cpu,
-    /// A GPU, which holds one base at a time: the one that is put there last.
+    /// A GPU holds one base at a time; loading another replaces it.
     #[cfg(all(feature = "webgpu", target_arch = "wasm32"))]
     Gpu(Rc<Gpu>),
 }
 
-/// The net where it computes.
+/// The network on its device.
 enum Net {
     Cpu(Cpu),
     #[cfg(all(feature = "webgpu", target_arch = "wasm32"))]
@@ -55,13 +55,13 @@ enum Net {
 }
 
 impl Net {
-    /// Without weights yet.
+    /// A network without weights yet.
     fn new(processor: &Processor, average_pool: AveragePool) -> Result<Net, Error> {
         match processor {
             Processor::Cpu => Ok(Net::Cpu(Cpu::inception(average_pool))),
             #[cfg(all(feature = "webgpu", target_arch = "wasm32"))]
             Processor::Gpu(gpu) => {
-                gpu.begin(average_pool)?;
+                gpu.reset(average_pool)?;
                 Ok(Net::Gpu(gpu.clone()))
             }
         }
@@ -91,7 +91,7 @@ impl Net {
 }
 
 impl Base {
-    /// Puts an opened weights file on the CPU.
+    /// Loads a weights file on the CPU.
     ///
     /// # Errors
     /// As [`Weights::convs`].
@@ -119,13 +119,13 @@ impl Base {
         }
     }
 
-    /// Lets a GPU try how it computes a picture quickest, for a fifth of a second; the CPU knows.
+    /// Tunes the GPU kernels on a picture, for at most 0.2 s. Does nothing on the CPU.
     ///
     /// # Errors
     /// As [`latents`](Base::latents).
     #[cfg_attr(
         not(all(feature = "webgpu", target_arch = "wasm32")),
-        allow(unused_variables, reason = "the CPU tries nothing")
+        allow(unused_variables, reason = "only the GPU is tuned")
     )]
     pub async fn tune(&self, picture: &Resized) -> Result<(), Error> {
         match &self.net {
@@ -135,13 +135,13 @@ impl Base {
         }
     }
 
-    /// The latents of some pictures; on the CPU they are there when this is first asked.
+    /// Computes the latents of pictures. On the CPU the future is ready at the first poll.
     ///
     /// # Shapes
     /// N pictures -> [N, 2048].
     ///
     /// # Errors
-    /// Those of the device; the CPU has none.
+    /// Device errors; none on the CPU.
     pub async fn latents<'a>(
         &self,
         pictures: impl IntoIterator<Item = &'a Resized>,
@@ -158,7 +158,7 @@ impl Base {
         }
     }
 
-    /// The maps that the latents of one picture are the means of.
+    /// Computes the last feature maps of a picture; its latents are their means.
     ///
     /// # Shapes
     /// One picture -> [8, 8, 2048].
@@ -174,91 +174,94 @@ impl Base {
         }
     }
 
-    /// How far latents of [`self_test_image`] are from those in the weights file, relative to the largest of them.
+    /// Self-test: compares latents of [`self_test_image`] with those in the weights file. Returns the maximum error, relative to the largest
+    /// latent.
     ///
     /// # Errors
-    /// A deviation above 0.001, or 0.01 where the device computes with f16, NaN included: this device computes wrongly.
+    /// An error above 0.001 (0.01 with f16) or NaN: the device computes wrong results.
     pub fn check(&self, latents: &[f32]) -> Result<f32, Error> {
-        let known = &self.info.self_test_latents;
-        let largest = known.iter().fold(f32::MIN_POSITIVE, |m, v| m.max(v.abs()));
-        let off = known
+        let expected = &self.info.self_test_latents;
+        let largest = expected
+            .iter()
+            .fold(f32::MIN_POSITIVE, |m, v| m.max(v.abs()));
+        let errors = expected
             .iter()
             .zip(latents)
             .map(|(a, b)| (a - b).abs() / largest);
-        let worst = off.fold(
+        let worst = errors.fold(
             0.0,
             |m: f32, v| if v.is_nan() { f32::INFINITY } else { m.max(v) },
         );
         let tolerance = self.net.tolerance();
-        if worst <= tolerance && latents.len() >= known.len() {
+        if worst <= tolerance && latents.len() >= expected.len() {
             return Ok(worst);
         }
         let reason = format!(
-            "it computes wrong latents (off by {worst:.1e} of the largest, at most {tolerance:.0e} is right)"
+            "it computes wrong latents (error {worst:.1e} of the largest latent, expected at most {tolerance:.0e})"
         );
         Err(Error::Device { reason })
     }
 }
 
-/// A base on its way: its weights go to a processor as their bytes come.
+/// Loads a base from a stream: each convolution is put on the device as soon as its bytes have arrived.
 pub struct BaseLoader {
-    arriving: WeightsStream<'static>,
+    stream: WeightsStream<'static>,
     processor: Processor,
     net: Option<Net>,
-    placed: usize,
+    loaded: usize,
 }
 
 impl BaseLoader {
-    /// Nothing of it yet; of a file that is `known`, as [`WeightsStream::known`].
-    pub fn new(processor: Processor, known: bool) -> BaseLoader {
+    /// Starts loading. With `trusted`, the contents are not verified: see [`WeightsStream::trusted`].
+    pub fn new(processor: Processor, trusted: bool) -> BaseLoader {
         BaseLoader {
-            arriving: match known {
-                true => WeightsStream::known(),
+            stream: match trusted {
+                true => WeightsStream::trusted(),
                 false => WeightsStream::new(),
             },
             processor,
             net: None,
-            placed: 0,
+            loaded: 0,
         }
     }
 
-    /// Takes the next bytes of a weights file; says how many convolutions are on the processor.
+    /// Appends the next bytes of a weights file; returns how many convolutions are loaded.
     ///
     /// # Errors
-    /// As [`Weights::open`] and [`Weights::convs`], for what can be wrong so far, and what a GPU refuses.
-    pub fn take(&mut self, bytes: Vec<u8>) -> Result<usize, Error> {
-        self.arriving.take(bytes.into())?;
-        let Some(info) = self.arriving.info() else {
+    /// As [`Weights::open`] and [`Weights::convs`], as soon as an error is detected; GPU errors.
+    pub fn push(&mut self, bytes: Vec<u8>) -> Result<usize, Error> {
+        self.stream.push(bytes.into())?;
+        let Some(info) = self.stream.info() else {
             return Ok(0);
         };
         let net = match &mut self.net {
             Some(net) => net,
             none => none.insert(Net::new(&self.processor, info.average_pool)?),
         };
-        while let Some((conv, folded)) = self.arriving.next_conv()? {
+        while let Some((conv, folded)) = self.stream.next_conv()? {
             net.set_conv(conv, &folded)?;
-            self.placed += 1;
+            self.loaded += 1;
         }
-        Ok(self.placed)
+        Ok(self.loaded)
     }
 
-    /// The bytes that the whole file has, once its header is here.
+    /// The length of the whole file in bytes, once its header has arrived.
     pub fn length(&self) -> Option<usize> {
-        self.arriving.length()
+        self.stream.length()
     }
 
-    /// The base, and the rest of its file: what it says and answers by itself.
+    /// Returns the base and its weights file (metadata and classifier).
     ///
     /// # Errors
-    /// A file that ends early, or has other contents than it says.
+    /// A truncated file, or contents that do not match the fingerprint.
     pub fn finish(self) -> Result<(Base, Weights<'static>), Error> {
-        let weights = self.arriving.finish()?;
+        let weights = self.stream.finish()?;
         let net = self.net.expect("a whole file has a header");
         Ok((Base::of(&weights, net), weights))
     }
 }
 
-/// A picture that every build can draw: a 64x48 pattern of all colours, which passes the resize as any other does.
+/// The self-test image: a computed 64x48 pattern, resized like any other picture.
 pub fn self_test_image() -> Resized {
     let rgba: Vec<u8> = (0..48u32)
         .flat_map(|y| (0..64u32).map(move |x| (x, y)))
@@ -276,10 +279,7 @@ pub fn self_test_image() -> Resized {
         .resize()
 }
 
-/// The latents of the known picture by these exact weights on the CPU; the first [`SELF_TEST_LATENTS`] of them belong in [`Info`].
-///
-/// # Shapes
-/// `[2048]`.
+/// Computes [`Info::self_test_latents`]: the first [`SELF_TEST_LATENTS`] latents of the self-test image on the CPU.
 pub fn self_test_latents(info: &Info, convs: &[FoldedConv]) -> Vec<f32> {
     let mut cpu = Cpu::inception(info.average_pool);
     for (conv, folded) in convs.iter().enumerate() {
@@ -290,15 +290,15 @@ pub fn self_test_latents(info: &Info, convs: &[FoldedConv]) -> Vec<f32> {
     latents
 }
 
-/// Maps [8, 8, 2048] -> latents `[2048]`, the means over their pixels.
+/// Global average pooling: maps [8, 8, 2048] -> latents `[2048]`.
 pub(crate) fn means(maps: &[f32]) -> Vec<f32> {
     let pixels = maps.chunks_exact(LATENTS);
-    let share = 1.0 / pixels.len() as f32;
+    let scale = 1.0 / pixels.len() as f32;
     let mut sums = vec![0.0; LATENTS];
     for pixel in pixels {
         for (sum, value) in sums.iter_mut().zip(pixel) {
             *sum += value;
         }
     }
-    sums.iter().map(|sum| sum * share).collect()
+    sums.iter().map(|sum| sum * scale).collect()
 }

@@ -112,8 +112,8 @@ fn print_roofline(batch: usize) {
         mega(sum(|row| row.written)),
         mega(sum(|row| row.least)),
     );
-    for gpu in &roofline::CARDS {
-        let milliseconds = |of: fn(&roofline::Row, &roofline::Card) -> f64| {
+    for gpu in &roofline::REFERENCE_GPUS {
+        let milliseconds = |of: fn(&roofline::Row, &roofline::GpuSpec) -> f64| {
             rows.iter().map(|row| of(row, gpu)).sum::<f64>() * 1e3
         };
         println!(

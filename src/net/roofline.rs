@@ -1,46 +1,47 @@
-//! What a forward on a GPU reads, writes and multiplies, layer by layer, from shapes alone, and how long that takes published GPUs at best.
+//! A roofline model of the GPU backend: operations and memory traffic of each dispatch, computed from shapes, and the resulting time on
+//! reference GPUs.
 //!
-//! A software adapter says little about a GPU, but these numbers hold on any. The roofline (Williams et al. 2009,
-//! <https://doi.org/10.1145/1498765.1498785>) is the longer of two times: all multiplications at the published peak, and all bytes that must
-//! move (inputs, weights and outputs once each) at the published bandwidth. Our kernels multiply at the edges of their tiles in vain and
-//! read what is shared by workgroups once for each: [`Row::quickest`] counts the former and [`Row::slowest`] both.
+//! CI has only a software adapter, whose timings say little about GPUs; these counts hold for any GPU. The roofline (Williams et al. 2009,
+//! <https://doi.org/10.1145/1498765.1498785>) is the longer of two times: all multiplications at peak throughput, and the minimum memory
+//! traffic (inputs, weights and outputs once each) at peak bandwidth. The kernels also multiply the padding at tile edges, and each workgroup
+//! reads shared data again: [`Row::quickest`] includes the former, [`Row::slowest`] both.
 
 use crate::net::{
-    gpu::dispatch::{Dispatch, Kernel, MIN_INVOCATIONS, DeviceClass, Precision, Program, VECTOR},
+    gpu::dispatch::{DeviceClass, Dispatch, Kernel, MIN_INVOCATIONS, Precision, Program, VECTOR},
     inception::{INPUT, graph, kernels},
     plan::{Plan, PlanOp},
 };
 
-/// Invocations that each arithmetic unit needs in flight, so that it need not wait for what is read.
+/// Invocations in flight per arithmetic unit to hide memory latency.
 const IN_FLIGHT: f64 = 4.0;
 
-/// What is published of a GPU.
+/// Published peak figures of a GPU.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Card {
+pub struct GpuSpec {
     /// Its name.
     pub name: &'static str,
-    /// Multiplications and additions a second in f32, at most.
+    /// Peak f32 operations per second; a multiply-add counts as two.
     pub flops: f64,
-    /// Bytes a second from and to memory, at most.
+    /// Peak memory bandwidth in bytes per second.
     pub bandwidth: f64,
-    /// Multiply-adds in f32 that it begins in each clock.
+    /// f32 multiply-adds per clock cycle.
     pub units: f64,
-    /// Where that stands.
+    /// The source of the figures.
     pub source: &'static str,
 }
 
-/// An integrated one, a laptop's and one of Apple's M series.
-pub const CARDS: [Card; 3] = [
+/// An integrated GPU, a laptop GPU and an Apple M series GPU.
+pub const REFERENCE_GPUS: [GpuSpec; 3] = [
     // 96 execution units x 8 at 1.35 GHz; LPDDR4x-4267 on 128 bits.
-    Card {
+    GpuSpec {
         name: "Intel Iris Xe",
         flops: 2.07e12,
         bandwidth: 68.3e9,
         units: 768.0,
         source: "Core i7-1185G7, ark.intel.com",
     },
-    // 3,072 CUDA cores at the lower of its boost clocks, 1.47 GHz; GDDR6 at 16 Gbit/s on 128 bits.
-    Card {
+    // 3,072 CUDA cores at the lowest boost clock, 1.47 GHz; GDDR6 at 16 Gbit/s on 128 bits.
+    GpuSpec {
         name: "NVIDIA RTX 4060 Laptop",
         flops: 9.03e12,
         bandwidth: 256e9,
@@ -48,7 +49,7 @@ pub const CARDS: [Card; 3] = [
         source: "nvidia.com/geforce/laptops/compare",
     },
     // Ten cores x 128.
-    Card {
+    GpuSpec {
         name: "Apple M2",
         flops: 3.6e12,
         bandwidth: 100e9,
@@ -57,67 +58,69 @@ pub const CARDS: [Card; 3] = [
     },
 ];
 
-/// One dispatch, for one batch; bytes are those of f32.
+/// Counts of one dispatch for one batch, in f32.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
-    /// The convolutions by Keras's names, or the kind of pool.
+    /// Keras names of the convolutions, or the kind of pool.
     pub name: String,
     /// [height, width, channels] of the output.
     pub output: [usize; 3],
-    /// Pixels x channels of a tile, and how many invocations share one; for convolutions.
+    /// For convolutions: pixels and channels of a tile, and the number of invocations that share it.
     pub tile: Option<[usize; 3]>,
-    /// Multiply-adds that the layer consists of.
+    /// Multiply-adds of the layer.
     pub macs: usize,
-    /// Multiply-adds that the kernel does, with those at the edges of its tiles.
+    /// Multiply-adds of the kernel, including the padding at tile edges.
     pub done: usize,
-    /// Invocations.
+    /// Number of invocations.
     pub invocations: usize,
-    /// What the kernel's workgroups read, each value once a workgroup and tap.
+    /// Bytes read, if each workgroup reads each value once per tap.
     pub read: usize,
-    /// What it writes: the output, once.
+    /// Bytes written.
     pub written: usize,
-    /// The least that has to be moved: inputs, weights and outputs once each.
+    /// Minimum traffic in bytes: inputs, weights and outputs once each.
     pub least: usize,
 }
 
 impl Row {
-    /// Floating-point operations for each byte that has to be moved.
+    /// Arithmetic intensity: operations per byte of minimum traffic.
     pub fn intensity(&self) -> f64 {
         2.0 * self.macs as f64 / self.least as f64
     }
 
-    /// Seconds that no kernel can stay below on a card.
-    pub fn roofline(&self, card: &Card) -> f64 {
-        let computed = 2.0 * self.macs as f64 / card.flops;
-        computed.max(self.least as f64 / card.bandwidth)
+    /// The lower bound for any kernel, in seconds.
+    pub fn roofline(&self, gpu: &GpuSpec) -> f64 {
+        let computed = 2.0 * self.macs as f64 / gpu.flops;
+        computed.max(self.least as f64 / gpu.bandwidth)
     }
 
-    /// Seconds of this kernel, where the card's caches keep what its workgroups share.
-    pub fn quickest(&self, card: &Card) -> f64 {
-        self.computing(card).max(self.least as f64 / card.bandwidth)
+    /// Seconds of this kernel if all reads shared by workgroups hit the cache.
+    pub fn quickest(&self, gpu: &GpuSpec) -> f64 {
+        self.computing(gpu).max(self.least as f64 / gpu.bandwidth)
     }
 
-    /// Seconds of this kernel, where its workgroups read all from memory, whatever others have read.
-    pub fn slowest(&self, card: &Card) -> f64 {
+    /// Seconds of this kernel if no read hits the cache.
+    pub fn slowest(&self, gpu: &GpuSpec) -> f64 {
         let moved = (self.read + self.written) as f64;
-        self.computing(card).max(moved / card.bandwidth)
+        self.computing(gpu).max(moved / gpu.bandwidth)
     }
 
-    /// Few invocations leave some of a card idle.
-    fn computing(&self, card: &Card) -> f64 {
-        let busy = (self.invocations as f64 / (IN_FLIGHT * card.units)).min(1.0);
-        2.0 * self.done as f64 / (card.flops * busy)
+    /// Seconds of arithmetic; too few invocations leave arithmetic units idle.
+    fn computing(&self, gpu: &GpuSpec) -> f64 {
+        let occupancy = (self.invocations as f64 / (IN_FLIGHT * gpu.units)).min(1.0);
+        2.0 * self.done as f64 / (gpu.flops * occupancy)
     }
 }
 
-/// The dispatches of one forward of so many pictures, in order.
+/// The dispatches of a forward pass with this batch size, in order.
 pub fn rows(pictures: usize) -> Vec<Row> {
     let (steps, ends) = graph();
     let plan = Plan::new(&steps, &ends, [INPUT, INPUT, 3]);
     let program = Program::new(
         &plan,
         pictures,
-        DeviceClass::Gpu { min_invocations: MIN_INVOCATIONS[0] },
+        DeviceClass::Gpu {
+            min_invocations: MIN_INVOCATIONS[0],
+        },
         Precision::F32,
     );
     let ops = plan.ops.iter().map(Some).chain([None]);
@@ -157,7 +160,7 @@ fn row(dispatch: &Dispatch, pictures: usize) -> Row {
         inputs,
         ..
     } = dispatch;
-    let number = Precision::F32.bytes();
+    let bytes = Precision::F32.bytes();
     let pixels = pictures * pixels;
     let [columns, rows, _] = dispatch.workgroups(pictures).map(|count| count as usize);
     let outputs = pixels * channels;
@@ -171,7 +174,7 @@ fn row(dispatch: &Dispatch, pictures: usize) -> Row {
             let tile = [tile.pixels, tile.channels, tile.split];
             (Some(tile), weights, done, invocations, read)
         }
-        // Each output's window; neighbours read it again.
+        // 3x3 windows; overlaps are read again.
         Kernel::MaxPool | Kernel::AvgPool => (None, 0, 0, outputs / VECTOR, 9 * outputs),
         Kernel::Mean => (None, 0, 0, outputs / VECTOR, pictures * inputs),
     };
@@ -182,9 +185,9 @@ fn row(dispatch: &Dispatch, pictures: usize) -> Row {
         macs: pixels * channels * steps * VECTOR,
         done,
         invocations,
-        read: read * number,
-        written: outputs * number,
-        least: (pictures * inputs + weights + outputs) * number,
+        read: read * bytes,
+        written: outputs * bytes,
+        least: (pictures * inputs + weights + outputs) * bytes,
     }
 }
 
@@ -193,21 +196,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_multiplications_are_counted_once() {
-        // Keras's net with [h, w, channels] of each convolution's output: 5.71 billion, and a fourth channel of zeros in the first.
-        let first = 149 * 149 * 32 * 9;
+    fn multiply_adds_match_the_network() {
+        // 5.71 billion multiply-adds, and those of the padded fourth channel in the first convolution.
+        let padding = 149 * 149 * 32 * 9;
         let net: usize = crate::net::inception::table()
             .iter()
             .filter_map(|row| Some((row.kernel?, &row.output)))
             .map(|([out, inputs, h, w], shape)| shape[0] * shape[1] * out * inputs * h * w)
             .sum();
         let rows = rows(1);
-        assert_eq!(rows.iter().map(|row| row.macs).sum::<usize>(), net + first);
+        assert_eq!(
+            rows.iter().map(|row| row.macs).sum::<usize>(),
+            net + padding
+        );
         assert!(rows.len() <= 110, "{} dispatches", rows.len());
     }
 
     #[test]
-    fn no_kernel_moves_less_than_the_least_nor_is_faster_than_the_roofline() {
+    fn traffic_and_time_are_at_least_their_lower_bounds() {
         for pictures in [1, 4] {
             for row in rows(pictures) {
                 let Row {
@@ -220,10 +226,10 @@ mod tests {
                     ..
                 } = &row;
                 assert!(done >= macs && read + written >= *least, "{name}: {row:?}");
-                for card in &CARDS {
-                    let quickest = row.quickest(card);
+                for gpu in &REFERENCE_GPUS {
+                    let quickest = row.quickest(gpu);
                     assert!(
-                        row.roofline(card) <= quickest && quickest <= row.slowest(card),
+                        row.roofline(gpu) <= quickest && quickest <= row.slowest(gpu),
                         "{name}"
                     );
                 }
@@ -232,17 +238,17 @@ mod tests {
     }
 
     #[test]
-    fn caches_have_to_keep_a_twelfth_at_most() {
-        // Weights are read once for each row of workgroups, pixels once for each column and tap: most often on small maps, where tiles are small.
+    fn traffic_without_caches_is_below_12_5_times_the_minimum() {
+        // Weights are read once per row of workgroups, pixels once per column and tap. The ratio is highest on small maps, which have small tiles.
         let rows = rows(1);
         let sum = |count: fn(&Row) -> usize| rows.iter().map(count).sum::<usize>() as f64;
         let times = sum(|row| row.read + row.written) / sum(|row| row.least);
-        assert!(times < 12.5, "{times} times the least");
+        assert!(times < 12.5, "{times} times the minimum");
         for row in rows.iter().filter(|row| row.tile.is_some()) {
             let operations = 2.0 * row.macs as f64 / (row.read + row.written) as f64;
             assert!(
                 operations > 2.0,
-                "{}: {operations} operations a byte",
+                "{}: {operations} operations per byte",
                 row.name
             );
         }

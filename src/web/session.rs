@@ -154,7 +154,7 @@ impl WeightsStream {
     pub fn push(&mut self, bytes: Vec<u8>) -> bool {
         self.bytes += bytes.len();
         self.hash.update(&bytes);
-        match self.loader.as_mut().map(|loader| loader.take(bytes)) {
+        match self.loader.as_mut().map(|loader| loader.push(bytes)) {
             Ok(Ok(layers)) => self.layers = layers,
             Ok(Err(error)) => self.loader = Err(error),
             Err(_) => {}

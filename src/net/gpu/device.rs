@@ -1,8 +1,8 @@
-//! The net on the browser's GPU: pictures -> latents by the dispatches of [`dispatch`](crate::net::gpu::dispatch), one submission a batch.
+//! The WebGPU device: runs the dispatches of [`dispatch`](crate::net::gpu::dispatch), one submission per batch.
 //!
-//! No optional feature of an adapter is needed; `shader-f16` is asked for by who wants values of half the bytes. Whatever a device refuses,
-//! and a device that is lost, comes back as [`Error::Device`]: nothing here panics. Results are not judged:
-//! [`Base::check`](crate::base::Base::check) does that. JavaScript is called here, not in `web`: that is the door by which it calls us.
+//! No optional adapter feature is required; f16 needs `shader-f16`. WebGPU errors and device loss are returned as [`Error::Device`]; nothing
+//! here panics on them. The results are not validated here: see [`Base::check`](crate::base::Base::check). `web` holds the exports to
+//! JavaScript; browser imports live here.
 
 use std::{
     cell::{Cell, RefCell},
@@ -18,22 +18,22 @@ use crate::{
     error::Error,
     net::{
         gpu::dispatch::{
-            HEADER_BYTES, Kernel, MIN_INVOCATIONS, LAYER_BYTES, DeviceClass, Precision, PICTURES, Program, f16_to_f32,
-            f32_to_f16, pack, pad_channels,
+            DeviceClass, HEADER_BYTES, Kernel, LAYER_BYTES, MIN_INVOCATIONS, PICTURES, Precision,
+            Program, f16_to_f32, f32_to_f16, pack, pad_channels,
         },
         inception::{AveragePool, FoldedConv, INPUT, LATENTS, graph, kernels},
         plan::Plan,
     },
 };
 
-/// Milliseconds in which tiles are tried.
+/// Time limit for tuning, in milliseconds.
 const TUNING_MS: f64 = 200.0;
-/// Bytes of a latent, whatever the maps are.
+/// Bytes per latent: f32 in either precision.
 const LATENT_BYTES: usize = 4;
-/// Values in one picture's last maps.
+/// Values in the last maps of one picture.
 const LAST_MAPS_LEN: usize = 8 * 8 * LATENTS;
 
-/// The net on a GPU; its weights come one convolution after another.
+/// Inception V3 on a GPU. Weights are uploaded one convolution at a time.
 pub struct Gpu {
     program: RefCell<Program>,
     precision: Precision,
@@ -48,47 +48,53 @@ pub struct Gpu {
     pictures: Buffer,
     results: Buffer,
     failure: DeviceFailure,
-    /// Convolutions whose weights are not there yet.
+    /// Number of convolutions whose weights have not been uploaded.
     missing: Cell<usize>,
 }
 
 impl Gpu {
-    /// Takes the fastest adapter there is, and compiles the kernels, all at once; `tell` hears how many of how many are done.
+    /// Requests a high-performance adapter and compiles all kernels in parallel. `on_progress` receives the number of compiled kernels and
+    /// the total.
     ///
     /// # Errors
-    /// There is no adapter, or it refuses something; f16, where it has no `shader-f16`.
+    /// No adapter; a rejected device, buffer or kernel; f16 without `shader-f16`.
     pub(crate) async fn new(
         precision: Precision,
         mut on_progress: impl FnMut(usize, usize),
     ) -> Result<Gpu, Error> {
-        let refused = "the graphics card refused to be used";
         let adapter = adapter().await?;
-        let features = match number {
+        let features = match precision {
             Precision::F32 => list([]),
             Precision::F16 => list(["shader-f16".into()]),
         };
-        let asked = object([("requiredFeatures", features.into())]);
-        let device = wait(adapter.request_device(&asked), refused).await?;
+        let descriptor = object([("requiredFeatures", features.into())]);
+        let device = wait(adapter.request_device(&descriptor), DEVICE_REJECTED).await?;
         let device: Device = device.unchecked_into();
-        let failure = DeviceFailure::of(&device);
+        let failure = DeviceFailure::listen(&device);
 
         let flag = |holder: &JsValue| get(holder, "isFallbackAdapter").is_truthy();
         let software = flag(&get(&adapter, "info")) || flag(&adapter);
         let device_class = match software {
             true => DeviceClass::Software,
-            false => DeviceClass::Gpu { min_invocations: MIN_INVOCATIONS[0] },
+            false => DeviceClass::Gpu {
+                min_invocations: MIN_INVOCATIONS[0],
+            },
         };
-        let program = program(device_class, number);
+        let program = program(device_class, precision);
 
         let scopes = ErrorScopes::open(&device);
-        let resources = Resources::new(&device, &program).map_err(|error| device_error(refused, &error));
+        let resources = Resources::new(&device, &program)
+            .map_err(|error| device_error(DEVICE_REJECTED, &error));
         let kernels = program.kernels();
         let started = resources.and_then(|resources| {
             let started = kernels
                 .iter()
                 .map(|kernel| resources.compile(&device, &program, *kernel));
             let started: Result<Vec<_>, _> = started.collect();
-            Ok((resources, started.map_err(|error| device_error(REFUSED, &error))?))
+            Ok((
+                resources,
+                started.map_err(|error| device_error(KERNEL_REJECTED, &error))?,
+            ))
         });
         scopes.close().await?;
         let (resources, started) = started?;
@@ -96,7 +102,9 @@ impl Gpu {
         let mut pipelines = Vec::new();
         for (kernel, pipeline) in kernels.into_iter().zip(started) {
             on_progress(pipelines.len(), total);
-            let pipeline = pipeline.await.map_err(|error| device_error(REFUSED, &error))?;
+            let pipeline = pipeline
+                .await
+                .map_err(|error| device_error(KERNEL_REJECTED, &error))?;
             pipelines.push((kernel, pipeline));
         }
         on_progress(total, total);
@@ -112,7 +120,7 @@ impl Gpu {
         } = resources;
         Ok(Gpu {
             program: program.into(),
-            number,
+            precision,
             device_class,
             average_pool: Cell::new(AveragePool::ExcludePadding),
             device,
@@ -128,18 +136,17 @@ impl Gpu {
         })
     }
 
-    /// What it computes with.
     pub(crate) fn precision(&self) -> Precision {
         self.precision
     }
 
-    /// Uploads a convolution's weights, each once, by its number in the order of [`kernels`].
+    /// Uploads the weights of one convolution, by its index in [`kernels`]. Call once per convolution.
     ///
     /// # Errors
-    /// The device refuses them, or f16 has no number as large.
+    /// The device rejects them, or a value overflows f16.
     ///
     /// # Panics
-    /// If they have other lengths than [`kernels`]: checking files is the work of `weights`.
+    /// If the lengths differ from [`kernels`]; `weights` validates files.
     pub fn set_conv(&self, conv: usize, folded: &FoldedConv) -> Result<(), Error> {
         let (_, shape) = &kernels()[conv];
         let packed = pack(folded, *shape);
@@ -150,30 +157,30 @@ impl Gpu {
         Ok(())
     }
 
-    /// Writes values as the kernels read them, from the number `start` on.
+    /// Writes values in the device's precision, starting at the value `start`.
     fn write(&self, buffer: &Buffer, start: usize, values: &[f32]) -> Result<(), JsValue> {
         let queue = self.device.queue();
         let offset = (start * self.precision.bytes()) as f64;
         match self.precision {
             Precision::F32 => queue.write_f32(buffer, offset, values),
             Precision::F16 => {
-                let values = f32_to_f16(values).ok_or_else(|| JsValue::from(TOO_LARGE))?;
+                let values = f32_to_f16(values).ok_or_else(|| JsValue::from(F16_OVERFLOW))?;
                 queue.write_f16(buffer, offset, &values)
             }
         }
     }
 
-    /// Makes ready for a net's weights, whatever was there before.
+    /// Prepares for the weights of a new base; the previous weights become invalid.
     ///
     /// # Errors
-    /// The device refuses it.
-    pub fn begin(&self, average_pool: AveragePool) -> Result<(), Error> {
+    /// The device rejects a write.
+    pub fn reset(&self, average_pool: AveragePool) -> Result<(), Error> {
         self.missing.set(kernels().len());
         self.average_pool.set(average_pool);
         self.select_tiles(self.device_class)
     }
 
-    /// From now on computes with the tiles for such a device_class.
+    /// Switches to the tiles for a device class.
     fn select_tiles(&self, device_class: DeviceClass) -> Result<(), Error> {
         let program = program(device_class, self.precision);
         let words = program.layers(self.average_pool.get());
@@ -182,7 +189,7 @@ impl Gpu {
         written.map_err(|error| device_error(FAILED, &error))
     }
 
-    /// Tries which tiles compute this picture's latents quickest, and keeps them; nothing is started once the time for that is over.
+    /// Measures the tile candidates on a picture and selects the fastest. No run starts after the time limit.
     ///
     /// # Shapes
     /// [299, 299, 3], scaled to the weights' input range.
@@ -206,7 +213,8 @@ impl Gpu {
         self.select_tiles(best.1)
     }
 
-    /// Milliseconds of a forward: the least of three, or of as many as there is time for, after one that warms up; infinite without any.
+    /// Measures a forward pass in milliseconds: the minimum of up to three runs after a warm-up, as far as time permits. Infinite if no run was
+    /// measured.
     async fn time(&self, image: &[f32], end: f64) -> Result<f64, Error> {
         let share = (browser::now() + TUNING_MS / MIN_INVOCATIONS.len() as f64).min(end);
         let mut least = f64::INFINITY;
@@ -223,13 +231,13 @@ impl Gpu {
         Ok(least)
     }
 
-    /// The latents of some pictures.
+    /// Computes the latents of pictures.
     ///
     /// # Shapes
     /// [N, 299, 299, 3], scaled to the weights' input range -> [N, 2048].
     ///
     /// # Errors
-    /// The device is lost or has no memory left, or f16 has no number as large as some are.
+    /// The device is lost or out of memory, or a value overflows f16.
     pub async fn latents(&self, images: &[f32]) -> Result<Vec<f32>, Error> {
         let mut latents = Vec::new();
         for images in images.chunks(PICTURES * INPUT * INPUT * 3) {
@@ -240,7 +248,7 @@ impl Gpu {
         Ok(latents)
     }
 
-    /// The last block's maps, whose means the latents are.
+    /// Computes the last feature maps of a picture; the latents are their means.
     ///
     /// # Shapes
     /// [299, 299, 3], scaled to the weights' input range -> [8, 8, 2048].
@@ -258,7 +266,7 @@ impl Gpu {
         })
     }
 
-    /// One submission; then so many bytes of a buffer, from `start`.
+    /// Runs one submission and reads `bytes` bytes of the buffer `from`, starting at `start`.
     async fn forward(
         &self,
         images: &[f32],
@@ -266,12 +274,12 @@ impl Gpu {
         start: usize,
         bytes: usize,
     ) -> Result<ArrayBuffer, Error> {
-        assert_eq!(self.missing.get(), 0, "all weights are there");
+        assert_eq!(self.missing.get(), 0, "all weights are uploaded");
         self.failure.check()?;
         let scopes = ErrorScopes::open(&self.device);
         let started = self.submit(images, from, start, bytes);
         let started = started.map_err(|error| device_error(FAILED, &error));
-        // A device that is lost answers none of these before it says that it is.
+        // After a device loss these promises settle later than `device.lost`, so `failure` is checked first.
         let (closed, read) = match started {
             Ok((result, mapped)) => {
                 let closed = scopes.close();
@@ -287,14 +295,14 @@ impl Gpu {
             .mapped_range()
             .map_err(|error| device_error(FAILED, &error))?;
         if Uint32Array::new(&range).get_index(0) != 0 {
-            self.failure.set(TOO_LARGE.into());
+            self.failure.set(F16_OVERFLOW.into());
         }
         let copy = range.slice(HEADER_BYTES as u32);
         result.destroy_buffer();
         self.failure.check().map(|()| copy)
     }
 
-    /// Submits all the work; returns the buffer that it ends in, and what resolves once that can be read.
+    /// Submits a forward pass. Returns the result buffer and the promise of its mapping.
     fn submit(
         &self,
         images: &[f32],
@@ -310,12 +318,12 @@ impl Gpu {
         queue.write_u32(&self.pictures, 0.0, &[pictures as u32, 0, 0, 0])?;
         let encoder = self.device.create_command_encoder()?;
         let pass = encoder.begin_compute_pass()?;
-        for (number, dispatch) in program.dispatches.iter().enumerate() {
-            let mut known = self.pipelines.iter();
-            let known = known.find(|(kernel, _)| *kernel == dispatch.kernel);
-            let (_, pipeline) = known.expect("all kernels were compiled");
+        for (index, dispatch) in program.dispatches.iter().enumerate() {
+            let mut pipelines = self.pipelines.iter();
+            let found = pipelines.find(|(kernel, _)| *kernel == dispatch.kernel);
+            let (_, pipeline) = found.expect("all kernels are compiled");
             pass.set_pipeline(pipeline)?;
-            let offset = JsValue::from((number * LAYER_BYTES) as u32);
+            let offset = JsValue::from((index * LAYER_BYTES) as u32);
             pass.set_bind_group(0, &self.bindings, &list([offset]))?;
             let [x, y, z] = dispatch.workgroups(pictures);
             pass.dispatch_workgroups(x, y, z)?;
@@ -331,37 +339,40 @@ impl Gpu {
 }
 
 impl Drop for Gpu {
-    /// Gives the card's memory back at once, not when the browser finds the time.
+    /// Frees GPU memory immediately instead of at garbage collection.
     fn drop(&mut self) {
         self.device.destroy();
     }
 }
 
-const REFUSED: &str = "the graphics card refused a kernel";
-const FAILED: &str = "the graphics card failed";
-const TOO_LARGE: &str = "a number is too large for f16";
+const NO_ADAPTER: &str = "no GPU was found";
+const DEVICE_REJECTED: &str = "the GPU rejected the device request";
+const KERNEL_REJECTED: &str = "the GPU rejected a kernel";
+const FAILED: &str = "the GPU failed";
+const LOST: &str = "the GPU was lost";
+const F16_OVERFLOW: &str = "a value is too large for f16";
 
 fn program(device_class: DeviceClass, precision: Precision) -> Program {
     let (steps, ends) = graph();
     let plan = Plan::new(&steps, &ends, [INPUT, INPUT, 3]);
-    Program::new(&plan, PICTURES, device_class, number)
+    Program::new(&plan, PICTURES, device_class, precision)
 }
 
 async fn adapter() -> Result<Adapter, Error> {
     let none = || Error::Device {
-        reason: "no graphics card answered".into(),
+        reason: NO_ADAPTER.into(),
     };
     let gpu = browser::gpu().ok_or_else(none)?;
     let options = object([("powerPreference", "high-performance".into())]);
-    let asked = gpu.request_adapter(&options);
-    let adapter = wait(asked, "no graphics card answered").await?;
+    let request = gpu.request_adapter(&options);
+    let adapter = wait(request, NO_ADAPTER).await?;
     match adapter.is_truthy() {
         true => Ok(adapter.unchecked_into()),
         false => Err(none()),
     }
 }
 
-/// What lies on a device beside the pipelines.
+/// The buffers and bindings of a device.
 struct Resources {
     layout: JsValue,
     bindings: JsValue,
@@ -374,23 +385,23 @@ struct Resources {
 
 impl Resources {
     fn new(device: &Device, program: &Program) -> Result<Resources, JsValue> {
-        let number = program.precision.bytes();
+        let bytes = program.precision.bytes();
         let out = browser::STORAGE | browser::COPY_SRC;
-        let maps = buffer(device, program.arena * number, out)?;
-        let weights = buffer(device, program.weights * number, browser::STORAGE)?;
+        let maps = buffer(device, program.arena * bytes, out)?;
+        let weights = buffer(device, program.weights * bytes, browser::STORAGE)?;
         let layers = program.dispatches.len() * LAYER_BYTES;
         let layers = buffer(device, layers, browser::UNIFORM)?;
         let pictures = buffer(device, 16, browser::UNIFORM)?;
         let results = buffer(device, HEADER_BYTES + program.latents * LATENT_BYTES, out)?;
-        // In the order of the bindings in `layer.wgsl`.
-        let kinds = [
+        // In the order of the bindings in `layer.wgsl`: type, dynamic offset.
+        let bindings = [
             ("storage", false),
             ("read-only-storage", false),
             ("uniform", true),
             ("uniform", false),
             ("storage", false),
         ];
-        let entries = (0u32..).zip(kinds).map(|(binding, (kind, dynamic))| {
+        let entries = (0u32..).zip(bindings).map(|(binding, (kind, dynamic))| {
             let buffer = object([("type", kind.into()), ("hasDynamicOffset", dynamic.into())]);
             let entry = object([
                 ("binding", binding.into()),
@@ -428,7 +439,7 @@ impl Resources {
         })
     }
 
-    /// Begins to compile a kernel.
+    /// Starts to compile a kernel.
     fn compile(
         &self,
         device: &Device,
@@ -446,7 +457,7 @@ impl Resources {
     }
 }
 
-/// A buffer of so many bytes, which can be written to.
+/// Creates a buffer that can be written to.
 fn buffer(device: &Device, bytes: usize, usage: u32) -> Result<Buffer, JsValue> {
     device.create_buffer(&object([
         ("size", (bytes as f64).into()),
@@ -454,10 +465,10 @@ fn buffer(device: &Device, bytes: usize, usage: u32) -> Result<Buffer, JsValue> 
     ]))
 }
 
-/// ErrorScopes that catch what the device has against the calls between `open` and `close`.
+/// Error scopes that catch the errors of the calls between `open` and `close`.
 struct ErrorScopes<'a>(&'a Device);
 
-/// Of `GPUErrorFilter`.
+/// The values of `GPUErrorFilter`.
 const FILTERS: [&str; 3] = ["validation", "out-of-memory", "internal"];
 
 impl ErrorScopes<'_> {
@@ -468,7 +479,7 @@ impl ErrorScopes<'_> {
         ErrorScopes(device)
     }
 
-    /// Ends them now, and tells later what they caught.
+    /// Pops the scopes immediately; the returned future resolves to the first error they caught.
     fn close(self) -> impl Future<Output = Result<(), Error>> + use<> {
         let caught = FILTERS.map(|_| self.0.pop_error_scope());
         async {
@@ -483,19 +494,19 @@ impl ErrorScopes<'_> {
     }
 }
 
-/// Why a device cannot be used any longer, once that is so.
+/// The reason why a device can no longer be used, if any.
 #[derive(Clone)]
 struct DeviceFailure(Rc<RefCell<Option<String>>>);
 
 impl DeviceFailure {
-    /// Listens to a device.
-    fn of(device: &Device) -> DeviceFailure {
+    /// Listens for the device's loss and uncaptured errors.
+    fn listen(device: &Device) -> DeviceFailure {
         let failure = DeviceFailure(Rc::default());
         let (lost, failed) = (failure.clone(), failure.clone());
         let loss = device.lost();
         spawn_local(async move {
             if let Ok(info) = JsFuture::from(loss).await {
-                lost.set(reason("the graphics card was lost", &info));
+                lost.set(reason(LOST, &info));
             }
         });
         let listener = Closure::<dyn Fn(JsValue)>::new(move |event: JsValue| {
@@ -517,7 +528,7 @@ impl DeviceFailure {
     }
 }
 
-/// What a promise resolves to.
+/// Awaits a promise; `what` is the start of the error message.
 async fn wait(promise: Result<Promise, JsValue>, what: &str) -> Result<JsValue, Error> {
     let value = match promise {
         Ok(promise) => JsFuture::from(promise).await,
