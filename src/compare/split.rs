@@ -60,7 +60,7 @@ pub struct Split {
     pub test: Vec<usize>,
 }
 
-/// One in this number of training pictures is held out if a set has no test pictures.
+/// The inverse of the share of training pictures that is held out if a set has no test pictures.
 const HELD_OUT: usize = 5;
 /// Seed of the test split. It is constant, so that all seeds of a comparison are tested on the same pictures.
 const TEST_SEED: u64 = 0;

@@ -8,7 +8,7 @@ use crate::{
     error::Error,
     head::{
         Dense, Head, Scores,
-        evaluate::{Asked, Evaluation, evaluate_rows, labels_by_name, temperature},
+        evaluate::{Evaluation, LabelledLogits, evaluate_rows, labels_by_name, temperature},
         latents::Latents,
     },
     train::{
@@ -66,7 +66,7 @@ pub struct CrossValidation {
     trainer: Option<HeadTrainer>,
     done: usize,
     epochs: usize,
-    asked: Asked,
+    held_out: LabelledLogits,
 }
 
 impl CrossValidation {
@@ -114,7 +114,7 @@ impl CrossValidation {
             trainer: None,
             done: 0,
             epochs: 0,
-            asked: Asked::default(),
+            held_out: LabelledLogits::default(),
         })
     }
 
@@ -153,9 +153,13 @@ impl CrossValidation {
         if let Some(trainer) = self.trainer.take_if(|trainer| trainer.is_done()) {
             let head = trainer.finish().head;
             for row in &self.folds[self.done] {
-                self.asked.rows.push(*row);
-                self.asked.labels.push(self.latents.labels[*row] as usize);
-                self.asked.logits.push(head.logits(self.latents.row(*row)));
+                self.held_out.rows.push(*row);
+                self.held_out
+                    .labels
+                    .push(self.latents.labels[*row] as usize);
+                self.held_out
+                    .logits
+                    .push(head.logits(self.latents.row(*row)));
             }
             self.done += 1;
             self.epochs = 0;
@@ -165,11 +169,11 @@ impl CrossValidation {
 
     /// Returns the evaluation of all pictures, including doubtful labels.
     pub fn finish(self) -> Evaluation {
-        let temperature = temperature(&self.asked.logits, &self.asked.labels);
+        let temperature = temperature(&self.held_out.logits, &self.held_out.labels);
         let mut evaluation = self
-            .asked
+            .held_out
             .evaluation(self.latents.classes.clone(), temperature);
-        evaluation.mislabels = self.asked.mislabels(temperature);
+        evaluation.mislabels = self.held_out.mislabels(temperature);
         evaluation
     }
 }
