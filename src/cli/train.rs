@@ -53,7 +53,7 @@ pub fn run(args: Args) -> CliResult {
     let evaluation = match &args.test {
         Some(path) => {
             let test = read_latents(path)?;
-            with_path(path, test.base.must_be(&all.base, "latents"))?;
+            with_path(path, test.base.ensure_same(&all.base, "latents"))?;
             Some(evaluate(&trained.head, &test))
         }
         None => validation,
@@ -80,7 +80,7 @@ pub fn run(args: Args) -> CliResult {
     );
     match &evaluation {
         Some(evaluation) => println!("held-out {}", accuracy(evaluation)),
-        None => println!("no validation split and no --test file, so the accuracy is unknown"),
+        None => println!("no held-out pictures, so the accuracy is unknown"),
     }
     println!("wrote {}", args.out.display());
     Ok(())

@@ -1,119 +1,119 @@
-//! How good a head is on pictures that it was not trained on: scores, confusion, calibration, folds, and labels that look wrong.
+//! Evaluation of a head on held-out pictures: scores, confusion matrix, calibration and probable label errors.
 
 use std::collections::BTreeSet;
 
 use serde::Serialize;
 
 use crate::head::{
-    dense::{Head, Scores, largest, softmax},
     latents::Latents,
+    model::{Head, Scores, largest, softmax},
 };
 
-/// Pictures that a temperature is fitted on, at least: fewer would fit it to chance.
-const FEWEST_FOR_TEMPERATURE: usize = 50;
+/// Minimum number of pictures to fit a temperature; fewer would overfit.
+const MIN_PICTURES_FOR_TEMPERATURE: usize = 50;
 const BINS: usize = 10;
 
-/// What came of asking a head about pictures whose classes are known.
+/// The evaluation of a head on labelled pictures.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Evaluation {
-    /// Right answers.
+    /// Correct predictions.
     pub correct: usize,
-    /// Pictures asked about.
+    /// All pictures.
     pub total: usize,
     /// 0 to 1.
     pub accuracy: f64,
-    /// The 95 % interval of the accuracy, by Wilson.
+    /// The 95 % confidence interval of the accuracy (Wilson).
     pub interval: [f64; 2],
-    /// The mean F1 of the classes that have pictures.
+    /// The mean F1 over the classes with pictures.
     pub macro_f1: f64,
-    /// Scores by class: the head's, then those that only the pictures have.
+    /// Scores per class: the head's classes, then classes that only the pictures have.
     pub classes: Vec<ClassScores>,
-    /// Pictures, [true class][answered class].
+    /// Numbers of pictures, [true class][predicted class].
     pub confusion: Vec<Vec<usize>>,
     /// Expected calibration error, 0 to 1, with the temperature.
     pub calibration_error: f64,
-    /// The same without it.
+    /// Expected calibration error without the temperature.
     pub calibration_error_before: f64,
-    /// What the logits are divided by; 1 where none was fitted.
+    /// The divisor of the logits; 1 if none was fitted.
     pub temperature: f32,
-    /// Answers by confidence, in ten bins.
+    /// Predictions by confidence, in ten bins.
     pub bins: Vec<Bin>,
-    /// One for each picture.
+    /// One prediction per picture.
     pub answers: Vec<Answer>,
-    /// Pictures whose label is doubtful, the most doubtful first; only known by folds.
+    /// Probable label errors, most probable first; only from cross-validation.
     pub mislabels: Vec<Mislabel>,
 }
 
-/// How good the answers are for one class; precision is none where nothing was answered so, recall where there are no pictures.
+/// The scores of one class. Precision is `None` without predictions of the class, recall without pictures of it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ClassScores {
-    /// The class's name.
+    /// The class name.
     pub name: String,
     /// Pictures of the class.
     pub pictures: usize,
-    /// Right among those answered so, 0 to 1.
+    /// The fraction of its predictions that are correct.
     pub precision: Option<f64>,
-    /// Right among its pictures, 0 to 1.
+    /// The fraction of its pictures that are classified correctly.
     pub recall: Option<f64>,
-    /// The harmonic mean of both.
+    /// The harmonic mean of precision and recall.
     pub f1: Option<f64>,
 }
 
-/// Answers of about the same confidence.
+/// Predictions of similar confidence.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Bin {
-    /// Their mean probability.
+    /// Mean probability.
     pub confidence: f64,
-    /// The share of them that is right.
+    /// The fraction of correct predictions.
     pub accuracy: f64,
-    /// How many.
+    /// Number of predictions.
     pub pictures: usize,
 }
 
-/// The answer for one picture; classes are indices.
+/// The prediction for one picture. Classes are indices.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Answer {
-    /// The row of the table.
+    /// Row in the table.
     pub row: usize,
-    /// Its class.
+    /// The label's class.
     pub label: usize,
-    /// The most probable class.
+    /// The predicted class.
     pub answered: usize,
-    /// How probable.
+    /// The probability of the predicted class.
     pub probability: f32,
 }
 
-/// A picture whose label is doubtful; classes are indices.
+/// A probable label error. Classes are indices.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Mislabel {
-    /// The row of the table.
+    /// Row in the table.
     pub row: usize,
-    /// Its class.
+    /// The label's class.
     pub given: usize,
-    /// The class that heads which never saw the picture find more probable.
+    /// The class that a head trained without this picture predicts.
     pub suggested: usize,
-    /// How probable the given class is.
+    /// The probability of the label's class.
     pub given_probability: f32,
-    /// How probable the suggested class is.
+    /// The probability of the suggested class.
     pub suggested_probability: f32,
 }
 
-/// Logits for some rows of a table, before any temperature, and what is true of the rows.
+/// Logits of rows of a table, without temperature, and the labels.
 #[derive(Default)]
-pub(crate) struct Asked {
+pub(crate) struct LabelledLogits {
     pub(crate) rows: Vec<usize>,
     pub(crate) labels: Vec<usize>,
     pub(crate) logits: Vec<Vec<f32>>,
 }
 
-/// Asks a head about every row of a table.
+/// Evaluates a head on all rows of a table.
 pub fn evaluate(head: &Head, latents: &Latents) -> Evaluation {
     evaluate_rows(head, latents, &(0..latents.len()).collect::<Vec<_>>())
 }
 
-/// Asks a head about some rows of a table; classes are compared by name.
+/// Evaluates a head on some rows of a table. Classes are matched by name.
 pub fn evaluate_rows(head: &Head, latents: &Latents, rows: &[usize]) -> Evaluation {
     let (names, labels) = labels_by_name(&head.classes, latents, rows);
     let unscaled = |row: &usize| {
@@ -123,15 +123,15 @@ pub fn evaluate_rows(head: &Head, latents: &Latents, rows: &[usize]) -> Evaluati
             .map(|logit| logit * head.temperature)
             .collect()
     };
-    let asked = Asked {
+    let logits = LabelledLogits {
         logits: rows.iter().map(unscaled).collect(),
         rows: rows.to_vec(),
         labels,
     };
-    asked.evaluation(names, head.temperature)
+    logits.evaluation(names, head.temperature)
 }
 
-impl Asked {
+impl LabelledLogits {
     pub(crate) fn evaluation(&self, names: Vec<String>, temperature: f32) -> Evaluation {
         let mut confusion = vec![vec![0; names.len()]; names.len()];
         let answers = self.answers(temperature);
@@ -178,7 +178,7 @@ impl Asked {
     }
 
     fn answers(&self, temperature: f32) -> Vec<Answer> {
-        let truth = self.rows.iter().zip(&self.labels);
+        let labelled = self.rows.iter().zip(&self.labels);
         let answer = |((row, label), probabilities): ((&usize, &usize), Vec<f32>)| {
             let answered = largest(&probabilities);
             Answer {
@@ -188,14 +188,14 @@ impl Asked {
                 probability: probabilities[answered],
             }
         };
-        truth
+        labelled
             .zip(self.probabilities(temperature))
             .map(answer)
             .collect()
     }
 
-    /// Pictures that another class claims: it is more likely than not, and at least as probable as it is on average for its own pictures,
-    /// and the label is less so.
+    /// Finds probable label errors: another class has a probability above 0.5 and at least its average on its own pictures, and the label's
+    /// class is below its average.
     ///
     /// # Source
     /// [Confident Learning](https://arxiv.org/abs/1911.00068)
@@ -207,7 +207,7 @@ impl Asked {
             sums[*label].0 += probabilities[*label];
             sums[*label].1 += 1.0;
         }
-        let usual: Vec<f32> = sums
+        let thresholds: Vec<f32> = sums
             .iter()
             .map(|(sum, count)| {
                 if *count > 0.0 {
@@ -217,11 +217,12 @@ impl Asked {
                 }
             })
             .collect();
-        let doubt = |((row, given), probabilities): ((&usize, &usize), &Vec<f32>)| {
-            let claims = (0..classes).filter(|class| probabilities[*class] >= usual[*class]);
+        let label_error = |((row, given), probabilities): ((&usize, &usize), &Vec<f32>)| {
+            let candidates =
+                (0..classes).filter(|class| probabilities[*class] >= thresholds[*class]);
             let suggested =
-                claims.max_by(|a, b| probabilities[*a].total_cmp(&probabilities[*b]))?;
-            (suggested != *given && probabilities[*given] < usual[*given]).then(|| Mislabel {
+                candidates.max_by(|a, b| probabilities[*a].total_cmp(&probabilities[*b]))?;
+            (suggested != *given && probabilities[*given] < thresholds[*given]).then(|| Mislabel {
                 row: *row,
                 given: *given,
                 suggested,
@@ -229,21 +230,21 @@ impl Asked {
                 suggested_probability: probabilities[suggested],
             })
         };
-        let mut doubtful: Vec<_> = self
+        let mut mislabels: Vec<_> = self
             .rows
             .iter()
             .zip(&self.labels)
             .zip(&probabilities)
-            .filter_map(doubt)
+            .filter_map(label_error)
             .collect();
         let margin = |m: &Mislabel| m.suggested_probability - m.given_probability;
-        doubtful.retain(|mislabel| mislabel.suggested_probability > 0.5);
-        doubtful.sort_by(|a, b| margin(b).total_cmp(&margin(a)));
-        doubtful
+        mislabels.retain(|mislabel| mislabel.suggested_probability > 0.5);
+        mislabels.sort_by(|a, b| margin(b).total_cmp(&margin(a)));
+        mislabels
     }
 }
 
-/// The head's classes, then those that only the table has; and the index of each row's class among them.
+/// Returns the head's classes followed by classes that only the table has, and the index of each row's class among them.
 pub(crate) fn labels_by_name(
     classes: &[String],
     latents: &Latents,
@@ -256,7 +257,7 @@ pub(crate) fn labels_by_name(
         let name = &latents.classes[label];
         index[label] = names
             .iter()
-            .position(|known| known == name)
+            .position(|class| class == name)
             .unwrap_or_else(|| {
                 names.push(name.clone());
                 names.len() - 1
@@ -270,16 +271,16 @@ pub(crate) fn labels_by_name(
 }
 
 fn class_scores(class: usize, name: String, confusion: &[Vec<usize>]) -> ClassScores {
-    let right = confusion[class][class] as f64;
+    let correct = confusion[class][class] as f64;
     let pictures: usize = confusion[class].iter().sum();
     let answered: usize = confusion.iter().map(|row| row[class]).sum();
-    let share = |of: usize| (of > 0).then(|| right / of as f64);
-    let f1 = (pictures + answered > 0).then(|| 2.0 * right / (pictures + answered) as f64);
+    let fraction = |of: usize| (of > 0).then(|| correct / of as f64);
+    let f1 = (pictures + answered > 0).then(|| 2.0 * correct / (pictures + answered) as f64);
     ClassScores {
         name,
         pictures,
-        precision: share(answered),
-        recall: share(pictures),
+        precision: fraction(answered),
+        recall: fraction(pictures),
         f1,
     }
 }
@@ -303,27 +304,27 @@ fn bins(answers: &[Answer]) -> Vec<Bin> {
     bins
 }
 
-/// The mean distance of confidence and accuracy over the pictures.
+/// The mean difference between confidence and accuracy, weighted by pictures.
 fn calibration_error(bins: &[Bin]) -> f64 {
     let total: usize = bins.iter().map(|bin| bin.pictures).sum();
-    let off = bins
+    let errors = bins
         .iter()
         .map(|bin| (bin.confidence - bin.accuracy).abs() * bin.pictures as f64);
-    off.sum::<f64>() / total.max(1) as f64
+    errors.sum::<f64>() / total.max(1) as f64
 }
 
-/// The temperature under which the labels are most probable, 0.05 to 20; 1 for too few pictures to tell.
+/// Fits the temperature (0.05 to 20) that maximises the likelihood of the labels; 1 for too few pictures.
 pub(crate) fn temperature(logits: &[Vec<f32>], labels: &[usize]) -> f32 {
-    if logits.len() < FEWEST_FOR_TEMPERATURE {
+    if logits.len() < MIN_PICTURES_FOR_TEMPERATURE {
         return 1.0;
     }
-    // A class that the head does not know can be no evidence on its confidence.
+    // Classes that the head does not have are ignored.
     let loss = |log_temperature: f64| -> f64 {
-        let known = logits
+        let labelled = logits
             .iter()
             .zip(labels)
             .filter(|(logits, label)| **label < logits.len());
-        known
+        labelled
             .map(|(logits, label)| {
                 let scaled = logits
                     .iter()
@@ -334,7 +335,7 @@ pub(crate) fn temperature(logits: &[Vec<f32>], labels: &[usize]) -> f32 {
             })
             .sum()
     };
-    // The loss has one valley in the inverse temperature, so also in its logarithm: a golden-section search finds its floor.
+    // The loss is convex in the inverse temperature, hence unimodal in the logarithm: golden-section search finds the minimum.
     let golden = (5f64.sqrt() - 1.0) / 2.0;
     let (mut low, mut high) = (0.05f64.ln(), 20f64.ln());
     while high - low > 1e-4 {
@@ -352,18 +353,18 @@ pub(crate) fn temperature(logits: &[Vec<f32>], labels: &[usize]) -> f32 {
 pub(crate) mod tests {
     use super::*;
     use crate::{
-        head::{Dense, latents::BaseId},
+        head::{latents::BaseId, model::Dense},
         net::inception::LATENTS,
     };
 
-    /// A head that reads its answer off the first three latents.
+    /// A head whose logits are the first three latents.
     pub(crate) fn head(classes: [&str; 3]) -> Head {
         let mut kernel = vec![0.0; LATENTS * 3];
         for class in 0..3 {
             kernel[class * 3 + class] = 1.0;
         }
         Head {
-            name: "reads off".into(),
+            name: "test".into(),
             base: BaseId::example(),
             classes: classes.map(String::from).into(),
             scores: None,
@@ -377,7 +378,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// Rows of (label, logits).
+    /// A table of (label, logits) rows for [`head`].
     pub(crate) fn table(classes: &[&str], rows: &[(i64, [f32; 3])]) -> Latents {
         let mut latents = Latents::new(
             BaseId::example(),
@@ -392,7 +393,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn scores_are_scikit_learns() {
+    fn scores_match_scikit_learn() {
         // scikit-learn 1.7: classification_report and confusion_matrix of y_true 0 0 0 0 1 1 1 2 2 2, y_pred 0 0 1 2 1 1 0 2 2 2.
         let truth = [0, 0, 0, 0, 1, 1, 1, 2, 2, 2];
         let answers = [0, 0, 1, 2, 1, 1, 0, 2, 2, 2];
@@ -416,7 +417,7 @@ pub(crate) mod tests {
         ];
         for (class, (precision, recall, f1)) in got.classes.iter().zip(want) {
             let got = [class.precision, class.recall, class.f1]
-                .map(|score| score.expect("asked and answered"));
+                .map(|score| score.expect("the class has pictures and predictions"));
             for (got, want) in got.into_iter().zip([precision, recall, f1]) {
                 assert!((got - want).abs() < 1e-5, "{class:?}");
             }
@@ -425,7 +426,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn classes_are_compared_by_name_and_unknown_ones_are_wrong() {
+    fn classes_are_matched_by_name_and_unknown_classes_count_as_errors() {
         let latents = table(
             &["fish", "bird", "cat"],
             &[
@@ -455,8 +456,8 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn calibration_error_is_the_gap_of_confidence_and_accuracy() {
-        // Four answers of probability 1/(1+2e^-2) = 0.7870, three of them right: off by 0.0370.
+    fn calibration_error_is_the_difference_of_confidence_and_accuracy() {
+        // Four predictions of probability 1/(1+2e^-2) = 0.7870, three of them correct: the error is 0.0370.
         let rows = [
             (0, [2.0, 0.0, 0.0]),
             (1, [0.0, 2.0, 0.0]),

@@ -1,31 +1,31 @@
-//! Why an answer was given: where in the picture its evidence lies, and which known pictures are alike.
+//! Explanations of a prediction: class activation maps and similar training pictures.
 
 use crate::{
     base::means,
-    head::{Head, latents::Latents},
+    head::{latents::Latents, model::Head},
     net::inception::LATENTS,
 };
 
-/// Where the evidence for a class lies: 1 at the strongest place, 0 where there is none or evidence for other classes.
+/// The class activation map: 1 at the position with the strongest evidence for the class, 0 without evidence or with evidence for other classes.
 ///
 /// # Shapes
-/// The last block's maps of one picture [H, W, 2048] -> [H, W].
+/// The last feature maps of one picture [H, W, 2048] -> [H, W].
 ///
 /// # Source
-/// [Class activation maps](https://arxiv.org/abs/1512.04150); the weights of a hidden layer are its gradient at these latents, as in
-/// [Grad-CAM](https://arxiv.org/abs/1610.02391). A softmax only sees differences of logits, so a class's weights are taken against the
-/// mean of all classes.
+/// [Class activation maps](https://arxiv.org/abs/1512.04150). For heads with hidden layers, the weights are the gradient at these latents, as
+/// in [Grad-CAM](https://arxiv.org/abs/1610.02391). Softmax depends only on differences of logits, so the mean over all classes is subtracted
+/// from the weights of the class.
 pub fn activation_map(head: &Head, maps: &[f32], class: usize) -> Vec<f32> {
     let latents = means(maps);
     let classes = head.classes.len();
     let mut weights = head.relevance(&latents, class);
     for other in 0..classes {
-        for (weight, its) in weights.iter_mut().zip(head.relevance(&latents, other)) {
-            *weight -= its / classes as f32;
+        for (weight, gradient) in weights.iter_mut().zip(head.relevance(&latents, other)) {
+            *weight -= gradient / classes as f32;
         }
     }
-    let places = maps.chunks_exact(LATENTS);
-    let evidence: Vec<_> = places.map(|values| dot(values, &weights)).collect();
+    let pixels = maps.chunks_exact(LATENTS);
+    let evidence: Vec<_> = pixels.map(|values| dot(values, &weights)).collect();
     let strongest = evidence.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
     evidence
         .iter()
@@ -33,11 +33,12 @@ pub fn activation_map(head: &Head, maps: &[f32], class: usize) -> Vec<f32> {
         .collect()
 }
 
-/// The rows of a table nearest to some latents, with their cosine similarity (-1 to 1), best first.
+/// The rows of a table nearest to the latents `query`, with their cosine similarity (-1 to 1), best first.
 pub fn nearest(latents: &Latents, query: &[f32], count: usize) -> Vec<(usize, f32)> {
     let length = |values: &[f32]| dot(values, values).sqrt().max(f32::MIN_POSITIVE);
-    let own = length(query);
-    let similarity = |row: usize| dot(latents.row(row), query) / (length(latents.row(row)) * own);
+    let query_length = length(query);
+    let similarity =
+        |row: usize| dot(latents.row(row), query) / (length(latents.row(row)) * query_length);
     let mut rows: Vec<_> = (0..latents.len())
         .map(|row| (row, similarity(row)))
         .collect();
@@ -53,11 +54,11 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::head::{Dense, latents::BaseId};
+    use crate::head::{latents::BaseId, model::Dense};
 
     #[test]
-    fn activation_map_lights_where_the_class_has_its_evidence() {
-        // Latent 0 speaks for the first class and is active at place 1; latent 1 for the second, at place 2.
+    fn activation_map_is_largest_at_the_evidence_of_the_class() {
+        // Latent 0 is evidence for the first class, active at position 1; latent 1 for the second class, mainly at position 2.
         let mut kernel = vec![0.0; LATENTS * 2];
         kernel[0] = 1.0;
         kernel[3] = 1.0;
@@ -83,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn nearest_is_by_direction_not_by_length() {
+    fn nearest_compares_directions_and_not_lengths() {
         let mut latents = Latents::new(BaseId::example(), vec!["any".into()]);
         for (x, y) in [(1.0, 0.0), (100.0, 100.0), (0.0, 0.5)] {
             let mut row = [0.0; LATENTS];

@@ -1,9 +1,10 @@
-//! The labelled table of latents and its two file forms, `latents.safetensors` and NumPy's `latents.npz`, stamped with the base's
+//! The labelled table of latents and its two file formats, `latents.safetensors` and NumPy's `latents.npz`. Both record the base's name and
 //! fingerprint.
 //!
-//! Tensors or arrays: `latents` [N, 2048] of floats, `labels` `[N]` of integers. safetensors: in the metadata `classes` and `names` (JSON
-//! lists), `fingerprint`, `base`; `latents` also as u8 with `latents.scale` and `latents.min` `[2048]` (value = u8 x scale + min). npz:
-//! `classes` `[K]`, `names` `[N]`, `fingerprint`, `base` as arrays of text. Other people's files need only latents, labels and classes.
+//! Tensors or arrays: `latents` [N, 2048] of floats, `labels` `[N]` of integers. safetensors: `classes` and `names` (JSON lists),
+//! `fingerprint` and `base` in the metadata; `latents` may be u8 with `latents.scale` and `latents.min` `[2048]`
+//! (value = u8 x scale + min). npz: `classes` `[K]`, `names` `[N]`, `fingerprint`, `base` as string arrays. Only latents, labels and classes
+//! are required.
 
 use std::collections::HashSet;
 
@@ -19,25 +20,25 @@ use crate::{
 const WHAT: &str = "latents";
 const COMMAND: &str = "extract";
 
-/// The base that latents or a head were made with.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Identifies the base that latents or a head were made with.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct BaseId {
     /// The base's short name.
     pub name: String,
-    /// The base's fingerprint, 64 hexadecimal digits.
+    /// The base's fingerprint: SHA-256 in 64 hexadecimal digits.
     pub fingerprint: String,
 }
 
 impl BaseId {
     pub(crate) fn read(container: &Container) -> Result<BaseId, Error> {
         Ok(BaseId {
-            // Other people's files need only say which base it was, not what it is called.
-            name: container.text("base").unwrap_or("unnamed").into(),
-            fingerprint: container.text("fingerprint")?.into(),
+            // The name is optional in files from other tools.
+            name: container.metadata("base").unwrap_or("unnamed").into(),
+            fingerprint: container.metadata("fingerprint")?.into(),
         })
     }
 
-    /// A base for tests.
+    /// The id of no real base.
     #[cfg(test)]
     pub(crate) fn example() -> BaseId {
         BaseId {
@@ -53,35 +54,35 @@ impl BaseId {
         ]
     }
 
-    /// Refuses what another base made.
+    /// Checks that both have the same fingerprint; `what` is `head` or `latents`.
     ///
     /// # Errors
-    /// Names both bases.
-    pub fn must_be(&self, ours: &BaseId, what: &'static str) -> Result<(), Error> {
-        if self.fingerprint == ours.fingerprint {
+    /// [`Error::OtherBase`], with `self` as the base of the file.
+    pub fn ensure_same(&self, expected: &BaseId, what: &'static str) -> Result<(), Error> {
+        if self.fingerprint == expected.fingerprint {
             return Ok(());
         }
         let short = |base_id: &BaseId| base_id.fingerprint.chars().take(12).collect();
         Err(Error::OtherBase {
             what,
-            theirs: self.name.clone(),
-            their_fingerprint: short(self),
-            ours: ours.name.clone(),
-            our_fingerprint: short(ours),
+            got: self.name.clone(),
+            got_fingerprint: short(self),
+            want: expected.name.clone(),
+            want_fingerprint: short(expected),
         })
     }
 }
 
-/// Pictures as the head sees them, with their classes.
+/// A table of latents with labels: the training data of a head.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Latents {
     /// The base that computed them.
     pub base: BaseId,
-    /// The classes' names.
+    /// Class names.
     pub classes: Vec<String>,
-    /// The pictures' names, one a row.
+    /// Picture names, one per row.
     pub names: Vec<String>,
-    /// An index into `classes`, one a row.
+    /// Indices into `classes`, one per row.
     pub labels: Vec<i64>,
     /// [N, 2048], row-major.
     pub values: Vec<f32>,
@@ -99,7 +100,7 @@ impl Latents {
         }
     }
 
-    /// Rows.
+    /// The number of rows.
     pub fn len(&self) -> usize {
         self.labels.len()
     }
@@ -109,7 +110,7 @@ impl Latents {
         self.labels.is_empty()
     }
 
-    /// One picture's latents, `[2048]`.
+    /// The latents of one picture, `[2048]`.
     pub fn row(&self, row: usize) -> &[f32] {
         &self.values[row * LATENTS..][..LATENTS]
     }
@@ -122,28 +123,28 @@ impl Latents {
         self.values.extend_from_slice(latents);
     }
 
-    /// Joins a table of the same base. Classes are the same by name; those that are new come behind.
+    /// Appends a table of the same base. Classes are matched by name; new classes are appended.
     ///
     /// # Errors
     /// Another base.
     pub fn append(&mut self, other: Latents) -> Result<(), Error> {
-        other.base.must_be(&self.base, WHAT)?;
-        let mut place = |class: String| {
-            let known = self.classes.iter().position(|known| *known == class);
-            known.unwrap_or_else(|| {
+        other.base.ensure_same(&self.base, WHAT)?;
+        let mut class_index = |class: String| {
+            let found = self.classes.iter().position(|name| *name == class);
+            found.unwrap_or_else(|| {
                 self.classes.push(class);
                 self.classes.len() - 1
             }) as i64
         };
-        let places: Vec<_> = other.classes.into_iter().map(&mut place).collect();
-        let moved = |label: i64| places[index(label)];
+        let indices: Vec<_> = other.classes.into_iter().map(&mut class_index).collect();
+        let relabel = |label: i64| indices[index(label)];
         self.names.extend(other.names);
-        self.labels.extend(other.labels.into_iter().map(moved));
+        self.labels.extend(other.labels.into_iter().map(relabel));
         self.values.extend(other.values);
         Ok(())
     }
 
-    /// The bytes of `latents.safetensors`.
+    /// Returns the bytes of `latents.safetensors`.
     pub fn write(&self, dtype: Dtype) -> Vec<u8> {
         let shape = [self.len(), LATENTS];
         let mut tensors = vec![("labels".to_string(), Stored::i64(&shape[..1], &self.labels))];
@@ -155,27 +156,27 @@ impl Latents {
         write_file(&tensors, metadata.collect())
     }
 
-    /// The bytes of `latents.npz`, which `np.load` reads without pickle.
+    /// Returns the bytes of `latents.npz`, which `np.load` reads without pickle.
     pub fn write_npz(&self) -> Vec<u8> {
         let mut npz = npz::Writer::new();
         npz.floats("latents", &[self.len(), LATENTS], &self.values);
         npz.integers("labels", &[self.len()], &self.labels);
-        npz.texts("classes", &self.classes);
-        npz.texts("names", &self.names);
+        npz.strings("classes", &self.classes);
+        npz.strings("names", &self.names);
         for (key, value) in self.base.metadata() {
-            npz.text(&key, &value);
+            npz.string(&key, &value);
         }
         npz.finish()
     }
 
-    /// Reads `latents.safetensors` or `latents.npz`, whole or not at all: the table, and a sentence that is worth telling, if any.
+    /// Reads `latents.safetensors` or `latents.npz`. Returns the table and an optional notice for the user.
     ///
-    /// `base` is what the latents must be of, and what those are taken to be of that do not say it. Without it any base will do.
+    /// With `base`, the latents must be of that base; a file without a fingerprint is assumed to be of it. Without `base`, any base is accepted.
     ///
     /// # Errors
-    /// A truncated or foreign file, another base or none, wrong shapes, numbers that are not finite, labels outside the classes.
+    /// A truncated file, another format, another or no base, wrong shapes, values that are not finite, labels without a class.
     pub fn read(bytes: &[u8], base: Option<&BaseId>) -> Result<(Latents, Option<String>), Error> {
-        let parts = match Npz::is(bytes) {
+        let parts = match Npz::is_npz(bytes) {
             true => Parts::from_npz(bytes),
             false => Parts::from_safetensors(bytes),
         }?;
@@ -185,12 +186,12 @@ impl Latents {
                     name: parts.base.unwrap_or_else(|| "unnamed".into()),
                     fingerprint,
                 };
-                base.map_or(Ok(()), |base| made_with.must_be(base, WHAT))?;
+                base.map_or(Ok(()), |base| made_with.ensure_same(base, WHAT))?;
                 (made_with, None)
             }
             (None, Some(base)) => {
                 let notice = format!(
-                    "the file does not say which base made its latents; they are taken to be of the base here, {:?}",
+                    "the file does not name its base; it is assumed to be the current base, {:?}",
                     base.name
                 );
                 (base.clone(), Some(notice))
@@ -213,7 +214,7 @@ impl Latents {
         Ok((latents, notice))
     }
 
-    /// Refuses what does not fit together.
+    /// Checks that classes, names, labels and values are consistent.
     fn check(&self) -> Result<(), Error> {
         let finite = |value: &f32| value.is_finite();
         if let Some(index) = self.values.iter().position(|value| !finite(value)) {
@@ -235,8 +236,8 @@ impl Latents {
                 want: "one name for each row",
             });
         }
-        let known = |label: &i64| usize::try_from(*label).is_ok_and(|l| l < self.classes.len());
-        match self.labels.iter().position(|label| !known(label)) {
+        let valid = |label: &i64| usize::try_from(*label).is_ok_and(|l| l < self.classes.len());
+        match self.labels.iter().position(|label| !valid(label)) {
             Some(row) => Err(Error::Label {
                 label: self.labels[row],
                 row,
@@ -252,7 +253,7 @@ fn index(label: i64) -> usize {
     usize::try_from(label).expect("labels were checked when read")
 }
 
-/// What lies in a file, before it is known to fit together; there are as many labels as rows.
+/// The contents of a file, before validation. There is one label per row.
 struct Parts {
     base: Option<String>,
     fingerprint: Option<String>,
@@ -265,34 +266,34 @@ struct Parts {
 impl Parts {
     fn from_safetensors(bytes: &[u8]) -> Result<Parts, Error> {
         let container = Container::open(WHAT, COMMAND, bytes)?;
-        let rows = rows(container.any("latents")?.shape())?;
+        let rows = rows(container.tensor_of_any_shape("latents")?.shape())?;
         let list = "a list of names";
-        let text = |key| container.text(key).ok().map(String::from);
+        let text = |key| container.metadata(key).ok().map(String::from);
         Ok(Parts {
             labels: container.integers("labels", &[rows])?,
-            classes: match container.text("classes") {
-                Ok(_) => container.json("classes", list)?,
+            classes: match container.metadata("classes") {
+                Ok(_) => container.metadata_json("classes", list)?,
                 Err(_) => return Err(Error::MissingClasses),
             },
-            names: match container.text("names") {
-                Ok(_) => Some(container.json("names", list)?),
+            names: match container.metadata("names") {
+                Ok(_) => Some(container.metadata_json("names", list)?),
                 Err(_) => None,
             },
             base: text("base"),
             fingerprint: text("fingerprint"),
-            values: container.affine_floats("latents", &[rows, LATENTS], 1)?,
+            values: container.dequantized("latents", &[rows, LATENTS], 1)?,
         })
     }
 
     fn from_npz(bytes: &[u8]) -> Result<Parts, Error> {
         let npz = Npz::open(WHAT, bytes)?;
         let rows = rows(&npz.shape("latents")?)?;
-        let text = |name| npz.has(name).then(|| npz.text(name)).transpose();
+        let text = |name| npz.has(name).then(|| npz.string(name)).transpose();
         Ok(Parts {
             labels: npz.integers("labels", &[rows])?,
-            classes: npz.texts("classes", None)?,
+            classes: npz.strings("classes", None)?,
             names: match npz.has("names") {
-                true => Some(npz.texts("names", Some(rows))?),
+                true => Some(npz.strings("names", Some(rows))?),
                 false => None,
             },
             base: text("base")?,
@@ -302,7 +303,7 @@ impl Parts {
     }
 }
 
-/// How many rows of latents a shape has.
+/// Validates the shape of the latents; returns the number of rows.
 fn rows(shape: &[usize]) -> Result<usize, Error> {
     match *shape {
         [rows, LATENTS] => Ok(rows),
@@ -340,29 +341,29 @@ mod tests {
         Ok(latents)
     }
 
-    fn refused(bytes: &[u8]) -> String {
-        read(bytes).expect_err("broken").to_string()
+    fn rejected(bytes: &[u8]) -> String {
+        read(bytes).expect_err("an invalid table").to_string()
     }
 
     #[test]
-    fn tables_come_back_as_they_were() {
-        // Values 0..=4 are exact in f16, and lie on an even grid, which u8 keeps.
+    fn tables_are_unchanged_by_write_and_read() {
+        // The values 0..=4 are exact in f16 and in u8.
         for dtype in [Dtype::F32, Dtype::F16, Dtype::U8] {
             let bytes = table().write(dtype);
-            assert_eq!(read(&bytes).expect("our own file"), table(), "{dtype:?}");
+            assert_eq!(read(&bytes).expect("a valid file"), table(), "{dtype:?}");
         }
         let bytes = table().write_npz();
-        assert_eq!(read(&bytes).expect("our own file"), table());
+        assert_eq!(read(&bytes).expect("a valid file"), table());
         assert_eq!(bytes, table().write_npz());
     }
 
-    /// An array as NumPy would write it, the header as given.
+    /// An npy file with the given header.
     fn npy(header: &str, data: &[u8]) -> Vec<u8> {
         let length = (header.len() as u16).to_le_bytes();
         [b"\x93NUMPY\x01\x00", &length[..], header.as_bytes(), data].concat()
     }
 
-    /// The arrays as files of a zip, deflated if wished.
+    /// An npz file of these arrays.
     fn npz(arrays: &[(&str, Vec<u8>)], deflate: bool) -> Vec<u8> {
         use flate2::{Compression, bufread::DeflateEncoder};
         use rawzip::{CompressionMethod, DataDescriptorOutput, ZipArchiveWriter, crc32};
@@ -389,8 +390,8 @@ mod tests {
         archive.finish().expect("in memory")
     }
 
-    /// The smallest table of other people: two rows, without names and base.
-    fn foreign() -> Vec<(&'static str, Vec<u8>)> {
+    /// A minimal table from another tool: two rows, without names and base.
+    fn minimal() -> Vec<(&'static str, Vec<u8>)> {
         let header = "{'descr': '<f8', 'fortran_order': False, 'shape': (2, 2048), }";
         let values = (0..2 * LATENTS).flat_map(|i| (i as f64 * 0.5).to_le_bytes());
         let labels = "{'descr': '|u1', 'fortran_order': False, 'shape': (2,), }";
@@ -403,15 +404,15 @@ mod tests {
     }
 
     #[test]
-    fn other_peoples_tables_are_taken_to_be_of_the_base_here() {
+    fn tables_without_a_base_are_assumed_to_be_of_the_current_base() {
         for deflate in [false, true] {
-            let bytes = npz(&foreign(), deflate);
+            let bytes = npz(&minimal(), deflate);
             let base = table().base;
-            let (latents, notice) = Latents::read(&bytes, Some(&base)).expect("a good table");
+            let (latents, notice) = Latents::read(&bytes, Some(&base)).expect("a valid table");
             assert_eq!(
                 notice.as_deref(),
                 Some(
-                    "the file does not say which base made its latents; they are taken to be of the base here, \"test\""
+                    "the file does not name its base; it is assumed to be the current base, \"test\""
                 )
             );
             assert_eq!(latents.base, base);
@@ -420,21 +421,21 @@ mod tests {
             assert_eq!(latents.labels, [1, 0]);
             assert_eq!(latents.row(1)[3], 1025.5);
             assert_eq!(
-                refused(&bytes),
-                "latents: the file does not say which base made them, and no base is at hand; add its \"fingerprint\" (64 hexadecimal \
-                 digits, as `inception-web weights --inspect` tells)"
+                rejected(&bytes),
+                "latents: the file does not name its base, and no base is loaded; add its \"fingerprint\" (64 hexadecimal \
+                 digits, as printed by `inception-web weights --inspect`)"
             );
         }
     }
 
     #[test]
-    fn every_integer_and_float_type_is_read() {
+    fn all_integer_and_float_dtypes_are_read() {
         let base = table().base;
         let whole = |arrays: &[(&str, Vec<u8>)]| {
             let bytes = npz(arrays, false);
-            Latents::read(&bytes, Some(&base)).expect("a good table").0
+            Latents::read(&bytes, Some(&base)).expect("a valid table").0
         };
-        let want = whole(&foreign());
+        let want = whole(&minimal());
         for (descr, size) in [
             ("|i1", 1),
             ("<i2", 2),
@@ -448,15 +449,15 @@ mod tests {
             let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': (2,), }}");
             let mut data = vec![0; 2 * size];
             data[if descr.starts_with('>') { size - 1 } else { 0 }] = 1;
-            let mut arrays = foreign();
+            let mut arrays = minimal();
             arrays[1].1 = npy(&header, &data);
             assert_eq!(whole(&arrays), want, "{descr}");
         }
-        // By columns and from the largest byte on, as some save them.
+        // Column-major and big-endian.
         let header = "{'descr': '>f4', 'fortran_order': True, 'shape': (2, 2048), }";
         let by_columns = (0..LATENTS).flat_map(|column| [column, column + LATENTS]);
         let values = by_columns.flat_map(|i| (i as f32 * 0.5).to_be_bytes());
-        let mut arrays = foreign();
+        let mut arrays = minimal();
         arrays[0].1 = npy(header, &values.collect::<Vec<_>>());
         assert_eq!(whole(&arrays), want);
 
@@ -471,7 +472,7 @@ mod tests {
                     &python(&values, labels, dtype, Some("[\"cat\",\"ox\"]")),
                     Some(&base)
                 )
-                .expect("a good table")
+                .expect("a valid table")
                 .0,
                 want,
                 "{dtype:?}"
@@ -479,7 +480,7 @@ mod tests {
         }
     }
 
-    /// A safetensors file as Python's `save_file` makes it of float64 latents.
+    /// A safetensors file as Python's `save_file` writes it for float64 latents.
     fn python(
         values: &[f64],
         labels: Vec<u8>,
@@ -499,7 +500,7 @@ mod tests {
     }
 
     #[test]
-    fn classes_must_be_in_the_metadata() {
+    fn missing_classes_are_an_error() {
         let bytes = python(
             &[0.0; 2 * LATENTS],
             vec![0, 1],
@@ -507,18 +508,18 @@ mod tests {
             None,
         );
         assert_eq!(
-            refused(&bytes),
+            rejected(&bytes),
             "latents: the file's metadata has no \"classes\"; in Python, save it with save_file({\"latents\": x, \"labels\": y}, path, \
              metadata={\"classes\": json.dumps([\"cat\", \"dog\"])})"
         );
     }
 
     #[test]
-    fn broken_archives_are_refused_with_a_reason() {
+    fn damaged_archives_are_rejected_with_a_reason() {
         let with = |array: usize, bytes: Vec<u8>| {
-            let mut arrays = foreign();
+            let mut arrays = minimal();
             arrays[array].1 = bytes;
-            refused(&npz(&arrays, true))
+            rejected(&npz(&arrays, true))
         };
         let header = |descr: &str, shape: &str| {
             format!("{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}")
@@ -530,15 +531,15 @@ mod tests {
             ),
             (
                 with(0, npy(&header("'<c8'", "(2, 2048)"), &[0; 8 * 2 * LATENTS])),
-                "latents: latents has numbers of type <c8, expected float16, float32 or float64; make the file again",
+                "latents: latents has dtype <c8, expected float16, float32 or float64; make the file again",
             ),
             (
                 with(0, npy(&header("'<f4'", "(2, 2048)"), &[0; 100])),
-                "latents: the array \"latents\" is damaged (100 bytes for 16384 by its header); save the file again",
+                "latents: the array \"latents\" is damaged (got 100 bytes of data, expected 16384); save the file again",
             ),
             (
                 with(0, npy(&header("'<f4'", "(524289, 2048)"), &[0; 100])),
-                "latents: the array \"latents\" of <f4 in the shape [524289, 2048] is too large to be opened here; save it in parts",
+                "latents: the array \"latents\" (dtype <f4, shape [524289, 2048]) is too large; split it into several files",
             ),
             (
                 with(1, npy(&header("'<i8'", "(3,)"), &[0; 24])),
@@ -546,68 +547,68 @@ mod tests {
             ),
             (
                 with(1, npy(&header("'<f8'", "(2,)"), &[0; 16])),
-                "latents: labels has numbers of type <f8, expected an integer type; make the file again",
+                "latents: labels has dtype <f8, expected an integer type; make the file again",
             ),
             (
                 with(2, npy(&header("'|O'", "(2,)"), b"\x80\x04pickle")),
-                "latents: the array \"classes\" is made of pickled Python objects, which can run code when they are opened; save it as \
+                "latents: the array \"classes\" contains pickled Python objects, which can run code when they are loaded; save it as \
                  np.array(classes, dtype=str)",
             ),
             (
                 with(2, npy(&header("[('a', '<f4')]", "(2,)"), b"")),
-                "latents: classes has numbers of type [[\"a\",\"<f4\"]], expected text; make the file again",
+                "latents: classes has dtype [[\"a\",\"<f4\"]], expected text; make the file again",
             ),
             (
                 with(2, npy(&header("'|S2'", "(2,)"), b"\xff\xffox")),
-                "latents: the array \"classes\" is damaged (its text is neither Unicode nor UTF-8); save the file again",
+                "latents: the array \"classes\" is damaged (invalid text encoding); save the file again",
             ),
             (
                 with(2, npy("{'descr': 3}", b"")),
-                "latents: the array \"classes\" is damaged (its header is \"{'descr': 3}\"); save the file again",
+                "latents: the array \"classes\" is damaged (invalid header \"{'descr': 3}\"); save the file again",
             ),
             (
                 with(2, b"hello, world".into()),
-                "latents: the array \"classes\" is damaged (not in NumPy's format); save the file again",
+                "latents: the array \"classes\" is damaged (not in the npy format); save the file again",
             ),
             (
-                refused(&npz(&foreign()[..2], false)),
-                "latents: the npz file holds \"latents\", \"labels\", but no \"classes\"; save it with np.savez(\"latents.npz\", latents=x, \
+                rejected(&npz(&minimal()[..2], false)),
+                "latents: the npz file has no array \"classes\" (found: \"latents\", \"labels\"); save it with np.savez(\"latents.npz\", latents=x, \
                  labels=y, classes=np.array([\"cat\", \"dog\"]))",
             ),
         ];
-        for (said, message) in cases {
-            assert_eq!(said, message);
+        for (got, want) in cases {
+            assert_eq!(got, want);
         }
         let whole = table().write_npz();
-        let cut_off = refused(&whole[..whole.len() / 2]);
+        let truncated = rejected(&whole[..whole.len() / 2]);
         assert_eq!(
-            cut_off,
+            truncated,
             format!(
-                "latents: not a whole npz file (Missing end of central directory, {} bytes); save or download it again",
+                "latents: invalid npz file (Missing end of central directory, {} bytes); save or download it again",
                 whole.len() / 2
             )
         );
-        // A number changed in the place of latents, which only the check sum can tell.
+        // A changed value, which only the checksum detects.
         let mut changed = whole;
         changed[1000] ^= 1;
         assert_eq!(
-            refused(&changed),
+            rejected(&changed),
             "latents: the array \"latents\" is damaged (Invalid checksum: expected 0xe0e8d4f5, got 0xcd5bd81a); save the file again"
         );
     }
 
     #[test]
-    fn a_byte_changed_or_lost_never_changes_the_table() {
-        let bytes = npz(&foreign(), true);
+    fn changed_or_lost_bytes_never_change_the_table() {
+        let bytes = npz(&minimal(), true);
         let base = table().base;
         let read = |bytes: &[u8]| Latents::read(bytes, Some(&base));
-        let (whole, _) = read(&bytes).expect("a good table");
+        let (whole, _) = read(&bytes).expect("a valid table");
         for at in 0..bytes.len() {
             assert!(read(&bytes[..at]).is_err(), "the first {at} bytes");
             for flip in [1, 0x80, 0xff] {
                 let mut changed = bytes.clone();
                 changed[at] ^= flip;
-                // Some bytes, such as dates, do not matter.
+                // Some bytes, such as dates, are not checked.
                 if let Ok((latents, _)) = read(&changed) {
                     assert_eq!(latents, whole, "byte {at}");
                 }
@@ -616,7 +617,7 @@ mod tests {
     }
 
     #[test]
-    fn classes_join_by_name() {
+    fn append_matches_classes_by_name() {
         let mut one = table();
         let mut other = Latents::new(one.base.clone(), vec!["dog".into(), "emu".into()]);
         other.push("a".into(), 0, &[0.0; LATENTS]);
@@ -628,47 +629,47 @@ mod tests {
     }
 
     #[test]
-    fn broken_tables_are_refused_with_a_reason() {
-        type Breaking = fn(&mut Latents);
-        let broken = |breaking: Breaking| {
+    fn inconsistent_tables_are_rejected_with_a_reason() {
+        type Change = fn(&mut Latents);
+        let error_after = |change: Change| {
             let mut latents = table();
-            breaking(&mut latents);
-            // Both forms are refused in the same words.
-            let said = refused(&latents.write(Dtype::F32));
+            change(&mut latents);
+            // Both formats give the same message.
+            let message = rejected(&latents.write(Dtype::F32));
             if latents.names.len() == latents.len() {
-                assert_eq!(refused(&latents.write_npz()), said);
+                assert_eq!(rejected(&latents.write_npz()), message);
             }
-            said
+            message
         };
-        let cases: [(Breaking, &str); 5] = [
+        let cases: [(Change, &str); 5] = [
             (
                 |t| t.labels[3] = 2,
-                "latents: label 2 at row 3 names none of the 2 classes; make the file again",
+                "latents: row 3 has label 2, but there are 2 classes; make the file again",
             ),
             (
                 |t| t.values[9] = f32::NAN,
-                "latents: latents holds a number that is not finite, at index 9; make the file again",
+                "latents: latents is not finite at index 9; make the file again",
             ),
             (
                 |t| t.names.truncate(4),
-                "latents: the metadata \"names\" is \"4 names\", expected one name for each row; make the file again",
+                "latents: invalid metadata \"names\": got \"4 names\", expected one name for each row; make the file again",
             ),
             (
                 |t| t.classes[1] = "cat".into(),
-                "latents: the class \"cat\" is listed twice; give every class a name of its own",
+                "latents: the class \"cat\" is listed twice; give every class a unique name",
             ),
             (
                 |t| *t = Latents::new(t.base.clone(), t.classes.clone()),
-                "latents: the table has no rows; save at least one picture's latents",
+                "latents: the table has no rows; save the latents of at least one picture",
             ),
         ];
-        for (breaking, message) in cases {
-            assert_eq!(broken(breaking), message);
+        for (change, message) in cases {
+            assert_eq!(error_after(change), message);
         }
     }
 
     #[test]
-    fn latents_of_another_base_do_not_join() {
+    fn append_rejects_latents_of_another_base() {
         let mut other = table();
         other.base = BaseId {
             name: "other".into(),

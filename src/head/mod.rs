@@ -1,14 +1,14 @@
-//! The head and its input: the table of latents, the dense layers on top of them, and what can be said about both.
+//! The head (dense layers on latents), its input (tables of latents), its evaluation and its exports.
 
-mod dense;
 #[cfg(feature = "train")]
 pub mod evaluate;
 pub mod explain;
 pub mod latents;
+mod model;
 pub mod onnx;
 #[cfg(feature = "train")]
 pub mod pca;
 
-pub use dense::{Dense, Head, Prediction, Scores, UNSURE_BELOW};
+pub use model::{Dense, Head, Prediction, Scores, UNSURE_BELOW};
 #[cfg(feature = "train")]
-pub(crate) use dense::{largest, softmax};
+pub(crate) use model::{largest, softmax};

@@ -1,4 +1,4 @@
-//! A head as an ONNX graph.
+//! Exports a head as an ONNX model.
 //!
 //! Operators: [opset 17](https://github.com/onnx/onnx/blob/v1.12.0/docs/Operators.md).
 
@@ -12,17 +12,17 @@ use crate::{
         },
         safetensors::json,
     },
-    head::dense::Head,
+    head::model::Head,
     net::inception::LATENTS,
 };
 
-/// The version of the file's form that came with opset 17, in ONNX 1.12.
+/// The IR version of ONNX 1.12, which introduced opset 17.
 const IR_VERSION: i64 = 8;
 const OPSET: i64 = 17;
 
-/// `latents` [N, 2048] -> Gemm (-> Relu -> Gemm) -> Softmax -> `probabilities` [N, classes].
+/// Returns the bytes of an ONNX model: `latents` [N, 2048] -> Gemm (-> Relu -> Gemm) -> Softmax -> `probabilities` [N, classes].
 ///
-/// The model's metadata are those of `head.safetensors`: `name`, `classes`, `temperature`, `unsure_below` and the base.
+/// The metadata are those of `head.safetensors`: `name`, `classes`, `temperature`, `unsure_below` and the base.
 pub fn write(head: &Head) -> Vec<u8> {
     let mut metadata = vec![
         ("name".to_string(), head.name.clone()),
@@ -67,8 +67,8 @@ pub fn write(head: &Head) -> Vec<u8> {
             node,
             name: "head".into(),
             initializer,
-            input: vec![rows_of("latents", LATENTS)],
-            output: vec![rows_of("probabilities", head.classes.len())],
+            input: vec![matrix("latents", LATENTS)],
+            output: vec![matrix("probabilities", head.classes.len())],
         }),
         opset_import: vec![OperatorSet {
             domain: String::new(),
@@ -79,7 +79,7 @@ pub fn write(head: &Head) -> Vec<u8> {
     model.encode_to_vec()
 }
 
-/// Appends a node with one output, which has the node's name.
+/// Appends a node whose output has the node's name; returns the name.
 fn push(nodes: &mut Vec<Node>, operator: &str, name: String, input: Vec<String>) -> String {
     nodes.push(Node {
         input,
@@ -104,9 +104,9 @@ fn tensor(name: &str, shape: &[usize], values: &[f32]) -> Tensor {
     }
 }
 
-/// Floats [N, width].
-fn rows_of(name: &str, width: usize) -> ValueInfo {
-    let any = Dimension {
+/// A float tensor [N, width].
+fn matrix(name: &str, width: usize) -> ValueInfo {
+    let rows = Dimension {
         value: None,
         param: Some("N".into()),
     };
@@ -117,7 +117,7 @@ fn rows_of(name: &str, width: usize) -> ValueInfo {
     let tensor = TensorType {
         elem_type: FLOAT,
         shape: Some(Shape {
-            dim: vec![any, width],
+            dim: vec![rows, width],
         }),
     };
     ValueInfo {
@@ -131,10 +131,10 @@ fn rows_of(name: &str, width: usize) -> ValueInfo {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::head::{Dense, latents::BaseId};
+    use crate::head::{latents::BaseId, model::Dense};
 
     #[test]
-    fn a_hidden_head_is_gemm_relu_gemm_softmax() {
+    fn head_with_a_hidden_layer_is_gemm_relu_gemm_softmax() {
         let head = Head {
             name: "test".into(),
             base: BaseId {
@@ -158,16 +158,16 @@ mod tests {
             ],
         };
         let bytes = write(&head);
-        let model = Model::decode(bytes.as_slice()).expect("our own message");
+        let model = Model::decode(bytes.as_slice()).expect("a valid model");
         assert_eq!((model.ir_version, model.opset_import[0].version), (8, 17));
         let graph = model.graph.expect("a graph");
-        let walk: Vec<_> = graph
+        let nodes: Vec<_> = graph
             .node
             .iter()
             .map(|node| format!("{} {:?} -> {}", node.op_type, node.input, node.output[0]))
             .collect();
         assert_eq!(
-            walk,
+            nodes,
             [
                 r#"Gemm ["latents", "dense_1.kernel", "dense_1.bias"] -> dense_1"#,
                 r#"Relu ["dense_1"] -> relu_1"#,
@@ -175,8 +175,8 @@ mod tests {
                 r#"Softmax ["dense_2"] -> probabilities"#,
             ]
         );
-        let sides: Vec<_> = graph.initializer.iter().map(|t| t.dims.clone()).collect();
-        assert_eq!(sides, [vec![2048, 3], vec![3], vec![3, 2], vec![2]]);
+        let shapes: Vec<_> = graph.initializer.iter().map(|t| t.dims.clone()).collect();
+        assert_eq!(shapes, [vec![2048, 3], vec![3], vec![3, 2], vec![2]]);
         assert_eq!(graph.initializer[3].raw_data, [0, 0, 0, 0, 0, 0, 0, 64]);
     }
 }

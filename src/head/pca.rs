@@ -1,18 +1,18 @@
-//! The directions in which latents differ most: the map of a dataset, and what a finer map starts from.
+//! Principal components of latents: the map of a dataset, and the starting point of UMAP.
 
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
-use crate::{head::latents::Latents, net::inception::LATENTS, train::network::read};
+use crate::{head::latents::Latents, net::inception::LATENTS, train::network::into_values};
 
-/// Directions beside those asked for, which make the iteration settle faster.
-const SPARE: usize = 6;
-const ROUNDS: usize = 10;
+/// Additional directions, which speed up convergence.
+const OVERSAMPLING: usize = 6;
+const ITERATIONS: usize = 10;
 
-/// Principal components of a table, by subspace iteration on the CPU.
+/// Projects a table on its principal components, by subspace iteration on the CPU.
 ///
 /// # Shapes
-/// [N, 2048] -> [N, `count`], the widest direction first.
+/// [N, 2048] -> [N, `count`], in order of decreasing variance.
 ///
 /// # Source
 /// [Finding structure with randomness](https://arxiv.org/abs/0909.4061)
@@ -24,47 +24,52 @@ pub fn principal_components(latents: &Latents, count: usize) -> Vec<f32> {
     };
     let table = tensor(latents.values.clone(), [rows, LATENTS]);
     let table = table.clone() - table.mean_dim(0);
-    let width = (count + SPARE).min(LATENTS);
+    let width = (count + OVERSAMPLING).min(LATENTS);
     let mut rng = StdRng::seed_from_u64(0);
     let mut basis: Vec<Vec<f32>> = (0..width)
         .map(|_| (0..LATENTS).map(|_| rng.random_range(-1.0..1.0)).collect())
         .collect();
-    for _ in 0..ROUNDS {
+    for _ in 0..ITERATIONS {
         orthonormalise(&mut basis);
         let directions = tensor(basis.concat(), [width, LATENTS]).transpose();
         let spread = table
             .clone()
             .transpose()
             .matmul(table.clone().matmul(directions));
-        basis = read(spread.transpose())
+        basis = into_values(spread.transpose())
             .chunks_exact(LATENTS)
             .map(<[f32]>::to_vec)
             .collect();
-        // The longest first, so that the others are made perpendicular to it.
+        // Longest first, so that Gram-Schmidt makes the others perpendicular to it.
         basis.sort_by(|a, b| length(b).total_cmp(&length(a)));
     }
     orthonormalise(&mut basis);
     basis.truncate(count);
-    read(table.matmul(tensor(basis.concat(), [count, LATENTS]).transpose()))
+    into_values(table.matmul(tensor(basis.concat(), [count, LATENTS]).transpose()))
 }
 
-/// Gram and Schmidt's, twice where little is left; a direction with nothing of its own becomes zero.
+/// Gram-Schmidt orthonormalisation, repeated once for numerical stability. Linearly dependent directions become zero.
 fn orthonormalise(basis: &mut [Vec<f32>]) {
     for index in 0..basis.len() {
         let (done, rest) = basis.split_at_mut(index);
-        let own = &mut rest[0];
-        let scale = length(own).max(f32::MIN_POSITIVE);
+        let vector = &mut rest[0];
+        let scale = length(vector).max(f32::MIN_POSITIVE);
         for _ in 0..2 {
             for other in done.iter() {
-                let shared: f32 = own.iter().zip(other).map(|(a, b)| a * b).sum();
-                own.iter_mut()
+                let shared: f32 = vector.iter().zip(other).map(|(a, b)| a * b).sum();
+                vector
+                    .iter_mut()
                     .zip(other)
                     .for_each(|(a, b)| *a -= shared * b);
             }
         }
-        let left = length(own);
-        let factor = if left > 1e-5 * scale { 1.0 / left } else { 0.0 };
-        own.iter_mut().for_each(|value| *value *= factor);
+        let remaining = length(vector);
+        let factor = if remaining > 1e-5 * scale {
+            1.0 / remaining
+        } else {
+            0.0
+        };
+        vector.iter_mut().for_each(|value| *value *= factor);
     }
 }
 
@@ -78,16 +83,12 @@ mod tests {
     use crate::head::latents::BaseId;
 
     fn table() -> Latents {
-        let base_id = BaseId {
-            name: "test".into(),
-            fingerprint: "0".repeat(64),
-        };
-        Latents::new(base_id, vec!["any".into()])
+        Latents::new(BaseId::example(), vec!["any".into()])
     }
 
     #[test]
-    fn components_are_the_axes_of_a_known_cloud() {
-        // Spread 9 along latent 3, 4 along latent 100, little elsewhere, all about a mean of 5.
+    fn components_are_the_axes_with_the_largest_variance() {
+        // Amplitude 9 along latent 3, 4 along latent 100, almost 0 elsewhere, around a mean of 5.
         let mut latents = table();
         for i in 0..200 {
             let mut row: Vec<f32> = (0..LATENTS)
@@ -100,7 +101,7 @@ mod tests {
         let points = principal_components(&latents, 2);
         for (axis, latent) in [(0, 3), (1, 100)] {
             let mean = (0..200).map(|row| latents.row(row)[latent]).sum::<f32>() / 200.0;
-            // A direction may point either way.
+            // The sign of a component is arbitrary.
             let sign = (points[2 + axis] * (latents.row(1)[latent] - mean)).signum();
             for row in 0..200 {
                 let want = latents.row(row)[latent] - mean;
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_of_one_picture_has_components() {
+    fn components_of_a_single_picture_are_zero() {
         let mut latents = table();
         latents.push("picture".into(), 0, &[1.0; LATENTS]);
         assert_eq!(principal_components(&latents, 2), [0.0, 0.0]);

@@ -1,10 +1,11 @@
-//! The head: dense layers on latents, softmax, class names; and its file form, `head.safetensors`.
+//! The head: dense layers on the latents, followed by softmax, with class names; and its file format, `head.safetensors`.
 //!
-//! Tensors: `dense_K.kernel` [in, out] and `dense_K.bias` `[out]`, K from 1, ReLU between layers, softmax after the last. Metadata: `name`,
-//! `classes` (JSON list), `base` and `fingerprint` of the base whose latents it reads, `layers`, `pictures` it was trained on, and, where it was
-//! measured on pictures held out of training, `accuracy` (0 to 1), `correct` and `total`; `temperature` and `unsure_below`, which may be absent.
-//! Others read it as `.npz` or ONNX.
-//! A head is small, so it runs on the host in plain loops, the same on every device.
+//! Tensors: `dense_K.kernel` [in, out] and `dense_K.bias` `[out]`, K from 1, with ReLU between layers and softmax after the last.
+//! Metadata: `name`, `classes` (JSON list), `base` and `fingerprint` of the base, `layers`, `pictures` (number of training pictures); if
+//! the head was evaluated on held-out pictures, `accuracy` (0 to 1), `correct` and `total`; optionally `temperature` and `unsure_below`.
+//! Heads are also exported as `.npz` and ONNX.
+//!
+//! A head is small, so it runs on the CPU in plain loops, with the same results on every device.
 
 use std::collections::HashMap;
 
@@ -43,7 +44,7 @@ impl Dense {
         output
     }
 
-    /// The gradient of the input from that of the output.
+    /// The gradient of the input, given the gradient of the output.
     fn backward(&self, gradient: &[f32]) -> Vec<f32> {
         let dot = |row: &[f32]| row.iter().zip(gradient).map(|(w, g)| w * g).sum();
         self.kernel.chunks_exact(self.bias.len()).map(dot).collect()
@@ -55,46 +56,46 @@ impl Dense {
     }
 }
 
-/// Latents -> classes.
+/// A classifier on latents.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Head {
-    /// A short name, for sentences.
+    /// A short display name.
     pub name: String,
-    /// The base whose latents it reads.
+    /// The base whose latents it was trained on.
     pub base: BaseId,
-    /// The classes' names, in the order of the outputs.
+    /// Class names, in the order of the outputs.
     pub classes: Vec<String>,
-    /// How good it is on pictures it was not trained on, if that was measured.
+    /// Accuracy on held-out pictures, if measured.
     pub scores: Option<Scores>,
-    /// How many pictures it was trained on.
+    /// Number of training pictures.
     pub pictures: usize,
-    /// What the logits were divided by, so that the probabilities are honest; the last layer already has it in it. 1 where nobody fitted one.
+    /// The calibration temperature, already folded into the last layer; 1 if none was fitted.
     pub temperature: f32,
-    /// Below this probability of the best class the head counts as unsure, 0 to 1.
+    /// A prediction counts as unsure if the probability of the best class is below this, 0 to 1.
     pub unsure_below: f32,
-    /// At least one; ReLU between them.
+    /// At least one layer, with ReLU between layers.
     pub layers: Vec<Dense>,
 }
 
-/// `unsure_below` where nobody chose.
+/// The default of [`Head::unsure_below`].
 pub const UNSURE_BELOW: f32 = 0.5;
 
-/// Right answers among pictures held out of training.
+/// Correct predictions on held-out pictures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scores {
-    /// Pictures whose most probable class was theirs.
+    /// Correctly classified pictures.
     pub correct: usize,
-    /// Pictures asked.
+    /// All classified pictures.
     pub total: usize,
 }
 
 impl Scores {
-    /// The share of right answers, 0 to 1.
+    /// `correct / total`.
     pub fn accuracy(&self) -> f64 {
         self.correct as f64 / self.total as f64
     }
 
-    /// The 95 % interval of the accuracy.
+    /// The 95 % confidence interval of the accuracy.
     ///
     /// # Source
     /// [Wilson's score interval](https://en.wikipedia.org/wiki/Binomial_proportion_confidence_interval#Wilson_score_interval)
@@ -110,17 +111,17 @@ impl Scores {
     }
 }
 
-/// One class and how sure the head is of it.
+/// A class and its probability.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Prediction {
-    /// The class's name.
+    /// The class name.
     pub label: String,
-    /// 0 to 1; all classes' together are 1.
+    /// 0 to 1; the probabilities of all classes sum to 1.
     pub probability: f32,
 }
 
 impl Head {
-    /// The probability of every class, in the order of the classes: the softmax of the logits.
+    /// The probability of each class: the softmax of the logits.
     ///
     /// # Shapes
     /// `[2048]` -> `[classes]`.
@@ -128,7 +129,7 @@ impl Head {
         softmax(&self.logits(latents))
     }
 
-    /// What the last layer says of every class, in the order of the classes.
+    /// The output of the last layer for each class.
     ///
     /// # Shapes
     /// `[2048]` -> `[classes]`.
@@ -144,7 +145,7 @@ impl Head {
         last.forward(&features)
     }
 
-    /// How much each latent moves a class's logit here: its gradient at these latents, exact by the chain rule.
+    /// The gradient of a class's logit with respect to the latents, by backpropagation.
     ///
     /// # Shapes
     /// `[2048]` -> `[2048]`.
@@ -169,7 +170,7 @@ impl Head {
         gradient
     }
 
-    /// The `top` most probable classes, best first.
+    /// Returns the `top` most probable classes, best first.
     pub fn predict(&self, latents: &[f32], top: usize) -> Vec<Prediction> {
         let labelled = self
             .classes
@@ -184,7 +185,7 @@ impl Head {
         predictions
     }
 
-    /// The bytes of `head.safetensors`.
+    /// Returns the bytes of `head.safetensors`.
     pub fn write(&self) -> Vec<u8> {
         let mut tensors = Vec::new();
         for (k, layer) in (1..).zip(&self.layers) {
@@ -215,8 +216,8 @@ impl Head {
         write_file(&tensors, metadata)
     }
 
-    /// The bytes of `head.npz`: `dense_K_kernel` [in, out] and `dense_K_bias` `[out]`, as Keras' `Dense` takes them, and `classes`, `name`,
-    /// `base`, `fingerprint`, `temperature`, `unsure_below`. `np.load` reads it without pickle.
+    /// Returns the bytes of `head.npz`: `dense_K_kernel` [in, out] and `dense_K_bias` `[out]`, in the layout of Keras' `Dense`, and `classes`,
+    /// `name`, `base`, `fingerprint`, `temperature`, `unsure_below`. `np.load` reads it without pickle.
     pub fn write_npz(&self) -> Vec<u8> {
         let mut npz = npz::Writer::new();
         for (k, layer) in (1..).zip(&self.layers) {
@@ -224,35 +225,35 @@ impl Head {
             npz.floats(&format!("dense_{k}_kernel"), &shape, &layer.kernel);
             npz.floats(&format!("dense_{k}_bias"), &shape[1..], &layer.bias);
         }
-        npz.texts("classes", &self.classes);
-        npz.text("name", &self.name);
+        npz.strings("classes", &self.classes);
+        npz.string("name", &self.name);
         for (key, value) in self.base.metadata() {
-            npz.text(&key, &value);
+            npz.string(&key, &value);
         }
         npz.floats("temperature", &[], &[self.temperature]);
         npz.floats("unsure_below", &[], &[self.unsure_below]);
         npz.finish()
     }
 
-    /// Reads `head.safetensors`, whole or not at all, for a base.
+    /// Reads `head.safetensors` for a given base.
     ///
     /// # Errors
-    /// A head of another base, and as [`Head::open`].
+    /// A head of another base; as [`Head::open`].
     pub fn read(bytes: &[u8], base: &BaseId) -> Result<Head, Error> {
         let head = Head::open(bytes)?;
-        head.base.must_be(base, WHAT)?;
+        head.base.ensure_same(base, WHAT)?;
         Ok(head)
     }
 
-    /// Reads `head.safetensors`, whole or not at all, of whichever base.
+    /// Reads `head.safetensors` of any base.
     ///
     /// # Errors
-    /// A truncated or foreign file, wrong shapes, numbers that are not finite or out of their range.
+    /// A truncated file, another format, wrong shapes, values that are not finite or out of range.
     pub fn open(bytes: &[u8]) -> Result<Head, Error> {
         let container = Container::open(WHAT, COMMAND, bytes)?;
-        let count: usize = container.json("layers", "the number of dense layers")?;
+        let count: usize = container.metadata_json("layers", "the number of dense layers")?;
         let base = BaseId::read(&container)?;
-        let classes: Vec<String> = container.json("classes", "a list of names")?;
+        let classes: Vec<String> = container.metadata_json("classes", "a list of names")?;
         let mut layers = Vec::new();
         let mut inputs = LATENTS;
         for k in 1..=count {
@@ -260,7 +261,12 @@ impl Head {
             let out = if k == count {
                 classes.len()
             } else {
-                container.any(&bias)?.shape().first().copied().unwrap_or(0)
+                container
+                    .tensor_of_any_shape(&bias)?
+                    .shape()
+                    .first()
+                    .copied()
+                    .unwrap_or(0)
             };
             if out == 0 && k < count {
                 return Err(Error::Shape {
@@ -286,58 +292,58 @@ impl Head {
             });
         }
         let count = "a number of pictures";
-        let scores = match container.text("accuracy") {
+        let scores = match container.metadata("accuracy") {
             Ok(_) => Some(Scores {
-                correct: container.json("correct", count)?,
-                total: container.json("total", count)?,
+                correct: container.metadata_json("correct", count)?,
+                total: container.metadata_json("total", count)?,
             }),
             Err(_) => None,
         };
         if let Some(Scores { correct, total }) =
             scores.filter(|s| s.total == 0 || s.correct > s.total)
         {
-            let got = format!("{correct} right of {total}");
+            let got = format!("{correct} correct of {total}");
             return Err(Error::Metadata {
                 what: WHAT,
                 key: "accuracy",
                 got,
-                want: "some right of more",
+                want: "at most as many correct as total, and at least one in total",
             });
         }
-        let optional = |key, want, otherwise: f32, good: fn(&f32) -> bool| {
-            let Ok(text) = container.text(key) else {
-                return Ok(otherwise);
+        let optional = |key, want, default: f32, valid: fn(&f32) -> bool| {
+            let Ok(text) = container.metadata(key) else {
+                return Ok(default);
             };
-            let value: f32 = container.json(key, want)?;
-            let bad = || Error::Metadata {
+            let value: f32 = container.metadata_json(key, want)?;
+            let invalid = || Error::Metadata {
                 what: WHAT,
                 key,
                 got: text.chars().take(60).collect(),
                 want,
             };
-            Some(value).filter(good).ok_or_else(bad)
+            Some(value).filter(valid).ok_or_else(invalid)
         };
-        let divides = |value: &f32| value.is_finite() && *value > 0.0;
-        let is_share = |value: &f32| (0.0..=1.0).contains(value);
+        let is_positive = |value: &f32| value.is_finite() && *value > 0.0;
+        let is_fraction = |value: &f32| (0.0..=1.0).contains(value);
         Ok(Head {
-            temperature: optional("temperature", "a number above 0", 1.0, divides)?,
+            temperature: optional("temperature", "a number above 0", 1.0, is_positive)?,
             unsure_below: optional(
                 "unsure_below",
                 "a number from 0 to 1",
                 UNSURE_BELOW,
-                is_share,
+                is_fraction,
             )?,
-            name: container.text("name")?.into(),
+            name: container.metadata("name")?.into(),
             base,
             classes,
             scores,
-            pictures: container.json("pictures", count)?,
+            pictures: container.metadata_json("pictures", count)?,
             layers,
         })
     }
 }
 
-/// The index of the largest number, the first of equals.
+/// The index of the largest value; the first one on ties.
 #[cfg(feature = "train")]
 pub(crate) fn largest(values: &[f32]) -> usize {
     (1..values.len()).fold(0, |best, index| {
@@ -349,7 +355,7 @@ pub(crate) fn largest(values: &[f32]) -> usize {
     })
 }
 
-/// exp(x) / sum(exp(x)), safe for large x.
+/// exp(x) / sum(exp(x)), without overflow for large x.
 pub(crate) fn softmax(logits: &[f32]) -> Vec<f32> {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let powers: Vec<_> = logits.iter().map(|logit| (logit - max).exp()).collect();
@@ -404,35 +410,36 @@ mod tests {
     }
 
     #[test]
-    fn softmax_survives_large_logits() {
+    fn softmax_does_not_overflow() {
         assert_eq!(softmax(&[1e30, 0.0]), [1.0, 0.0]);
     }
 
     #[test]
-    fn head_comes_back_as_it_was() {
+    fn head_is_unchanged_by_write_and_read() {
         let head = head();
         assert_eq!(
-            Head::read(&head.write(), &head.base).expect("our own file"),
+            Head::read(&head.write(), &head.base).expect("a valid file"),
             head
         );
         assert_eq!(head.write(), head.write());
     }
 
     #[test]
-    fn head_of_another_base_is_refused_with_both_names() {
-        let error = Head::read(&head().write(), &base_id("base two", "2")).expect_err("another base");
+    fn head_of_another_base_is_rejected_and_both_are_named() {
+        let error =
+            Head::read(&head().write(), &base_id("base two", "2")).expect_err("another base");
         assert_eq!(
             error.to_string(),
-            "head: made with the base \"base one\" (fingerprint 111111111111), but the base here is \"base two\" (fingerprint \
-             222222222222); use that base, or make the head again with this one"
+            "head: made with the base \"base one\" (fingerprint 111111111111), expected \"base two\" (fingerprint \
+             222222222222); load that base, or make the head again with the current one"
         );
     }
 
     #[test]
-    fn head_without_temperature_has_none_fitted() {
+    fn optional_metadata_have_defaults_and_are_validated() {
         let bytes = head().write();
         let mut container = HashMap::new();
-        let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).expect("our own file");
+        let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).expect("a valid file");
         container.extend(header.metadata().clone().expect("metadata"));
         let with = |key: &str, value: Option<&str>| {
             let mut metadata = container.clone();
@@ -471,13 +478,13 @@ mod tests {
             assert_eq!(
                 error,
                 format!(
-                    "head: the metadata {key:?} is {got:?}, expected {want}; make the file again"
+                    "head: invalid metadata {key:?}: got {got:?}, expected {want}; make the file again"
                 )
             );
         }
     }
 
-    /// Three layers, which no command makes, with kernels of both signs.
+    /// A head with three layers and kernels of both signs.
     fn deep() -> Head {
         let wave = |count: usize, step: f32| (0..count).map(|i| (i as f32 * step).sin()).collect();
         let layer = |inputs, outputs, step| Dense {
@@ -505,7 +512,7 @@ mod tests {
                         moved[at] += step;
                         f64::from(head.logits(&moved)[class])
                     };
-                    // The net is linear around these latents; 1e-2 leaves six digits of f32 logits of about 10.
+                    // The head is piecewise linear, so a step of 1e-2 is exact up to the f32 rounding of the logits (about 10).
                     let slope = (logit(5e-3) - logit(-5e-3)) / 1e-2;
                     let exact = f64::from(relevance[at]);
                     assert!((slope - exact).abs() < 2e-3, "{at}: {slope} for {exact}");
@@ -521,20 +528,20 @@ mod tests {
     }
 
     #[test]
-    fn truncated_head_is_refused() {
+    fn truncated_head_is_rejected() {
         let bytes = head().write();
-        let error =
-            Head::read(&bytes[..bytes.len() - 1], &base_id("base one", "1")).expect_err("cut off");
+        let error = Head::read(&bytes[..bytes.len() - 1], &base_id("base one", "1"))
+            .expect_err("truncated");
         assert!(
             error
                 .to_string()
-                .starts_with("head: not a whole safetensors file ("),
+                .starts_with("head: invalid safetensors file ("),
             "{error}"
         );
     }
 
     #[test]
-    fn a_layer_without_outputs_is_refused() {
+    fn layer_without_outputs_is_rejected() {
         let layer = |name: &str, shape: &[usize], values: &[f32]| {
             (name.to_string(), Stored::f32(shape, values))
         };
@@ -555,26 +562,17 @@ mod tests {
     }
 
     #[test]
-    fn interval_is_wilsons() {
-        // statsmodels 0.14: proportion_confint(862, 1000, method="wilson") = (0.83922, 0.88201)
-        let [low, high] = Scores {
-            correct: 862,
-            total: 1000,
+    fn interval_matches_statsmodels() {
+        // statsmodels 0.14: proportion_confint(correct, total, method="wilson")
+        for (correct, total, want) in [(862, 1000, [0.83922, 0.88201]), (5, 5, [0.56551, 1.0])] {
+            let got = Scores { correct, total }.interval();
+            for (got, want) in got.into_iter().zip(want) {
+                assert!(
+                    (got - want).abs() < 1e-4,
+                    "{correct} of {total}: {got}, expected {want}"
+                );
+            }
         }
-        .interval();
-        assert!(
-            (low - 0.83922).abs() < 1e-4 && (high - 0.88201).abs() < 1e-4,
-            "{low} {high}"
-        );
-        let [low, high] = Scores {
-            correct: 5,
-            total: 5,
-        }
-        .interval();
-        assert!(
-            (low - 0.5655).abs() < 1e-4 && (high - 1.0).abs() < 1e-9,
-            "{low} {high}"
-        );
     }
 
     use proptest::prelude::*;
@@ -592,7 +590,7 @@ mod tests {
                     }
                 }
             }
-            // Only differences count.
+            // Softmax is invariant to shifts.
             let moved = softmax(&small.iter().map(|logit| logit + shift).collect::<Vec<_>>());
             for (a, b) in softmax(&small).iter().zip(moved) {
                 prop_assert!((a - b).abs() < 1e-4, "{a} and {b}");
@@ -600,7 +598,7 @@ mod tests {
         }
 
         #[test]
-        fn wilsons_interval_lies_around_the_accuracy_and_narrows(total in 1usize..100_000, share in 0f64..=1.0) {
+        fn interval_contains_the_accuracy_and_narrows_with_more_pictures(total in 1usize..100_000, share in 0f64..=1.0) {
             let scores = Scores { correct: (total as f64 * share) as usize, total };
             let [low, high] = scores.interval();
             prop_assert!(-1e-12 <= low && low <= scores.accuracy() && scores.accuracy() <= high && high <= 1.0 + 1e-12);
