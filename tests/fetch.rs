@@ -210,7 +210,7 @@ fn server_errors_have_messages() {
         (format!("{address}/login"), "the server returned a web page instead of weights; check the URL, or sign in to this network first".into()),
         (format!("{address}/hash"), format!("invalid SHA-256 of the download: got {hash}, expected {}; the download was deleted, try again", "a".repeat(64))),
         (format!("{address}/round"), "too many redirects; check the URL".into()),
-        (format!("{address}/text"), "weights: cannot import text (the format is none of those that are known here); use timm's model.safetensors, torchvision's .pth, Keras' .h5, .weights.h5 or .keras, TF.js's model.json with its shards, or ONNX".into()),
+        (format!("{address}/text"), "weights: cannot import text (unknown format); use model.safetensors of timm, .pth of torchvision, .h5, .weights.h5 or .keras of Keras, model.json of TF.js with its shards, or ONNX".into()),
     ];
     for (url, want) in cases {
         let output = run(&folder, &["weights", "--from", &url, "--out", out]);

@@ -1,6 +1,6 @@
-//! Files made to do harm, through the public doors: each is refused by name, in under a second and in little memory.
+//! Malicious files, read through the public API: each is rejected with a message, in under a second and with little memory.
 //!
-//! What `cargo fuzz` found lies beside each reader (`tests/fuzz`); here is what only a large file, or one made with intent, can do.
+//! These files are large or hand-made. Inputs found by `cargo fuzz` are in `tests/fuzz`.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -31,48 +31,51 @@ use inception_web::{
 use rawzip::{CompressionMethod, DataDescriptorOutput, ZipArchiveWriter, crc32};
 use serde_json::json;
 
-/// Counts what is allocated, and the most that it ever was.
+/// Counts allocated bytes.
 struct Counting;
 
-static NOW: AtomicUsize = AtomicUsize::new(0);
-static MOST: AtomicUsize = AtomicUsize::new(0);
+static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-// SAFETY: every call goes to the system's allocator as it came.
+// SAFETY: all calls are forwarded to the system allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let now = NOW.fetch_add(layout.size(), Relaxed) + layout.size();
-        MOST.fetch_max(now, Relaxed);
+        let allocated = ALLOCATED.fetch_add(layout.size(), Relaxed) + layout.size();
+        PEAK.fetch_max(allocated, Relaxed);
         unsafe { System.alloc(layout) }
     }
-    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
-        NOW.fetch_sub(layout.size(), Relaxed);
-        unsafe { System.dealloc(place, layout) }
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        ALLOCATED.fetch_sub(layout.size(), Relaxed);
+        unsafe { System.dealloc(pointer, layout) }
     }
 }
 
-/// One at a time, so that no other is counted.
-static ALONE: Mutex<()> = Mutex::new(());
+/// Runs one test at a time, so that allocations of other tests are not counted.
+static SERIAL: Mutex<()> = Mutex::new(());
 
-/// The refusal, which took less than a second and not much more memory than the file has.
-fn refused<T>(name: &str, bytes: usize, read: impl FnOnce() -> Result<T, Error>) -> String {
-    let before = NOW.load(Relaxed);
-    MOST.store(before, Relaxed);
+/// Returns the error message. Asserts that it took less than a second and not much more memory than the size of the file.
+fn rejected<T>(name: &str, bytes: usize, read: impl FnOnce() -> Result<T, Error>) -> String {
+    let before = ALLOCATED.load(Relaxed);
+    PEAK.store(before, Relaxed);
     let start = Instant::now();
-    let error = read().err().unwrap_or_else(|| panic!("{name} is taken"));
+    let error = read()
+        .err()
+        .unwrap_or_else(|| panic!("{name} was accepted"));
     let seconds = start.elapsed().as_secs_f64();
-    let peak = (MOST.load(Relaxed) - before) >> 20;
-    println!("{name}: {seconds:.3} s, {peak} MB beside the file's {bytes} bytes: {error}");
+    let peak = (PEAK.load(Relaxed) - before) >> 20;
+    println!("{name}: {seconds:.3} s, {peak} MB for a file of {bytes} bytes: {error}");
     assert!(seconds < 1.0, "{name}: {seconds} s");
     assert!(peak < 100 + (bytes >> 18), "{name}: {peak} MB");
     error.to_string()
 }
 
-fn base(name: &str, bytes: &[u8]) -> String {
+/// Imports a file as a base; returns the error message.
+fn rejected_base(name: &str, bytes: &[u8]) -> String {
     let files = [File { name, bytes }];
-    refused(name, bytes.len(), || import::import(&files, None))
+    rejected(name, bytes.len(), || import::import(&files, None))
 }
 
 fn container(header: serde_json::Value, data: usize) -> Vec<u8> {
@@ -81,7 +84,7 @@ fn container(header: serde_json::Value, data: usize) -> Vec<u8> {
     [&length[..], header.as_bytes(), &vec![0; data]].concat()
 }
 
-/// A zip of entries, deflated if wished.
+/// Creates a zip of entries: name, contents, whether to deflate.
 fn zip(entries: &[(&str, &[u8], bool)]) -> Vec<u8> {
     let mut zip = ZipArchiveWriter::new(Vec::new());
     for (name, bytes, deflate) in entries {
@@ -99,20 +102,20 @@ fn zip(entries: &[(&str, &[u8], bool)]) -> Vec<u8> {
         let file = zip.new_file(name).compression_method(method);
         let (mut entry, _) = file.start().expect("memory");
         entry.write_all(&packed).expect("memory");
-        let sum = DataDescriptorOutput::new(crc32(bytes), bytes.len() as u64);
-        entry.finish(sum).expect("memory");
+        let descriptor = DataDescriptorOutput::new(crc32(bytes), bytes.len() as u64);
+        entry.finish(descriptor).expect("memory");
     }
     zip.finish().expect("memory")
 }
 
-/// A text as a pickle has it.
+/// Pickles a string.
 fn text(text: &str) -> Vec<u8> {
     let length = (text.len() as u32).to_le_bytes();
     [b"X", &length[..], text.as_bytes()].concat()
 }
 
-/// A state_dict of so many names of one tensor, in whose making so many parts are named.
-fn shared(names: usize, parts: usize) -> Vec<u8> {
+/// Pickles a state_dict with many names of one tensor, which is created by a call with many arguments.
+fn shared_tensor(names: usize, arguments: usize) -> Vec<u8> {
     let mut state = b"\x80\x02}(".to_vec();
     state.extend(text("first"));
     state.extend(b"ctorch._utils\n_rebuild_tensor_v2\n((");
@@ -120,7 +123,7 @@ fn shared(names: usize, parts: usize) -> Vec<u8> {
     state.extend(b"ctorch\nFloatStorage\n");
     state.extend([text("0"), text("cpu")].concat());
     state.extend(b"K\x06tQK\0K\x01\x85K\x01\x85\x89q\0");
-    state.extend(b"h\0".repeat(parts));
+    state.extend(b"h\0".repeat(arguments));
     state.extend(b"tRq\x01");
     for k in 0..names {
         state.extend(text(&format!("t{k}")));
@@ -130,8 +133,8 @@ fn shared(names: usize, parts: usize) -> Vec<u8> {
     state
 }
 
-/// A state_dict of so many tensors, all of the same storage.
-fn state(tensors: usize) -> Vec<u8> {
+/// Pickles a state_dict with many tensors of the same storage.
+fn state_dict(tensors: usize) -> Vec<u8> {
     let mut state = b"\x80\x02}".to_vec();
     for k in 0..tensors {
         state.extend(text(&format!("t{k}")));
@@ -146,13 +149,13 @@ fn state(tensors: usize) -> Vec<u8> {
 }
 
 #[test]
-fn safetensors_that_lie_about_their_ranges_are_refused_by_every_reader() {
-    let _alone = ALONE.lock();
+fn safetensors_with_invalid_ranges_are_rejected_by_all_readers() {
+    let _serial = SERIAL.lock();
     let one = |begin: u64, end: u64, shape: &[u64]| json!({"dtype": "F32", "shape": shape, "data_offsets": [begin, end]});
     let long = [&u64::from(u32::MAX).to_le_bytes()[..], b"{}"].concat();
     let beyond = [&1000u64.to_le_bytes()[..], b"{}"].concat();
     let cases = [
-        ("header without end", long, "header too large"),
+        ("huge header", long, "header too large"),
         (
             "header longer than the file",
             beyond,
@@ -164,32 +167,32 @@ fn safetensors_that_lie_about_their_ranges_are_refused_by_every_reader() {
             "invalid offset for tensor `b`",
         ),
         (
-            "hole",
+            "gap",
             container(json!({"a": one(0, 4, &[1]), "b": one(8, 12, &[1])}), 12),
             "invalid offset for tensor `b`",
         ),
         (
-            "bytes left over",
+            "trailing bytes",
             container(json!({"a": one(0, 4, &[1])}), 8),
             "file not fully covered",
         ),
         (
-            "data missing",
+            "missing data",
             container(json!({"a": one(0, 400, &[100])}), 8),
             "file not fully covered",
         ),
         (
-            "backwards",
+            "negative length",
             container(json!({"a": one(4, 0, &[1])}), 4),
             "invalid offset for tensor `a`",
         ),
         (
-            "shape beyond all memory",
+            "overflowing shape",
             container(json!({"a": one(0, 4, &[1 << 40, 1 << 40])}), 4),
             "overflow",
         ),
         (
-            "another shape",
+            "wrong shape",
             container(json!({"a": one(0, 4, &[7])}), 4),
             "invalid shape, data type, or offset for tensor",
         ),
@@ -200,30 +203,33 @@ fn safetensors_that_lie_about_their_ranges_are_refused_by_every_reader() {
     };
     for (name, bytes, reason) in cases {
         let (length, bytes) = (bytes.len(), bytes.as_slice());
-        for (what, said) in [
+        for (what, message) in [
             (
                 "weights",
-                refused(name, length, || Weights::open(bytes).map(|_| ())),
+                rejected(name, length, || Weights::open(bytes).map(|_| ())),
             ),
-            ("weights", base("timm.safetensors", bytes)),
-            ("head", refused(name, length, || Head::read(bytes, &none))),
+            ("weights", rejected_base("timm.safetensors", bytes)),
+            ("head", rejected(name, length, || Head::read(bytes, &none))),
             (
                 "latents",
-                refused(name, length, || Latents::read(bytes, None)),
+                rejected(name, length, || Latents::read(bytes, None)),
             ),
         ] {
-            let begin = format!("{what}: ");
-            // A header of none of ours is refused before the data comes.
-            let told = said.to_lowercase().contains(reason)
-                || (reason == "file not fully covered" && said.contains("has no \"format\""));
-            assert!(said.starts_with(&begin) && told, "{name}: {said}");
+            let prefix = format!("{what}: ");
+            // The weights reader rejects the metadata before it has read the data.
+            let has_reason = message.to_lowercase().contains(reason)
+                || (reason == "file not fully covered" && message.contains("has no \"format\""));
+            assert!(
+                message.starts_with(&prefix) && has_reason,
+                "{name}: {message}"
+            );
         }
     }
 }
 
 #[test]
-fn a_header_that_takes_long_to_read_is_not_read() {
-    let _alone = ALONE.lock();
+fn headers_that_are_slow_to_parse_are_rejected() {
+    let _serial = SERIAL.lock();
     for (count, reason) in [
         (1_000_000, "header too large"),
         (200_000, "header lists too many tensors"),
@@ -236,23 +242,23 @@ fn a_header_that_takes_long_to_read_is_not_read() {
         let want = format!(
             "weights: invalid safetensors file ({reason}, {length} bytes); download or convert it again"
         );
-        assert_eq!(base("many.safetensors", &bytes), want);
-        let said = refused("many", length, || Latents::read(&bytes, None));
-        assert_eq!(said, want.replace("weights", "latents"));
-        // All of its own tensors are known beforehand.
-        let said = refused("many", length, || Weights::open(&bytes).map(|_| ()));
-        assert_eq!(said, want.replace(reason, "header too large"));
+        assert_eq!(rejected_base("many.safetensors", &bytes), want);
+        let message = rejected("many", length, || Latents::read(&bytes, None));
+        assert_eq!(message, want.replace("weights", "latents"));
+        // The native weights format has a lower limit.
+        let message = rejected("many", length, || Weights::open(&bytes).map(|_| ()));
+        assert_eq!(message, want.replace(reason, "header too large"));
     }
 }
 
 #[test]
-fn numbers_that_are_none_are_refused_in_headers_too() {
-    let _alone = ALONE.lock();
+fn invalid_metadata_values_are_rejected() {
+    let _serial = SERIAL.lock();
     let cases = [
         (
             "input_range",
             "[-1e39,1]",
-            "two numbers, or two lists of three: what black and white become",
+            "[black, white], each a number or a list of three numbers",
         ),
         ("known_latents", "[1e39]", "at least one number"),
         ("classes", "[]", "at least one name"),
@@ -266,7 +272,7 @@ fn numbers_that_are_none_are_refused_in_headers_too() {
         metadata[key] = value.into();
         let bytes = container(json!({"__metadata__": metadata}), 0);
         assert_eq!(
-            refused(key, bytes.len(), || Weights::open(&bytes).map(|_| ())),
+            rejected(key, bytes.len(), || Weights::open(&bytes).map(|_| ())),
             format!(
                 "weights: invalid metadata {key:?}: got {value:?}, expected {want}; make the file again"
             )
@@ -275,41 +281,41 @@ fn numbers_that_are_none_are_refused_in_headers_too() {
 }
 
 #[test]
-fn a_zip_that_swells_is_not_unpacked() {
-    let _alone = ALONE.lock();
+fn decompression_bombs_are_not_unpacked() {
+    let _serial = SERIAL.lock();
     let zeros = vec![0; 200 << 20];
-    let state = state(1);
+    let state = state_dict(1);
     let cases = [
         (
             "a.keras",
             zip(&[("model.weights.h5", &zeros, true)]),
-            "weights: cannot import a.keras (\"model.weights.h5\" swells from ",
+            "weights: cannot import a.keras (\"model.weights.h5\": suspicious compression ratio, ",
         ),
         (
             "pickle.pth",
             zip(&[("a/data.pkl", &zeros, true)]),
-            "weights: cannot import pickle.pth (\"a/data.pkl\" has 209715200 bytes, and at most 16777216 are taken); ",
+            "weights: cannot import pickle.pth (\"a/data.pkl\": got 209715200 bytes, expected at most 16777216); ",
         ),
         (
             "storage.pth",
             zip(&[("a/data.pkl", &state, false), ("a/data/0", &zeros, true)]),
-            "weights: cannot import storage.pth (\"a/data/0\" swells from ",
+            "weights: cannot import storage.pth (\"a/data/0\": suspicious compression ratio, ",
         ),
     ];
     for (name, bytes, want) in cases {
-        let said = base(name, &bytes);
-        assert!(said.starts_with(want), "{said}");
+        let message = rejected_base(name, &bytes);
+        assert!(message.starts_with(want), "{message}");
     }
     let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (25600, 2048), }";
     let length = (header.len() as u16).to_le_bytes();
-    let begin = [b"\x93NUMPY\x01\x00", &length[..], header.as_bytes()].concat();
-    let array = [begin.as_slice(), &zeros].concat();
+    let header = [b"\x93NUMPY\x01\x00", &length[..], header.as_bytes()].concat();
+    let array = [header.as_slice(), &zeros].concat();
     let bytes = zip(&[("latents.npy", &array, true)]);
-    let said = refused("npz", bytes.len(), || Latents::read(&bytes, None));
-    let want = "latents: the array \"latents\" is damaged (it swells from ";
-    assert!(said.starts_with(want), "{said}");
+    let message = rejected("npz", bytes.len(), || Latents::read(&bytes, None));
+    let want = "latents: the array \"latents\" is damaged (suspicious compression ratio, ";
+    assert!(message.starts_with(want), "{message}");
 
-    // A member of a tarball.
+    // A tarball with a large member.
     let mut tar = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
     let mut header = tar::Header::new_ustar();
     header.set_size(zeros.len() as u64);
@@ -318,16 +324,16 @@ fn a_zip_that_swells_is_not_unpacked() {
         .expect("memory");
     let packed = tar.into_inner().and_then(GzEncoder::finish);
     let bytes = packed.expect("memory");
-    let said = refused("a.tar.gz", bytes.len(), || {
+    let message = rejected("a.tar.gz", bytes.len(), || {
         cifar10::Files::new().add("a.tar.gz", &bytes)
     });
-    let want = "a.tar.gz: invalid tarball (data_batch_1.bin swells from ";
-    assert!(said.starts_with(want), "{said}");
+    let want = "a.tar.gz: invalid tarball (data_batch_1.bin: suspicious compression ratio, ";
+    assert!(message.starts_with(want), "{message}");
 }
 
 #[test]
-fn texts_take_room_that_their_letters_do_not() {
-    let _alone = ALONE.lock();
+fn arrays_of_too_many_strings_are_rejected() {
+    let _serial = SERIAL.lock();
     let npy = |descr: &str, shape: &str, data: &[u8]| {
         let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
         let length = (header.len() as u16).to_le_bytes();
@@ -342,14 +348,15 @@ fn texts_take_room_that_their_letters_do_not() {
             true,
         ),
     ]);
-    let said = refused("classes", bytes.len(), || Latents::read(&bytes, None));
+    // Each string of one byte would need an allocation.
+    let message = rejected("classes", bytes.len(), || Latents::read(&bytes, None));
     assert_eq!(
-        said,
+        message,
         "latents: the array \"classes\" (dtype |S1, shape [60000000]) is too large; split it into several files"
     );
 }
 
-/// A JPEG of three colours, whose second has these sampling factors, up to its data.
+/// Creates a JPEG with three components; `factors` are the sampling factors of the second. The data are zeros.
 fn jpeg(factors: u8) -> Vec<u8> {
     let frame = [
         0xff, 0xc0, 0, 17, 8, 0, 40, 0, 24, 3, 1, 0x11, 0, 2, factors, 0, 3, 0x11, 0,
@@ -359,62 +366,61 @@ fn jpeg(factors: u8) -> Vec<u8> {
 }
 
 #[test]
-fn jpegs_that_their_decoder_falls_over_do_not_reach_it() {
-    let _alone = ALONE.lock();
+fn jpegs_that_crash_the_decoder_are_rejected() {
+    let _serial = SERIAL.lock();
     for factors in [0x23, 0x21, 0x12, 0x00] {
         let bytes = jpeg(factors);
         assert_eq!(
-            refused("a.jpg", bytes.len(), || Pixels::decode(&bytes)),
-            "picture: the file is damaged (its colours are sampled finer than its brightness); save or download it again"
+            rejected("a.jpg", bytes.len(), || Pixels::decode(&bytes)),
+            "picture: the file is damaged (unsupported chroma sampling factors); save or download it again"
         );
     }
-    let headless = [0xff, 0xd8, 0xff, 0xda, 0, 8, 1, 1, 0, 0, 63, 0];
-    for bytes in [&headless[..], &jpeg(0x11)[..12]] {
+    let without_frame = [0xff, 0xd8, 0xff, 0xda, 0, 8, 1, 1, 0, 0, 63, 0];
+    for bytes in [&without_frame[..], &jpeg(0x11)[..12]] {
         let bytes = [bytes, &[0xff, 0xd9]].concat();
         assert_eq!(
-            refused("a.jpg", bytes.len(), || Pixels::decode(&bytes)),
-            "picture: the file is damaged (its header is cut off); save or download it again"
+            rejected("a.jpg", bytes.len(), || Pixels::decode(&bytes)),
+            "picture: the file is damaged (truncated header); save or download it again"
         );
     }
 }
 
 #[test]
-fn what_is_named_many_times_is_read_once() {
-    let _alone = ALONE.lock();
+fn repeated_references_do_not_multiply_time_or_memory() {
+    let _serial = SERIAL.lock();
     // 20,000 tensors in one storage of 64 MB.
     let zeros = vec![0; 64 << 20];
     let bytes = zip(&[
-        ("a/data.pkl", &state(20_000), false),
+        ("a/data.pkl", &state_dict(20_000), false),
         ("a/data/0", &zeros, false),
     ]);
-    let said = base("views.pth", &bytes);
-    let want = "weights: cannot import views.pth (it holds 20000 tensors such as t0, t1, t10, not those of";
-    assert!(said.starts_with(want), "{said}");
+    let message = rejected_base("views.pth", &bytes);
+    let want = "weights: cannot import views.pth (got 20000 tensors such as t0, t1, t10, expected those of";
+    assert!(message.starts_with(want), "{message}");
 
-    // A tensor of half a million parts, by 100,000 names.
+    // 100,000 names of a tensor that is created by a call with half a million arguments.
     let bytes = zip(&[
-        ("a/data.pkl", &shared(100_000, 500_000), false),
+        ("a/data.pkl", &shared_tensor(100_000, 500_000), false),
         ("a/data/0", &zeros[..8], false),
     ]);
-    let said = base("parts.pth", &bytes);
-    let want = "weights: cannot import parts.pth (it holds 100001 tensors such as first, t0, t1, not those of";
-    assert!(said.starts_with(want), "{said}");
+    let message = rejected_base("parts.pth", &bytes);
+    let want = "weights: cannot import parts.pth (got 100001 tensors such as first, t0, t1, expected those of";
+    assert!(message.starts_with(want), "{message}");
 
-    // One number for a tensor of any size.
-    let mut bytes = state(1);
+    // A tensor of 4 GB with stride 0, in a storage of one value.
+    let mut bytes = state_dict(1);
     let shape = bytes.windows(3).rposition(|w| w == b"K\x01\x85");
-    let shape = shape.expect("steps") - 3;
+    let shape = shape.expect("strides") - 3;
     bytes.splice(shape..shape + 6, *b"J\0\0\0\x40\x85K\0\x85");
     let bytes = zip(&[
         ("a/data.pkl", &bytes, false),
         ("a/data/0", &zeros[..8], false),
     ]);
-    let said = base("one.pth", &bytes);
-    let want =
-        "weights: cannot import one.pth (t0: the shape [1073741824] in steps of [0]); ";
-    assert!(said.starts_with(want), "{said}");
+    let message = rejected_base("one.pth", &bytes);
+    let want = "weights: cannot import one.pth (t0: invalid shape [1073741824] with strides [0]); ";
+    assert!(message.starts_with(want), "{message}");
 
-    // A shard of 1 MB, 100,000 times.
+    // A shard of 1 MB, listed 100,000 times.
     let paths = vec!["1.bin"; 100_000];
     let model = json!({"weightsManifest": [{"paths": paths, "weights": []}]}).to_string();
     let files = [
@@ -428,12 +434,12 @@ fn what_is_named_many_times_is_read_once() {
         },
     ];
     assert_eq!(
-        refused("shards", model.len(), || import::import(&files, None)),
-        "weights: cannot import 1.bin (this shard is listed twice); choose model.json and all of its shards together, or \
+        rejected("shards", model.len(), || import::import(&files, None)),
+        "weights: cannot import 1.bin (shard listed twice); choose model.json and all of its shards together, or \
          convert the model again"
     );
 
-    // A text of 1,000 letters, half a million times.
+    // Half a million references to a string of 1,000 characters.
     let mut names = b"\x80\x02}".to_vec();
     names.extend(
         [
@@ -447,13 +453,13 @@ fn what_is_named_many_times_is_read_once() {
     names.extend(b"h\x00".repeat(500_000));
     names.extend(b"es.");
     assert_eq!(
-        refused("names", names.len(), || cifar10::Files::new()
+        rejected("names", names.len(), || cifar10::Files::new()
             .add("batches.meta", &names)),
-        "batches.meta: not a file of CIFAR-10's Python version (its \"label_names\" are no texts); download the file again"
+        "batches.meta: not a file of CIFAR-10's Python version (\"label_names\" is not a list of strings); download the file again"
     );
 }
 
-/// A field of a protobuf message.
+/// Encodes a length-delimited field of a protobuf message.
 fn field(tag: u8, bytes: &[u8]) -> Vec<u8> {
     let mut field = vec![tag << 3 | 2];
     let mut length = bytes.len();
@@ -466,9 +472,9 @@ fn field(tag: u8, bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn onnx_looks_at_shapes_before_numbers() {
-    let _alone = ALONE.lock();
-    // A chain of additions of one tensor of 4 million numbers, each a field of its own.
+fn onnx_tensors_are_rejected_by_shape_before_decoding() {
+    let _serial = SERIAL.lock();
+    // A chain of additions of a tensor with 4 million values, each in its own field.
     let numbers = [4 << 3 | 5, 0, 0, 0, 0].repeat(4 << 20);
     let large = [
         &[8, 128, 128, 128, 2, 16, 1],
@@ -476,27 +482,26 @@ fn onnx_looks_at_shapes_before_numbers() {
         &numbers,
     ]
     .concat();
-    let said = base("chain.onnx", &chain(b"large", &large));
-    let want = "weights: cannot import chain.onnx (Add among its layers, which Inception V3 has not); ";
-    assert!(said.starts_with(want), "{said}");
+    let message = rejected_base("chain.onnx", &chain(b"large", &large));
+    let want = "weights: cannot import chain.onnx (unexpected operator Add in the network); ";
+    assert!(message.starts_with(want), "{message}");
 
-    // The same chain of one number, with 4 million fields of nothing beside it.
-    let nothing = [128, 1, 0].repeat(4 << 20);
+    // The same chain of a tensor with one value and 4 million unknown fields.
+    let unknown = [128, 1, 0].repeat(4 << 20);
     let number = [4 << 3 | 5, 0, 0, 128, 63];
     let small = [
         &[8, 1, 16, 1],
         field(8, b"small").as_slice(),
         &number,
-        &nothing,
+        &unknown,
     ]
     .concat();
-    let said = base("notes.onnx", &chain(b"small", &small));
-    let want =
-        "weights: cannot import notes.onnx (small: 12582928 bytes for the shape [1]); ";
-    assert!(said.starts_with(want), "{said}");
+    let message = rejected_base("notes.onnx", &chain(b"small", &small));
+    let want = "weights: cannot import notes.onnx (small: 12582928 bytes for shape [1]); ";
+    assert!(message.starts_with(want), "{message}");
 }
 
-/// A model of 900 additions, one after another, of the same tensor.
+/// Creates a model of 900 consecutive additions of the same tensor.
 fn chain(name: &[u8], tensor: &[u8]) -> Vec<u8> {
     let mut graph = field(5, tensor);
     for k in 0..900 {

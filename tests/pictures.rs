@@ -1,4 +1,4 @@
-//! Picture files of every kind, as a person might drop them, against what Pillow and TensorFlow read (`tests/pictures/make.py`).
+//! Decodes pictures of many formats and compares them with Pillow and TensorFlow (`tests/pictures/make.py`).
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
@@ -29,11 +29,11 @@ struct Pixel {
 }
 
 #[test]
-fn every_readable_kind_has_the_right_size_and_colours() {
+fn supported_pictures_have_the_right_size_and_colours() {
     let text = fs::read_to_string(folder().join("expected.json")).expect("expected.json");
     let expected: BTreeMap<String, Expected> = serde_json::from_str(&text).expect("expected.json");
     assert!(expected.len() > 15);
-    // The browser decodes AVIF; the browser's test reads that one.
+    // AVIF is decoded by the browser and tested there.
     for (name, expected) in expected.iter().filter(|(name, _)| !name.ends_with(".avif")) {
         let pixels = decode(name).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(
@@ -43,9 +43,9 @@ fn every_readable_kind_has_the_right_size_and_colours() {
         );
         for Pixel { x, y, rgb } in &expected.pixels {
             let got = &pixels.rgb()[(y * expected.width + x) * 3..][..3];
-            let off = got.iter().zip(rgb).map(|(a, b)| a.abs_diff(*b)).max();
+            let difference = got.iter().zip(rgb).map(|(a, b)| a.abs_diff(*b)).max();
             assert!(
-                off <= Some(expected.tolerance),
+                difference <= Some(expected.tolerance),
                 "{name} at {x}, {y} is {got:?}, expected {rgb:?}"
             );
         }
@@ -53,13 +53,13 @@ fn every_readable_kind_has_the_right_size_and_colours() {
 }
 
 #[test]
-fn what_cannot_be_read_is_refused_with_a_sentence() {
+fn invalid_pictures_are_rejected_with_a_message() {
     let huge = |size| {
         format!(
-            "picture: {size} pixels are too many; the limit is 50 megapixels and 16384 a side, make it smaller"
+            "picture: got {size} pixels, expected at most 50 megapixels and 16384 pixels per side; make it smaller"
         )
     };
-    let cut = "picture: the file is cut off before its end; save or download it again".to_string();
+    let truncated = "picture: the file is truncated; save or download it again".to_string();
     let cases = [
         ("empty.jpg", "picture: the file is empty (0 bytes); save or download it again".to_string()),
         (
@@ -71,8 +71,8 @@ fn what_cannot_be_read_is_refused_with_a_sentence() {
         ("huge_header.png", huge("100000 x 100000")),
         ("wide_header.png", huge("17000 x 10")),
         ("many_pixels.png", huge("16000 x 16000")),
-        ("truncated.jpg", cut.clone()),
-        ("truncated.png", cut),
+        ("truncated.jpg", truncated.clone()),
+        ("truncated.png", truncated),
     ];
     for (name, message) in cases {
         let error = decode(name)

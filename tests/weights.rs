@@ -1,13 +1,14 @@
-//! Weights files as timm, torchvision, Keras, TensorFlow.js and ONNX's exporters write them (`tests/weights/make.py`): what is read gives the
-//! latents that the library itself computes, and what is damaged is refused without harm.
+//! Imports weights files written by timm, torchvision, Keras, TensorFlow.js and ONNX exporters (`tests/weights/make.py`). The latents must equal
+//! those of the original library, and damaged files must be rejected.
 
 use std::{fs, io::Read, path::PathBuf, time::Instant};
 
 use inception_web::{
     base::Base,
     image::Pixels,
+    net::inception::kernels,
     weights::{
-        Dtype, Source, Weights,
+        Classifier, Dtype, Source, Weights,
         import::{self, File},
         write,
     },
@@ -40,11 +41,11 @@ fn folder(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// A source's files by name.
+/// The files of a model: name and contents.
 type Files = Vec<(String, Vec<u8>)>;
 
-/// A source as a person has it: a file, or those of a folder.
-fn unpacked(name: &str) -> Files {
+/// Unpacks a model of one or several files.
+fn unpack(name: &str) -> Files {
     let packed = fs::read(folder("weights").join(format!("{name}.br"))).expect(name);
     let mut bytes = Vec::new();
     brotli::Decompressor::new(packed.as_slice(), 1 << 16)
@@ -60,7 +61,7 @@ fn unpacked(name: &str) -> Files {
             let mut entry = entry.expect("an entry");
             let path = entry.path().expect("a path").display().to_string();
             let mut bytes = Vec::new();
-            entry.read_to_end(&mut bytes).expect("its bytes");
+            entry.read_to_end(&mut bytes).expect("contents");
             (path, bytes)
         })
         .collect()
@@ -83,13 +84,13 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
 }
 
 #[test]
-fn every_format_gives_its_own_librarys_latents() {
+fn latents_equal_those_of_the_original_library() {
     let bytes = fs::read(folder("weights").join("latents.safetensors")).expect("latents");
     let expected = SafeTensors::deserialize(&bytes).expect("latents");
     let expected = |name: &str| -> Option<Vec<f32>> {
         let tensor = expected.tensor(name).ok()?;
-        let numbers = tensor.data().as_chunks().0.iter();
-        Some(numbers.map(|bytes| f32::from_le_bytes(*bytes)).collect())
+        let values = tensor.data().as_chunks().0.iter();
+        Some(values.map(|bytes| f32::from_le_bytes(*bytes)).collect())
     };
     let pictures = PICTURES.map(|name| {
         let bytes = fs::read(folder("golden").join(format!("{name}.png"))).expect(name);
@@ -97,14 +98,14 @@ fn every_format_gives_its_own_librarys_latents() {
     });
     for name in FILES {
         let start = Instant::now();
-        let mut source = read(&unpacked(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let mut source = read(&unpack(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
         let seconds = start.elapsed().as_secs_f64();
         source.info.self_test_latents = vec![0.0];
         let file = write(&source, &"0".repeat(64), Dtype::F32);
-        let weights = Weights::open(&file).expect("our own file");
-        let base = Base::load(&weights).expect("our own file");
+        let weights = Weights::open(&file).expect("a valid file");
+        let base = Base::load(&weights).expect("a valid file");
         let latents = pollster::block_on(base.latents(&pictures));
-        let latents = latents.expect("a CPU does not fail");
+        let latents = latents.expect("the CPU cannot fail");
 
         let want = expected(&format!("{name}.latents")).expect(name);
         let rows = latents.chunks_exact(2048).zip(want.chunks_exact(2048));
@@ -113,10 +114,10 @@ fn every_format_gives_its_own_librarys_latents() {
             "{name}: 1 - cosine {:.1e}, read in {seconds:.1} s",
             1.0 - worst
         );
-        // f32 costs 1e-13; the least of the mistakes tried costs 0.1.
+        // The rounding of f32 gives 1e-13; the smallest bug that was tried gave 0.1.
         assert!(worst >= 0.999_999_9, "{name}: cosine {worst}");
 
-        let head = weights.head().expect("our own file");
+        let head = weights.head().expect("a valid file");
         match expected(&format!("{name}.logits")) {
             None => assert!(head.is_none(), "{name}"),
             Some(want) => {
@@ -132,10 +133,10 @@ fn every_format_gives_its_own_librarys_latents() {
 }
 
 #[test]
-fn a_file_that_is_cut_off_is_refused() {
+fn truncated_files_are_rejected() {
     for name in FILES {
-        let whole = unpacked(name);
-        // The largest file of the source is cut; tails of alignment may go without harm.
+        let whole = unpack(name);
+        // Truncate the largest file by at least 2 %, because the end may be padding.
         let (largest, length) = (0..)
             .zip(&whole)
             .map(|(k, (_, bytes))| (k, bytes.len()))
@@ -167,8 +168,8 @@ fn a_file_that_is_cut_off_is_refused() {
 }
 
 #[test]
-fn a_file_with_bytes_changed_never_harms() {
-    // What tells where things lie is at the beginning or at the end.
+fn changed_bytes_give_an_error_or_a_valid_base() {
+    // The structure of a file is at its start or end.
     let mut random = 1u64;
     let mut next = move |below: usize| {
         random = random
@@ -184,12 +185,12 @@ fn a_file_with_bytes_changed_never_harms() {
         "tf2onnx.onnx",
         "tfjs-uint8.tar",
     ] {
-        let mut files = unpacked(name);
+        let mut files = unpack(name);
         let last = files.len() - 1;
         for _ in 0..25 {
             let bytes = &mut files[last].1;
             let window = bytes.len().min(100_000);
-            let places: Vec<_> = (0..8)
+            let positions: Vec<_> = (0..8)
                 .map(|k| {
                     if k % 2 == 0 {
                         next(window)
@@ -198,19 +199,41 @@ fn a_file_with_bytes_changed_never_harms() {
                     }
                 })
                 .collect();
-            let before: Vec<_> = places.iter().map(|place| bytes[*place]).collect();
-            for place in &places {
-                bytes[*place] = next(256) as u8;
+            let original: Vec<_> = positions.iter().map(|position| bytes[*position]).collect();
+            for position in &positions {
+                bytes[*position] = next(256) as u8;
             }
-            let _ = read(&files);
-            for (place, byte) in places.iter().zip(before).rev() {
-                files[last].1[*place] = byte;
+            match read(&files) {
+                Err(error) => assert_eq!(error.kind(), "weights", "{name}: {error}"),
+                Ok(source) => assert_valid(name, &source),
+            }
+            for (position, byte) in positions.iter().zip(original).rev() {
+                files[last].1[*position] = byte;
             }
         }
     }
 }
 
-/// A safetensors file of these tensors, all of them f32 zeros.
+/// Asserts the shapes of a base, and that all values are finite.
+fn assert_valid(name: &str, source: &Source) {
+    let kernels = kernels();
+    assert_eq!(source.convs.len(), kernels.len(), "{name}");
+    for ((conv, shape), folded) in kernels.iter().zip(&source.convs) {
+        let kernel = folded.kernel.floats();
+        let count: usize = shape.iter().product();
+        assert_eq!(kernel.len(), count, "{name}: {conv}");
+        assert_eq!(folded.bias.len(), shape[0], "{name}: {conv}");
+        let mut values = kernel.iter().chain(&folded.bias);
+        assert!(values.all(|value| value.is_finite()), "{name}: {conv}");
+    }
+    assert!(source.info.range.is_finite(), "{name}");
+    if let Some(Classifier { layer, classes }) = &source.classifier {
+        assert_eq!(layer.bias.len(), classes.len(), "{name}");
+        assert_eq!(layer.kernel.len(), 2048 * classes.len(), "{name}");
+    }
+}
+
+/// Creates a safetensors file of f32 zeros.
 fn zeros(tensors: &[(&str, &[usize])]) -> Vec<u8> {
     let data: Vec<_> = tensors
         .iter()
@@ -225,14 +248,14 @@ fn zeros(tensors: &[(&str, &[usize])]) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_no_base_is_told_what_it_is() {
+fn errors_describe_files_that_are_not_a_base() {
     let first = "Conv2d_1a_3x3.conv.weight";
     let long = [&(1u64 << 31).to_le_bytes()[..], b"{}"].concat();
     let cases: [(&str, Vec<u8>, &str); 6] = [
         (
             "cat.jpg",
             b"\xff\xd8\xff".to_vec(),
-            "weights: cannot import cat.jpg (the format is none of those that are known here); use timm's model.safetensors, torchvision's .pth, Keras' .h5, .weights.h5 or .keras, TF.js's model.json with its shards, or ONNX",
+            "weights: cannot import cat.jpg (unknown format); use model.safetensors of timm, .pth of torchvision, .h5, .weights.h5 or .keras of Keras, model.json of TF.js with its shards, or ONNX",
         ),
         (
             "long.safetensors",
@@ -242,7 +265,7 @@ fn what_is_no_base_is_told_what_it_is() {
         (
             "resnet.safetensors",
             zeros(&[("conv1.weight", &[64, 3, 7, 7]), ("bn1.weight", &[64])]),
-            "weights: cannot import resnet.safetensors (it holds 2 tensors such as bn1.weight, conv1.weight, not those of Inception V3 in PyTorch's names); download it again, or save the model's state_dict() anew",
+            "weights: cannot import resnet.safetensors (got 2 tensors such as bn1.weight, conv1.weight, expected those of Inception V3 with PyTorch names); download it again, or save the model's state_dict() again",
         ),
         (
             "part.safetensors",
@@ -257,7 +280,7 @@ fn what_is_no_base_is_told_what_it_is() {
         (
             "model.json",
             br#"{"format": "graph-model", "weightsManifest": []}"#.to_vec(),
-            "weights: cannot import model.json (it is a graph model, whose tensors have lost the names of their layers); convert the Keras model with --output_format tfjs_layers_model",
+            "weights: cannot import model.json (graph models are not supported, because they do not keep the layer names); convert the Keras model with --output_format tfjs_layers_model",
         ),
     ];
     for (name, bytes, want) in cases {
@@ -267,15 +290,15 @@ fn what_is_no_base_is_told_what_it_is() {
 }
 
 #[test]
-fn a_number_that_is_none_is_named() {
-    let mut files = unpacked("timm.safetensors");
+fn a_nan_is_rejected_with_its_tensor_and_index() {
+    let mut files = unpack("timm.safetensors");
     let bytes = &mut files[0].1;
     let header = u64::from_le_bytes(*bytes.first_chunk().expect("a length")) as usize;
     let text = String::from_utf8_lossy(&bytes[8..8 + header]).into_owned();
     let header_json: serde_json::Value = serde_json::from_str(&text).expect("a header");
     let start = header_json["Mixed_6a.branch3x3.bn.bias"]["data_offsets"][0]
         .as_u64()
-        .expect("a place") as usize;
+        .expect("an offset") as usize;
     bytes[8 + header + start + 8..][..4].copy_from_slice(&f32::NAN.to_le_bytes());
     assert_eq!(
         read(&files).expect_err("a NaN").to_string(),
@@ -284,40 +307,40 @@ fn a_number_that_is_none_is_named() {
 }
 
 #[test]
-fn floats_that_nobody_has_are_refused() {
-    // A type's message: f32 with an exponent of 8 bits, of which the first in the file gets 10; or 65,540 bytes instead of 4.
+fn hdf5_files_with_unusual_float_types_are_rejected() {
+    // The datatype message of f32. One case changes the exponent size from 8 to 10 bits, the other the value size from 4 to 65,540 bytes.
     let float = b"\x11\x20\x1f\0\x04\0\0\0\0\0\x20\0\x17\x08\0\x17";
-    for (place, value, reason) in [
-        (13, 10, "0 numbers for [192]"),
-        (6, 1, "[192] of 65540 bytes each"),
+    for (offset, value, reason) in [
+        (13, 10, "got 0 values for shape [192]"),
+        (6, 1, "shape [192] with 65540 bytes per value"),
     ] {
-        let mut files = unpacked("keras2.h5");
+        let mut files = unpack("keras2.h5");
         let bytes = &mut files[0].1;
-        let at = bytes
+        let position = bytes
             .windows(float.len())
             .position(|window| window == float);
-        bytes[at.expect("a float") + place] = value;
+        bytes[position.expect("a float") + offset] = value;
         assert_eq!(
             read(&files).expect_err(reason).to_string(),
             format!(
-                "weights: cannot import keras2.h5 (batch_normalization_49/batch_normalization_49/beta:0: {reason}); download it again, or save the model anew"
+                "weights: cannot import keras2.h5 (batch_normalization_49/batch_normalization_49/beta:0: {reason}); download it again, or save the model again"
             )
         );
     }
 }
 
 #[test]
-fn a_missing_part_is_asked_for() {
-    let mut shards = unpacked("tfjs-uint8.tar");
+fn missing_files_of_a_model_are_named() {
+    let mut shards = unpack("tfjs-uint8.tar");
     shards.retain(|(name, _)| !name.contains("shard3of"));
     assert_eq!(
         read(&shards).expect_err("no shard").to_string(),
-        "weights: cannot import group1-shard3of6.bin (this shard is missing); choose model.json and all of its shards together, or convert the model again"
+        "weights: cannot import group1-shard3of6.bin (missing shard); choose model.json and all of its shards together, or convert the model again"
     );
-    let mut beside = unpacked("torch-dynamo.tar");
-    beside.retain(|(name, _)| name == "model.onnx");
+    let mut model = unpack("torch-dynamo.tar");
+    model.retain(|(name, _)| name == "model.onnx");
     assert_eq!(
-        read(&beside).expect_err("no data").to_string(),
-        "weights: cannot import model.onnx (Conv2d_1a_3x3.conv.weight: its numbers are in \"model.onnx.data\"; choose that file too); export an Inception V3 of torchvision, timm or Keras, in eval mode"
+        read(&model).expect_err("no data").to_string(),
+        "weights: cannot import model.onnx (Conv2d_1a_3x3.conv.weight: the data are in \"model.onnx.data\"; choose that file too); export an Inception V3 of torchvision, timm or Keras, in eval mode"
     );
 }

@@ -13,7 +13,7 @@ use inception_web::{
     weights::{
         self, Dtype, Source, Weights, fingerprint,
         import::{self, File, nsfwjs},
-        rounded,
+        round_trip,
     },
 };
 
@@ -54,7 +54,7 @@ pub fn resolve(value: &str) -> CliResult<PathBuf> {
         url if is_url(url) => cached_download(url, true),
         path => {
             let path = Path::new(path);
-            if path.is_file() && Weights::is(&read(path)?) {
+            if path.is_file() && Weights::is_native(&read(path)?) {
                 return Ok(path.into());
             }
             let base = import_path(path, None)?;
@@ -122,7 +122,7 @@ impl ImportedBase {
 
     /// Serialises the base in the native format, with the self-test latents of the rounded weights.
     pub fn write(mut self, dtype: Dtype) -> Vec<u8> {
-        let convs = rounded(&self.source, dtype);
+        let convs = round_trip(&self.source, dtype);
         let info = &mut self.source.info;
         info.self_test_latents = self_test_latents(info, &convs);
         weights::write(&self.source, &self.fingerprint, dtype)
@@ -186,7 +186,7 @@ fn import_path(path: &Path, range: Option<InputRange>) -> CliResult<ImportedBase
 
 fn import_files(files: &[(String, Vec<u8>)], range: Option<InputRange>) -> CliResult<ImportedBase> {
     if let [(_, bytes)] = files
-        && Weights::is(bytes)
+        && Weights::is_native(bytes)
     {
         let weights = Weights::open(bytes)?;
         return Ok(ImportedBase {

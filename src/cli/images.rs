@@ -11,7 +11,7 @@ use inception_web::{
     image::{
         Pixels,
         cifar10::{self, Files},
-        small::{PictureSet, Pictures, shrink},
+        small::{PictureSet, Pictures, to_planes},
     },
 };
 use rayon::prelude::*;
@@ -321,13 +321,13 @@ impl Listing {
                         .map_err(|reason| format!("{reason}; create the zip again")),
                 };
                 let pixels = Pixels::decode(&bytes?).map_err(|error| error.to_string())?;
-                Ok::<_, String>(shrink(&pixels))
+                Ok::<_, String>(to_planes(&pixels))
             })
             .collect();
         // Both subsets have all classes, with the same labels.
         let mut classes = Pictures::default();
         for class in &self.classes {
-            classes.class(class);
+            classes.label_of(class);
         }
         let mut set = PictureSet {
             test: classes.clone(),
@@ -341,7 +341,7 @@ impl Listing {
             };
             match planes {
                 Ok(planes) => {
-                    let label = pictures.class(&item.class);
+                    let label = pictures.label_of(&item.class);
                     pictures.push(item.name, label, &planes);
                 }
                 Err(error) => eprintln!("skipped {}: {error}", item.name),

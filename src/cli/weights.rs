@@ -77,7 +77,7 @@ fn inspect(file: &Path) -> CliResult {
         ("note", info.note.clone()),
         (
             "input range",
-            match info.range.both() {
+            match info.range.as_even() {
                 Some([low, high]) => format!("black {low}, white {high}"),
                 None => format!("black {:?}, white {:?}", info.range.low, info.range.high),
             },

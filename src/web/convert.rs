@@ -8,7 +8,7 @@ use crate::{
     weights::{
         Dtype, Weights, fingerprint,
         import::{self, File},
-        rounded, write,
+        round_trip, write,
     },
 };
 
@@ -38,7 +38,7 @@ impl Importer {
     /// A single file in the native format is checked and returned unchanged.
     pub fn convert(self, imagenet: Vec<String>) -> Result<Vec<u8>, JsValue> {
         if let [(_, bytes)] = self.files.as_slice()
-            && Weights::is(bytes)
+            && Weights::is_native(bytes)
         {
             Weights::open(bytes).map_err(to_js_error)?;
             return Ok(bytes.clone());
@@ -52,7 +52,7 @@ impl Importer {
         drop(self.files);
         source.name_classes(&imagenet);
         let fingerprint = fingerprint(&source.info, &source.convs);
-        let convs = rounded(&source, Dtype::U8);
+        let convs = round_trip(&source, Dtype::U8);
         source.info.self_test_latents = self_test_latents(&source.info, &convs);
         Ok(write(&source, &fingerprint, Dtype::U8))
     }

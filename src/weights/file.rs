@@ -1,13 +1,12 @@
-//! The base's weights in the one file format of ours: safetensors, BatchNorm folded, with what must be known to use them.
+//! The native weights format: safetensors with folded BatchNorm, and metadata about preprocessing, origin and licence.
 //!
 //! Tensors: `conv2d_K.kernel` [out, in, height, width] and `conv2d_K.bias` `[out]` for K in 1..=94. Kernels are f32, f16, or u8 with
-//! `conv2d_K.kernel.scale` and `.min` per output channel (value = u8 x scale + min); the rest is f32. Where the source had a classifier:
-//! `classifier.kernel` [2048, classes] in the same number types, `classifier.bias` `[classes]`, and `classes` (JSON list) in the metadata.
-//! Other formats are read by the files beside this one, each to a [`Source`]; `arriving.rs` reads a file of ours while it comes.
+//! `conv2d_K.kernel.scale` and `.min` per output channel (value = u8 x scale + min); the rest is f32. If the source has a classifier:
+//! `classifier.kernel` [2048, classes] with the same dtypes, `classifier.bias` `[classes]`, and `classes` (JSON list) in the metadata.
 
 use std::collections::HashMap;
 
-use sha2::{Digest as _, Sha256};
+use sha2::{Digest, Sha256};
 
 use crate::{
     error::Error,
@@ -24,44 +23,44 @@ pub(super) const WHAT: &str = "weights";
 pub(super) const COMMAND: &str = "weights";
 const KERNEL: &str = "classifier.kernel";
 const BIAS: &str = "classifier.bias";
-/// How pictures reach the net, for every file here: part of the fingerprint.
+/// The value of the metadata `resize`; part of the fingerprint.
 pub const RESIZE: &str = "tf.image.resize bilinear antialias, stretched to 299x299";
-/// Where stride-1 convolutions and average pools pad: evenly, to the same size. Strided layers do not pad.
+/// The value of the metadata `padding`; part of the fingerprint. Strided layers have no padding.
 pub const PADDING: &str = "same where stride 1, valid where stride 2, as Keras";
 
-/// What a person and a program must know of a base besides its numbers.
+/// Metadata of a base.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Info {
-    /// A short name, for sentences.
+    /// Short display name.
     pub name: String,
-    /// Where the weights come from.
+    /// Origin of the weights.
     pub source: String,
-    /// Their licence.
+    /// Licence of the weights.
     pub licence: String,
-    /// What they are good and not good for, in plain words.
+    /// Intended use and limitations, shown to users.
     pub note: String,
-    /// What black and white become before the first layer.
+    /// Input range of the network.
     pub range: InputRange,
-    /// What average pools divide by at the border.
+    /// Whether average pooling counts the padding.
     pub average_pool: AveragePool,
-    /// The first latents of the known picture, by the weights as this file stores them, on the CPU; empty until computed.
+    /// First latents of the self-test image, computed on the CPU from the weights as this file stores them; empty until computed.
     pub self_test_latents: Vec<f32>,
 }
 
-/// The dense layer that a source has on top: a head that belongs to its base.
+/// The dense layer on top of a base, if its source has one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Classifier {
-    /// [2048, classes], row-major, and `[classes]`.
+    /// Kernel [2048, classes], row-major, and bias `[classes]`.
     pub layer: Dense,
-    /// In the order of the outputs.
+    /// Class names in the order of the outputs.
     pub classes: Vec<String>,
 }
 
 impl Classifier {
-    /// A layer whose classes are numbered, for no source names them.
+    /// Creates a classifier with numbered classes, because no source format has their names.
     ///
     /// # Errors
-    /// A number that is not finite, more classes than anybody has.
+    /// A value that is not finite.
     #[cfg(feature = "convert")]
     pub(crate) fn new(layer: Dense) -> Result<Classifier, Error> {
         for (part, values) in [(KERNEL, &layer.kernel), (BIAS, &layer.bias)] {
@@ -81,19 +80,19 @@ impl Classifier {
     }
 }
 
-/// A base in whole numbers, as it is written to a file of ours.
+/// An imported base: the input of [`write`].
 #[derive(Debug, Clone)]
 pub struct Source {
-    /// What is known of it.
+    /// Metadata.
     pub info: Info,
-    /// In the order of [`kernels`].
+    /// Convolutions in the order of [`kernels`].
     pub convs: Vec<FoldedConv>,
-    /// What it answers by itself, if its source has that.
+    /// The classifier, if the source has one.
     pub classifier: Option<Classifier>,
 }
 
 impl Source {
-    /// Names the classifier's classes, if they are as many; no foreign file does.
+    /// Sets the class names of the classifier, if their number matches. No imported format has class names.
     pub fn name_classes(&mut self, names: &[String]) {
         if let Some(classifier) = &mut self.classifier
             && classifier.classes.len() == names.len()
@@ -103,35 +102,35 @@ impl Source {
     }
 }
 
-/// An opened weights file.
+/// A weights file in the native format.
 pub struct Weights<'a> {
-    /// What the file says of itself.
+    /// Metadata.
     pub info: Info,
-    /// SHA-256 (hex) of the exact weights and the preprocessing: the same for every dtype of one base.
+    /// SHA-256 (hex) of the f32 weights and the preprocessing; the same for every dtype of one base.
     pub fingerprint: String,
-    /// How the kernels are stored.
+    /// Storage type of the kernels.
     pub dtype: Dtype,
     pub(super) container: Container<'a>,
     pub(super) classes: Option<Vec<String>>,
 }
 
-/// What a file's header says, before any of its numbers is there.
+/// The validated header of a file.
 #[derive(Debug, Clone)]
-pub(super) struct Facts {
+pub(super) struct Header {
     pub(super) info: Info,
     pub(super) fingerprint: String,
     pub(super) dtype: Dtype,
     pub(super) classes: Option<Vec<String>>,
-    /// SHA-256 (hex) that the contents should have.
+    /// Expected SHA-256 (hex) of the contents; see [`ContentHash`].
     pub(super) sha256: String,
 }
 
-/// SHA-256 (hex) of folded f32 weights with their preprocessing.
+/// Returns the SHA-256 (hex) of folded f32 weights and their preprocessing.
 pub fn fingerprint(info: &Info, convs: &[FoldedConv]) -> String {
     let mut hash = Sha256::new();
     hash.update(format!(
         "inception_v3\n{RESIZE}\n{PADDING}\n{}\n",
-        conventions(info)
+        preprocessing(info)
     ));
     for conv in convs {
         for value in conv.kernel.floats().iter().chain(&conv.bias) {
@@ -141,10 +140,10 @@ pub fn fingerprint(info: &Info, convs: &[FoldedConv]) -> String {
     hex(&hash.finalize())
 }
 
-/// The file of these weights; `fingerprint` is that of the exact ones, whatever `dtype` does to them.
+/// Serialises weights. `fingerprint` is that of the f32 weights, for every `dtype`.
 ///
 /// # Panics
-/// If `convs` are not those of [`kernels`].
+/// If the shapes of the convolutions are not those of [`kernels`].
 pub fn write(source: &Source, fingerprint: &str, dtype: Dtype) -> Vec<u8> {
     let info = &source.info;
     let mut tensors = Vec::new();
@@ -185,27 +184,27 @@ pub fn write(source: &Source, fingerprint: &str, dtype: Dtype) -> Vec<u8> {
         metadata.insert("classes".into(), json(&classifier.classes));
     }
     tensors.sort_by(|(a, _), (b, _)| a.cmp(b));
-    let mut digest = Digest::new(info, fingerprint);
+    let mut hash = ContentHash::new(info, fingerprint);
     for (name, stored) in &tensors {
-        digest.update(name, stored.bytes());
+        hash.update(name, stored.bytes());
     }
-    metadata.insert("sha256".into(), digest.finish());
+    metadata.insert("sha256".into(), hash.finish());
     write_file(&tensors, metadata)
 }
 
-/// The convolutions as a file of this dtype gives them back.
-pub fn rounded(source: &Source, dtype: Dtype) -> Vec<FoldedConv> {
+/// Returns the convolutions as they are after writing and reading a file of this dtype.
+pub fn round_trip(source: &Source, dtype: Dtype) -> Vec<FoldedConv> {
     let mut source = source.clone();
     source.info.self_test_latents = vec![0.0];
     let file = write(&source, &"0".repeat(64), dtype);
     let convs = Weights::open(&file).and_then(|weights| weights.convs().collect());
-    convs.expect("what was just written opens")
+    convs.expect("a file that was just written is valid")
 }
 
-impl Facts {
-    /// Checks all that can be without the numbers: metadata, names and shapes.
-    pub(super) fn of(container: &Container) -> Result<Facts, Error> {
-        let bad = |key: &'static str, got: &str, want: &'static str| Error::Metadata {
+impl Header {
+    /// Validates the metadata and the names and shapes of all tensors.
+    pub(super) fn parse(container: &Container) -> Result<Header, Error> {
+        let invalid = |key: &'static str, got: &str, want: &'static str| Error::Metadata {
             what: WHAT,
             key,
             got: got.chars().take(60).collect(),
@@ -213,15 +212,15 @@ impl Facts {
         };
         let format = container.metadata("format")?;
         if format != "inception-web weights 1" {
-            return Err(bad("format", format, "inception-web weights 1"));
+            return Err(invalid("format", format, "inception-web weights 1"));
         }
-        for (key, ours) in [("resize", RESIZE), ("padding", PADDING)] {
-            let theirs = container.metadata(key)?;
-            if theirs != ours {
-                return Err(bad(key, theirs, ours));
+        for (key, want) in [("resize", RESIZE), ("padding", PADDING)] {
+            let got = container.metadata(key)?;
+            if got != want {
+                return Err(invalid(key, got, want));
             }
         }
-        let want = "two numbers, or two lists of three: what black and white become";
+        let want = "[black, white], each a number or a list of three numbers";
         let range = match container.metadata_json::<[f32; 2]>("input_range", want) {
             Ok([low, high]) => InputRange::even(low, high),
             Err(_) => {
@@ -230,13 +229,17 @@ impl Facts {
             }
         };
         if !range.is_finite() {
-            return Err(bad("input_range", container.metadata("input_range")?, want));
+            return Err(invalid(
+                "input_range",
+                container.metadata("input_range")?,
+                want,
+            ));
         }
         let average_pool = match container.metadata("average_pool")? {
             "exclude_padding" => AveragePool::ExcludePadding,
             "include_padding" => AveragePool::IncludePadding,
             other => {
-                return Err(bad(
+                return Err(invalid(
                     "average_pool",
                     other,
                     "exclude_padding or include_padding",
@@ -245,11 +248,15 @@ impl Facts {
         };
         let dtype = container.metadata("dtype")?;
         let Some((_, dtype)) = Dtype::ALL.into_iter().find(|(name, _)| *name == dtype) else {
-            return Err(bad("dtype", dtype, "f32, f16 or u8"));
+            return Err(invalid("dtype", dtype, "f32, f16 or u8"));
         };
         let fingerprint = container.metadata("fingerprint")?.to_string();
         if fingerprint.len() != 64 || !fingerprint.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Err(bad("fingerprint", &fingerprint, "64 hexadecimal digits"));
+            return Err(invalid(
+                "fingerprint",
+                &fingerprint,
+                "64 hexadecimal digits",
+            ));
         }
         let info = Info {
             name: container.metadata("name")?.into(),
@@ -260,10 +267,10 @@ impl Facts {
             average_pool,
             self_test_latents: container.metadata_json("known_latents", "a list of numbers")?,
         };
-        let known = &info.self_test_latents;
-        if known.is_empty() || !known.iter().all(|value| value.is_finite()) {
+        let latents = &info.self_test_latents;
+        if latents.is_empty() || !latents.iter().all(|value| value.is_finite()) {
             let got = container.metadata("known_latents")?;
-            return Err(bad("known_latents", got, "at least one number"));
+            return Err(invalid("known_latents", got, "at least one number"));
         }
         let kernels = kernels();
         let classes: Option<Vec<String>> = match container.metadata("classes") {
@@ -271,11 +278,11 @@ impl Facts {
             Err(_) => None,
         };
         if classes.as_ref().is_some_and(Vec::is_empty) {
-            return Err(bad("classes", "[]", "at least one name"));
+            return Err(invalid("classes", "[]", "at least one name"));
         }
         container.check_names(|name| {
             let layer = name.split('.').next().unwrap_or_default();
-            kernels.iter().any(|(known, _)| known == layer)
+            kernels.iter().any(|(conv, _)| conv == layer)
                 || (classes.is_some() && layer == "classifier")
         })?;
         if let Some(classes) = &classes {
@@ -286,7 +293,7 @@ impl Facts {
             container.tensor(&format!("{name}.kernel"), shape)?;
             container.tensor(&format!("{name}.bias"), &shape[..1])?;
         }
-        Ok(Facts {
+        Ok(Header {
             info,
             fingerprint,
             dtype,
@@ -297,7 +304,7 @@ impl Facts {
 }
 
 impl<'a> Weights<'a> {
-    /// The name and the fingerprint, as latents and heads record them.
+    /// Returns the id of the base, as stored in latents and heads.
     pub fn id(&self) -> BaseId {
         BaseId {
             name: self.info.name.clone(),
@@ -305,19 +312,19 @@ impl<'a> Weights<'a> {
         }
     }
 
-    /// Whether the bytes begin as a file of ours does: a safetensors header that says so.
-    pub fn is(bytes: &[u8]) -> bool {
+    /// Returns whether the bytes look like a file in the native format: its format name is near the start.
+    pub fn is_native(bytes: &[u8]) -> bool {
         let header = bytes.get(8..).unwrap_or_default();
-        let mark = b"\"inception-web weights ";
+        let format = b"\"inception-web weights ";
         header
             .get(..(64 << 10).min(header.len()))
-            .is_some_and(|start| start.windows(mark.len()).any(|window| window == mark))
+            .is_some_and(|start| start.windows(format.len()).any(|window| window == format))
     }
 
-    /// All that the file holds.
+    /// Reads the whole file.
     ///
     /// # Errors
-    /// As [`Weights::convs`].
+    /// The errors of [`Weights::convs`] and [`Weights::classifier`].
     pub fn source(&self) -> Result<Source, Error> {
         Ok(Source {
             info: self.info.clone(),
@@ -326,10 +333,10 @@ impl<'a> Weights<'a> {
         })
     }
 
-    /// What the base answers by itself, if its source had a classifier.
+    /// Reads the classifier, if the file has one.
     ///
     /// # Errors
-    /// A number type that does not belong, or a number that is not finite.
+    /// An unsupported dtype, or a value that is not finite.
     pub fn classifier(&self) -> Result<Option<Classifier>, Error> {
         let Some(classes) = &self.classes else {
             return Ok(None);
@@ -344,10 +351,10 @@ impl<'a> Weights<'a> {
         }))
     }
 
-    /// The classifier as a head of this base.
+    /// Returns the classifier as a head of this base.
     ///
     /// # Errors
-    /// As [`Weights::classifier`].
+    /// The errors of [`Weights::classifier`].
     pub fn head(&self) -> Result<Option<Head>, Error> {
         let Some(Classifier { layer, classes }) = self.classifier()? else {
             return Ok(None);
@@ -364,15 +371,18 @@ impl<'a> Weights<'a> {
         }))
     }
 
-    /// The convolutions, one by one.
+    /// Reads the convolutions one by one.
+    ///
+    /// # Errors
+    /// An unsupported dtype, or a value that is not finite.
     pub fn convs(&self) -> impl Iterator<Item = Result<FoldedConv, Error>> {
         let kernels = kernels().into_iter();
-        kernels.map(|(name, shape)| folded(&self.container, &name, shape))
+        kernels.map(|(name, shape)| read_conv(&self.container, &name, shape))
     }
 }
 
-/// A convolution's numbers.
-pub(super) fn folded(
+/// Reads the kernel and the bias of a convolution.
+pub(super) fn read_conv(
     container: &Container,
     name: &str,
     shape: [usize; 4],
@@ -383,14 +393,14 @@ pub(super) fn folded(
     })
 }
 
-/// SHA-256 of a file's tensors, in the order of their names, and of the metadata that decides what comes out.
-pub(super) struct Digest(Sha256);
+/// SHA-256 of the metadata that affect the latents, and of all tensors in the order of their names.
+pub(super) struct ContentHash(Sha256);
 
-impl Digest {
-    pub(super) fn new(info: &Info, fingerprint: &str) -> Digest {
-        let known = json(&info.self_test_latents);
-        let text = format!("{}\n{fingerprint}\n{known}\n", conventions(info));
-        Digest(Sha256::new_with_prefix(text))
+impl ContentHash {
+    pub(super) fn new(info: &Info, fingerprint: &str) -> ContentHash {
+        let latents = json(&info.self_test_latents);
+        let text = format!("{}\n{fingerprint}\n{latents}\n", preprocessing(info));
+        ContentHash(Sha256::new_with_prefix(text))
     }
 
     pub(super) fn update(&mut self, name: &str, bytes: &[u8]) {
@@ -403,17 +413,18 @@ impl Digest {
     }
 }
 
-fn conventions(info: &Info) -> String {
+/// Returns the preprocessing as text, for hashing.
+fn preprocessing(info: &Info) -> String {
     let InputRange { low, high } = info.range;
-    match info.range.both() {
+    match info.range.as_even() {
         Some([low, high]) => format!("{low:?} {high:?} {:?}", info.average_pool),
         None => format!("{low:?} {high:?} {:?}", info.average_pool),
     }
 }
 
 fn range_json(range: InputRange) -> String {
-    match range.both() {
-        Some(both) => json(&both),
+    match range.as_even() {
+        Some(range) => json(&range),
         None => json(&[range.low, range.high]),
     }
 }

@@ -1,4 +1,4 @@
-//! The base's weights: the native file format, reading it as a stream, quantising it, and importing other formats.
+//! Weights of the base: the native file format and its streaming reader, quantisation, and import of other formats.
 
 mod file;
 #[cfg(feature = "convert")]
@@ -10,5 +10,5 @@ pub use crate::format::{
     quantized::{KernelData, QuantizedU8},
     safetensors::Dtype,
 };
-pub use file::{Classifier, Info, PADDING, RESIZE, Source, Weights, fingerprint, rounded, write};
+pub use file::{Classifier, Info, PADDING, RESIZE, Source, Weights, fingerprint, round_trip, write};
 pub use stream::WeightsStream;

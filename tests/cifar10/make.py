@@ -1,12 +1,12 @@
-"""Files in the forms of CIFAR-10's Python version, as each of its writers makes them; nothing in them is of CIFAR-10.
+"""Creates small files in the format of CIFAR-10's Python version with several versions of Python and NumPy. The pictures are synthetic.
 
     python3.11 -m venv venv
     venv/bin/pip install numpy==2.4.6
     venv/bin/python tests/cifar10/make.py
 
-Python 2.7.18 with NumPy 1.16.6, which wrote files like the originals, and Python 3.11.7 with NumPy 1.26.4 run it with the one
-argument `old` or `one`, and write what is theirs. Two pictures, of the classes 3 and 9: value i of picture p is (i * 7 + p) % 251,
-counted through red, green and blue.
+Run it also with the argument `old` in Python 2.7.18 with NumPy 1.16.6, which writes files like the originals, and with the argument `one`
+in Python 3.11.7 with NumPy 1.26.4. Every file has two pictures, with labels 3 and 9. Value i of picture p is (i * 7 + p) % 251, where i
+is the index in [3, 32, 32].
 """
 
 import io
@@ -40,7 +40,7 @@ def batch():
 
 
 def changed(**fields):
-    """The batch with other fields."""
+    """Returns the batch with some fields replaced."""
     changed = batch()
     for name, value in fields.items():
         changed[name.encode()] = value
@@ -52,7 +52,7 @@ def meta():
 
 
 def tarball(name, files):
-    """As tar writes it, apart from times and owners."""
+    """Writes a .tar.gz without times and owners."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w:gz", format=tarfile.USTAR_FORMAT) as archive:
         folder = tarfile.TarInfo("cifar-10-batches-py")
@@ -68,7 +68,7 @@ def tarball(name, files):
         page.size = 4
         archive.addfile(page, io.BytesIO(b"text"))
     packed = bytearray(out.getvalue())
-    packed[4:8] = bytes(4)  # the time of packing
+    packed[4:8] = bytes(4)  # modification time in the gzip header
     write(name, bytes(packed))
 
 

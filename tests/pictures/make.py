@@ -1,13 +1,13 @@
-"""Picture files of every kind a person may drop, good and bad, and what the good ones show: `expected.json`.
+"""Creates valid and invalid picture files of many formats, and the expected pixels of the valid ones (`expected.json`).
 
     python3.11 -m venv venv
     venv/bin/pip install numpy==2.4.6 pillow==13.0.0
     venv/bin/python tests/pictures/make.py
 
-Everything is drawn here and written beside this file; nothing is random. What `expected.json` says is what Pillow reads
-back from the file, upright by its Exif orientation, over white where transparent, as 8 bit RGB: {file: {"width",
-"height", "tolerance", "pixels": [{"x", "y", "rgb"}]}}; x and y count from the upper left, and a channel may be off by
-`tolerance` levels. The files that are not in it cannot be read, or should not be.
+The output is deterministic and written to the folder of this script. The expected pixels are those that Pillow decodes
+from the file: 8-bit RGB, with the Exif orientation applied and transparency blended over white. Format of
+`expected.json`: {file: {"width", "height", "tolerance", "pixels": [{"x", "y", "rgb"}]}}, where (0, 0) is the upper left
+and `tolerance` is the maximum difference per channel. Files that are not listed must be rejected.
 """
 
 import io
@@ -21,10 +21,10 @@ from PIL import Image, ImageOps
 
 HERE = Path(__file__).resolve().parent
 WIDTH, HEIGHT = 40, 24
-CENTRES = [(10, 6), (30, 6), (10, 18), (30, 18)]  # of the four quadrants, clear of every seam
+CENTRES = [(10, 6), (30, 6), (10, 18), (30, 18)]  # of the four quadrants
 RED, GREEN, BLUE, YELLOW = (220, 30, 30), (30, 160, 50), (40, 60, 200), (240, 210, 40)
 
-# What turns the upright picture into the one stored under each Exif orientation.
+# Transform from the upright picture to the stored one, by Exif orientation.
 STORED = {
     1: None,
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -62,13 +62,13 @@ def over_white(picture):
 
 
 def expect(name, tolerance, at=CENTRES, shown=None):
-    """`shown` stands in for Pillow's own reading where Pillow would lose something."""
+    """Adds a file to `expected.json`. `shown` replaces the pixels decoded by Pillow where Pillow is not exact."""
     picture = shown or over_white(ImageOps.exif_transpose(Image.open(HERE / name)))
     pixels = [{"x": x, "y": y, "rgb": list(picture.getpixel((x, y)))} for x, y in at]
     expected[name] = {"width": picture.width, "height": picture.height, "tolerance": tolerance, "pixels": pixels}
 
 
-# PNG by hand: https://www.w3.org/TR/png-3/#5DataRep
+# PNG encoder: https://www.w3.org/TR/png-3/#5DataRep
 
 
 def chunk(kind, data):
@@ -76,12 +76,12 @@ def chunk(kind, data):
 
 
 def png_header(width, height, bits=8, colour=2):
-    """Signature and IHDR; `colour` 0 is grey, 2 is RGB."""
+    """Returns signature and IHDR; `colour` 0 is grey, 2 is RGB."""
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0))
 
 
 def png(samples):
-    """[height, width] grey or [height, width, 3] RGB, uint8 or uint16."""
+    """Encodes samples of shape [height, width] (grey) or [height, width, 3] (RGB), uint8 or uint16."""
     bits, colour = samples.dtype.itemsize * 8, 2 if samples.ndim == 3 else 0
     rows = samples.astype(samples.dtype.newbyteorder(">")).reshape(len(samples), -1)
     data = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows), 9)
@@ -107,31 +107,31 @@ def colour_kinds():
     write("grey.png", encoded(grey, "PNG"))
     expect("grey.png", 0)
 
-    # 16 bits: v*257 is v in 8 bits, whether the low byte is dropped or v is divided by 257 and rounded.
+    # v * 257 in 16 bits is v in 8 bits, both if the low byte is dropped and if it is divided by 257 and rounded.
     write("grey16.png", png(np.asarray(grey, np.uint16) * 257))
     expect("grey16.png", 0, shown=grey.convert("RGB"))
     write("rgb16.png", png(np.asarray(picture, np.uint16) * 257))
     expect("rgb16.png", 0, shown=picture)
 
-    # One colour each at the four centres; how ink becomes light is a matter of taste, hence the tolerance.
+    # The conversion from CMYK to RGB is not standardised, hence the tolerance.
     ink = picture.convert("CMYK")
     adobe = encoded(ink, "JPEG", quality=95, subsampling=0)
-    # Pillow writes as Photoshop does: an Adobe marker (APP14), and 255 for no ink.
+    # Pillow writes an Adobe marker (APP14) and 255 for no ink, as Photoshop does.
     assert b"\xff\xee\x00\x0eAdobe" in adobe
     write("cmyk_adobe.jpg", adobe)
     expect("cmyk_adobe.jpg", 12)
-    # The same without the marker. Pillow still takes 255 for no ink; TensorFlow then takes it for full ink.
+    # Without the marker, Pillow still reads 255 as no ink, but TensorFlow reads it as full ink.
     write("cmyk.jpg", without_adobe(adobe))
     expect("cmyk.jpg", 12)
 
 
 def transparencies():
     palette = quadrants().quantize(4, dither=Image.Dither.NONE)
-    clear = palette.getpixel(CENTRES[0])  # what was red
+    clear = palette.getpixel(CENTRES[0])  # the index of red
     write("palette_transparent.png", encoded(palette, "PNG", transparency=clear))
     expect("palette_transparent.png", 0)
 
-    # Half is 128 of 255: 255 - 128 = 127 where red covers nothing; roundings of that may differ by a level.
+    # Alpha 128: green and blue become 255 - 128 = 127. Rounding may differ by one level.
     write("rgba.png", encoded(Image.new("RGBA", (WIDTH, HEIGHT), (255, 0, 0, 128)), "PNG"))
     expect("rgba.png", 1)
 
@@ -164,15 +164,15 @@ def sizes():
     write("tall.png", png(tall))
     expect("tall.png", 0, at=[(0, 0), (0, 4999), (0, 5000), (0, 9999)])
 
-    # Claims that a reader must refuse before it makes room for them.
-    nothing = chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
-    write("huge_header.png", png_header(100_000, 100_000) + nothing)
-    write("wide_header.png", png_header(17_000, 10) + nothing)
-    write("many_pixels.png", png_header(16_000, 16_000) + nothing)
+    # Sizes that a decoder must reject before allocation.
+    empty = chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    write("huge_header.png", png_header(100_000, 100_000) + empty)
+    write("wide_header.png", png_header(17_000, 10) + empty)
+    write("many_pixels.png", png_header(16_000, 16_000) + empty)
 
 
 def broken():
-    # Texture, so that the missing 40 % are pixels and not the end of a header.
+    # A texture compresses badly, so that the missing 40 % are pixel data.
     y, x, c = np.ogrid[:HEIGHT * 4, :WIDTH * 4, :3]
     texture = Image.fromarray((127.5 + 127.5 * np.sin(0.3 * x + 0.2 * y + c)).astype(np.uint8))
     for name, kind, options in [("truncated.jpg", "JPEG", {"quality": 90}), ("truncated.png", "PNG", {})]:
@@ -180,7 +180,7 @@ def broken():
         write(name, whole[: len(whole) * 6 // 10])
     write("empty.jpg", b"")
     write("text.jpg", b"this is not a picture")
-    # A HEIC file's first box and nothing after it; it is told from the others by that box.
+    # The first box of a HEIC file, which identifies the format.
     brand = b"heic" + struct.pack(">I", 0) + b"mif1heic"
     write("picture.heic", struct.pack(">I", 8 + len(brand)) + b"ftyp" + brand)
 
@@ -193,5 +193,5 @@ def without_adobe(jpeg):
 if __name__ == "__main__":
     for make in (orientations, colour_kinds, transparencies, formats, sizes, broken):
         make()
-    lines = [f"  {json.dumps(name)}: {json.dumps(what)}" for name, what in sorted(expected.items())]
+    lines = [f"  {json.dumps(name)}: {json.dumps(entry)}" for name, entry in sorted(expected.items())]
     (HERE / "expected.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")

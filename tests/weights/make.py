@@ -1,4 +1,4 @@
-"""Whole weights files by the real libraries, small enough to keep, and what those libraries compute with them.
+"""Creates weights files with the original libraries, compressed to small fixtures, and the latents that those libraries compute.
 
     python3.11 -m venv tensorflow
     tensorflow/bin/pip install tensorflow-cpu==2.21.0 keras==3.15.1 brotli==1.2.1 safetensors==0.8.0
@@ -11,12 +11,14 @@
     TF_USE_LEGACY_KERAS=1 tensorflow/bin/python tests/weights/make.py legacy pictures.npy
     torch/bin/python tests/weights/make.py torch pictures.npy
 
-Every file is what its library writes for a whole Inception V3, 95 MB of f32. Only the numbers are ours: each tensor repeats a table of
-1,021 random ones from a place of its own, scaled so that no layer dies or explodes, so that brotli makes some 130 kB of it. They lie here as
-`NAME.br`; TF.js's folder and ONNX with its data beside it as a tar in one. `latents.safetensors` has for each NAME the `NAME.latents`
-[3, 2048] and `NAME.logits` [3, classes] of the pictures in `tests/golden`, by the library that wrote the file, fed as its users feed it.
+Every file is written by its library for a full Inception V3 (95 MB of f32). The weights are synthetic: each tensor repeats a table of 1,021
+random values with a different offset, so that brotli compresses a file to about 130 kB, and is scaled so that activations neither vanish nor
+explode. The files are stored as `NAME.br`; folders (TF.js, ONNX with external data) as a compressed tar. `latents.safetensors` has, for each
+NAME, the `NAME.latents` [3, 2048] and the `NAME.logits` [3, classes] of the pictures in `tests/golden`, computed by the library that wrote the
+file with its usual preprocessing.
 
-Compare cosines, at least 0.99999; reached: 1 - 1e-13. A kernel turned over, a column or BatchNorm in another's place gives 0.9 or less.
+Compare by cosine similarity, at least 0.99999; the importers reach 1 - 1e-13. A transposed kernel, a swapped branch or a swapped BatchNorm gives
+0.9 or less.
 """
 
 import io
@@ -36,46 +38,46 @@ TABLE = np.random.default_rng(17).normal(size=1021).astype("f4")
 
 
 def repeated(index, shape):
-    """Numbers of mean 0 and deviation 1 for the tensor of this index."""
+    """Returns values of mean 0 and standard deviation 1 for the tensor of this index."""
     return np.resize(np.roll(TABLE, 37 * index), shape)
 
 
-def numbers(index, name, shape, flat):
-    """What a tensor is filled with, by what it is; `flat` BatchNorms do not tell channels apart, so that kernels with them folded in repeat too."""
-    own = repeated(index, shape) * (1 - flat * ("var" in name or name.endswith(("bn.weight", "gamma"))))
+def tensor_values(index, name, shape, flat):
+    """Returns the values of a tensor, scaled by its role. `flat` gives all channels of a BatchNorm the same scale, so that folded kernels repeat."""
+    values = repeated(index, shape) * (1 - flat * ("var" in name or name.endswith(("bn.weight", "gamma"))))
     if "var" in name:
-        return np.exp(own / 4).astype("f4")
+        return np.exp(values / 4).astype("f4")
     if len(shape) == 4:
         fan_in = np.prod(shape[1:] if "torch" in sys.argv else shape[:3])
-        return (own * np.sqrt(2 / fan_in)).astype("f4")
+        return (values * np.sqrt(2 / fan_in)).astype("f4")
     if len(shape) == 2:
-        return (own / 30).astype("f4")
+        return (values / 30).astype("f4")
     if name.endswith(("bn.weight", "gamma")):
-        return (1 + own / 8).astype("f4")
-    return (own / 5).astype("f4")
+        return (1 + values / 8).astype("f4")
+    return (values / 5).astype("f4")
 
 
 def keep(name, data, latents, logits, versions):
-    """Writes NAME.br and notes what came of it."""
+    """Writes NAME.br, and adds the latents, the logits and the library versions to latents.safetensors."""
     packed = brotli.compress(data, quality=9, lgwin=24)
     (HERE / f"{name}.br").write_bytes(packed)
     path = HERE / "latents.safetensors"
-    known, notes = {}, {}
+    tensors, metadata = {}, {}
     if path.exists():
-        known = load_file(path)
+        tensors = load_file(path)
         with safe_open(path, "np") as file:
-            notes = file.metadata()
+            metadata = file.metadata()
     latents = np.asarray(latents)
-    known[f"{name}.latents"] = np.asarray(latents, "f4").reshape(3, 2048)
+    tensors[f"{name}.latents"] = np.asarray(latents, "f4").reshape(3, 2048)
     if logits is not None:
-        known[f"{name}.logits"] = np.asarray(logits, "f4")
-    notes[name] = json.dumps(versions)
-    save_file(known, path, notes)
+        tensors[f"{name}.logits"] = np.asarray(logits, "f4")
+    metadata[name] = json.dumps(versions)
+    save_file(tensors, path, metadata)
     print(f"{name}: {len(data)} bytes, {len(packed)} packed; latents of mean {np.mean(latents):.3f}, {np.mean(np.equal(latents, 0)):.0%} zero")
 
 
 def tar(folder):
-    """All files of a folder in one, without times and owners."""
+    """Returns a tar of the files of a folder, without times and owners."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as archive:
         for path in sorted(Path(folder).iterdir()):
@@ -97,14 +99,14 @@ def pictures(path):
 
 def fill_keras(model, flat=False):
     for index, layer in enumerate(model.layers):
-        own = [getattr(weight, "path", weight.name) for weight in layer.weights]
+        names = [getattr(weight, "path", weight.name) for weight in layer.weights]
         shapes = [tuple(weight.shape) for weight in layer.weights]
-        layer.set_weights([numbers(3 * index + k, name, shape, flat) for k, (name, shape) in enumerate(zip(own, shapes))])
+        layer.set_weights([tensor_values(3 * index + k, name, shape, flat) for k, (name, shape) in enumerate(zip(names, shapes))])
     return model
 
 
 def keras_model(keras, flat=False):
-    """With its top, whose classes are as many as ImageNet's; and what gives the latents."""
+    """Returns the model with a top of 1000 classes, and the model that outputs the latents."""
     model = fill_keras(keras.applications.InceptionV3(weights=None, classifier_activation=None), flat)
     return model, keras.Model(model.input, model.get_layer("avg_pool").output)
 
@@ -122,7 +124,7 @@ def keras3(x):
         import zipfile
 
         model.save(f"{folder}/a.keras")
-        # The archive as it is, its deflated entries stored: brotli cannot see through the former.
+        # Store the entries uncompressed, because brotli cannot compress deflated data.
         with zipfile.ZipFile(f"{folder}/a.keras") as packed, zipfile.ZipFile(f"{folder}/b.keras", "w") as stored:
             for entry in packed.infolist():
                 stored.writestr(zipfile.ZipInfo(entry.filename), packed.read(entry))
@@ -132,7 +134,7 @@ def keras3(x):
 def legacy(x):
     import types
 
-    # tensorflowjs imports what only other converters need.
+    # tensorflowjs imports packages that only other converters need.
     for name in ("tensorflow_decision_forests", "jax", "jax.experimental", "jax.experimental.jax2tf"):
         sys.modules[name] = types.ModuleType(name)
     sys.modules["jax.experimental"].jax2tf = sys.modules["jax.experimental.jax2tf"]
@@ -149,7 +151,7 @@ def legacy(x):
     with tempfile.TemporaryDirectory() as folder:
         model.save_weights(f"{folder}/a.h5")
         keep("keras2.h5", Path(f"{folder}/a.h5").read_bytes(), latents, logits, versions)
-        # A second model of a session goes on counting; without its top, saved whole.
+        # A second model in the same session continues the layer numbers. It has no top and is saved as a whole model.
         second = fill_keras(keras.applications.InceptionV3(weights=None, include_top=False, pooling="avg"))
         second.set_weights(model.get_weights()[:-2])
         second.save(f"{folder}/b.h5")
@@ -167,8 +169,8 @@ def legacy(x):
             tensorflowjs.converters.save_keras_model(model, out, quantization_dtype_map=kind and {kind: "*"})
             keras.backend.clear_session()
             loaded = keras_tfjs_loader.load_keras_model(f"{out}/model.json")
-            own = keras.Model(loaded.input, loaded.get_layer("avg_pool").output)
-            latents, logits = (net.predict(2 * x - 1, verbose=0) for net in (own, loaded))
+            base = keras.Model(loaded.input, loaded.get_layer("avg_pool").output)
+            latents, logits = (net.predict(2 * x - 1, verbose=0) for net in (base, loaded))
             keep(f"tfjs-{kind or 'float32'}.tar", tar(out), latents, logits, tfjs)
 
 
@@ -181,7 +183,7 @@ def torch(x):
     def fill(net, flat=False):
         for index, (name, tensor) in enumerate(net.state_dict().items()):
             if tensor.is_floating_point():
-                tensor.copy_(torch.from_numpy(numbers(index, name, tuple(tensor.shape), flat)))
+                tensor.copy_(torch.from_numpy(tensor_values(index, name, tuple(tensor.shape), flat)))
         return net.eval()
 
     x = torch.from_numpy(x).permute(0, 3, 1, 2)
@@ -205,10 +207,10 @@ def torch(x):
 
         versions = {"torch": versions["torch"], "torchvision": torchvision.__version__.split("+")[0]}
         vision = fill(torchvision.models.inception_v3(weights=None, transform_input=True, aux_logits=True, init_weights=False))
-        seen = []
-        vision.avgpool.register_forward_hook(lambda *pooled: seen.append(pooled[2].flatten(1)))
+        pooled_outputs = []
+        vision.avgpool.register_forward_hook(lambda *arguments: pooled_outputs.append(arguments[2].flatten(1)))
         logits = vision(normalised)
-        latents = seen[0]
+        latents = pooled_outputs[0]
         for name, state, zipped in (
             ("torchvision.pth", vision.state_dict(), True),
             ("torchvision-legacy.pth", {"state_dict": {f"module.{key}": value for key, value in vision.state_dict().items()}}, False),
@@ -217,22 +219,22 @@ def torch(x):
             torch.save(state, out, _use_new_zipfile_serialization=zipped)
             keep(name, out.getvalue(), latents, logits, versions)
         fill(vision, flat=True)
-        logits, latents = vision(normalised), seen[-1]
+        logits, latents = vision(normalised), pooled_outputs[-1]
         with tempfile.TemporaryDirectory() as folder:
             torch.onnx.export(vision, (normalised[:1],), f"{folder}/a.onnx", dynamo=False, opset_version=17)
             keep("torch-script.onnx", Path(f"{folder}/a.onnx").read_bytes(), latents, logits, versions)
             os.mkdir(f"{folder}/b")
             torch.onnx.export(vision, (normalised[:1],), f"{folder}/b/model.onnx", dynamo=True, external_data=True)
             keep("torch-dynamo.tar", tar(f"{folder}/b"), latents, logits, versions)
-            # BatchNorm as it is, not folded.
+            # With BatchNorm that is not folded.
             out = f"{folder}/c.onnx"
             torch.onnx.export(net, 2 * x[:1] - 1, out, dynamo=False, do_constant_folding=False, training=torch.onnx.TrainingMode.PRESERVE)
             keep("torch-batchnorm.onnx", Path(out).read_bytes(), pooled(2 * x - 1), net(2 * x - 1), versions)
 
 
 if __name__ == "__main__":
-    verb, path = sys.argv[1:]
-    if verb == "pictures":
+    command, path = sys.argv[1:]
+    if command == "pictures":
         pictures(path)
     else:
-        {"keras": keras3, "legacy": legacy, "torch": torch}[verb](np.load(path))
+        {"keras": keras3, "legacy": legacy, "torch": torch}[command](np.load(path))

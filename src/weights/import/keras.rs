@@ -1,9 +1,12 @@
-//! Keras' Inception V3: `.h5` of Keras 2 and of keras-applications, `.weights.h5` and `.keras` of Keras 3.
+//! Imports Keras weights: `.h5` of Keras 2 and keras-applications, `.weights.h5` and `.keras` of Keras 3.
 //!
-//! Keras numbers layers as they are made (`conv2d`, `conv2d_1`, ...; a later model goes on counting), and makes them in the order of
-//! [`kernels`], each BatchNorm after its convolution. Kernels are [height, width, in, out]. BatchNorm's epsilon is 1e-3 and it has no gamma,
-//! but one is taken where a file has it. See [Keras' own net](https://github.com/keras-team/keras/blob/master/keras/src/applications/inception_v3.py)
-//! and [its files](https://github.com/keras-team/keras/blob/master/keras/src/saving/saving_lib.py).
+//! Keras numbers layers in the order of their creation (`conv2d`, `conv2d_1`, ...; a second model continues the numbers). This is the order of
+//! [`kernels`], with each BatchNorm after its convolution. Kernels are [height, width, in, out]. BatchNorm has epsilon 1e-3 and an optional
+//! gamma.
+//!
+//! # Source
+//! [inception_v3.py](https://github.com/keras-team/keras/blob/master/keras/src/applications/inception_v3.py),
+//! [saving_lib.py](https://github.com/keras-team/keras/blob/master/keras/src/saving/saving_lib.py)
 
 use std::collections::BTreeMap;
 
@@ -11,62 +14,64 @@ use hdf5_pure::{AttrValue, Dataset, File as Hdf5, Group};
 
 use crate::{
     error::Error,
-    format::zip::{Archive, swells},
+    format::zip::{Archive, suspicious_ratio},
     head::Dense,
     image::InputRange,
     net::inception::{AveragePool, FoldedConv, LATENTS, kernels},
     weights::{
         Classifier, Info, Source,
-        import::layer::{File, Layer, Norm, from_hwio},
+        import::layer::{File, Layer, NOTE, Norm, UNKNOWN_LICENCE, from_hwio},
     },
 };
 
 const EPSILON: f64 = 1e-3;
-const HINT: &str = "download it again, or save the model anew";
+const HINT: &str = "download it again, or save the model again";
 const MAGIC: &[u8] = b"\x89HDF\r\n\x1a\n";
-/// What `.keras` calls the weights in it.
-const INNER: &str = "model.weights.h5";
-/// A whole model with its optimiser's state has three times the weights' 96 MB.
-const MOST: u64 = 600 << 20;
-/// Groups and variables of a whole model: four groups for each of 313 layers, 378 variables, and an optimiser's. Where one lies in many
-/// groups, it counts as often.
-const PARTS: usize = 6_000;
-/// Values that a chunk may have whatever its variable has.
-const ROOM: u64 = 1 << 16;
-/// Models lie in models, but not endlessly.
-const DEPTH: usize = 12;
+/// Name of the weights in a `.keras` archive.
+const WEIGHTS_ENTRY: &str = "model.weights.h5";
+/// Maximum size of the weights in bytes. A model with its optimiser state is three times as large as the weights (96 MB).
+const MAX_BYTES: u64 = 600 << 20;
+/// Maximum number of groups and datasets. A model has four groups for each of 313 layers, 378 variables, and those of the optimiser.
+const MAX_OBJECTS: usize = 6_000;
+/// A chunk may have this many values more than four times its dataset.
+const MAX_CHUNK_EXCESS: u64 = 1 << 16;
+/// Maximum nesting depth of groups; models can be nested.
+const MAX_DEPTH: usize = 12;
 
-/// The HDF5 file, or the zip with one in it.
+/// Returns the HDF5 file, or the zip that contains one.
 pub(super) fn find<'a>(files: &[File<'a>]) -> Option<File<'a>> {
     let found = files.iter().find(|file| {
         file.bytes.starts_with(MAGIC)
-            || (Archive::is(file.bytes)
+            || (Archive::is_zip(file.bytes)
                 && Archive::open_unique(file.bytes)
-                    .is_ok_and(|archive| archive.names().any(|name| name == INNER)))
+                    .is_ok_and(|archive| archive.names().any(|name| name == WEIGHTS_ENTRY)))
     });
     found.copied()
 }
 
-/// Reads the base, and the classifier if one dense layer lies on top of it; a deeper top is left out.
+/// Imports the base, and the classifier if the top is a single dense layer.
 ///
 /// # Errors
 /// A damaged file, layers that are not those of Inception V3.
 pub(super) fn read(file: File, _files: &[File]) -> Result<Source, Error> {
-    let wrong = |reason: String| source(file.name, reason);
+    let invalid = |reason: String| source(file.name, reason);
     let bytes = match file.bytes.starts_with(MAGIC) {
         true => file.bytes.to_vec(),
         false => {
-            let archive = Archive::open_unique(file.bytes).map_err(wrong)?;
-            archive.read(INNER, MOST).map_err(wrong)?.into_owned()
+            let archive = Archive::open_unique(file.bytes).map_err(invalid)?;
+            archive
+                .read(WEIGHTS_ENTRY, MAX_BYTES)
+                .map_err(invalid)?
+                .into_owned()
         }
     };
     let length = bytes.len() as u64;
-    let hdf5 = Hdf5::from_bytes(bytes).map_err(|error| wrong(error.to_string()))?;
-    let layers = layers(&hdf5).map_err(wrong)?;
+    let hdf5 = Hdf5::from_bytes(bytes).map_err(|error| invalid(error.to_string()))?;
+    let layers = layers(&hdf5).map_err(invalid)?;
     let (convs, classifier) = assemble(file.name, layers, |path: &String| {
         let dataset = hdf5.dataset(path).map_err(|error| error.to_string());
-        let values = dataset.and_then(|dataset| numbers(&dataset, length));
-        values.map_err(|reason| wrong(format!("{path}: {reason}")))
+        let values = dataset.and_then(|dataset| read_values(&dataset, length));
+        values.map_err(|reason| invalid(format!("{path}: {reason}")))
     })?;
     Ok(Source {
         info: info(file.name, "Keras"),
@@ -75,34 +80,33 @@ pub(super) fn read(file: File, _files: &[File]) -> Result<Source, Error> {
     })
 }
 
-/// What is known of a base by Keras, which its files do not tell: `keras.applications` takes pictures from -1 to 1.
+/// Returns the metadata of a Keras model. Its files do not have the input range; `keras.applications` uses -1 to 1.
 pub(super) fn info(file: &str, format: &str) -> Info {
     Info {
         name: format!("Inception V3 from {file}"),
-        source: format!("{file}, of {format}"),
-        licence: "not told by the file".into(),
-        note: "A base that you brought; what it is good at depends on what it was trained on."
-            .into(),
+        source: format!("{file}, {format}"),
+        licence: UNKNOWN_LICENCE.into(),
+        note: NOTE.into(),
         range: InputRange::SIGNED,
         average_pool: AveragePool::ExcludePadding,
         self_test_latents: Vec::new(),
     }
 }
 
-/// A layer's variable, as Keras calls it (`kernel`, `moving_mean`), or its number among the layer's in Keras 3's files; and where it lies.
-pub(super) struct Variable<P> {
+/// A variable of a layer. Its name is that of Keras (`kernel`, `moving_mean`), or its index within the layer in files of Keras 3.
+pub(super) struct Variable<L> {
     pub name: String,
     pub shape: Vec<usize>,
-    pub place: P,
+    pub location: L,
 }
 
-/// Layers' names and variables.
-pub(super) type Layers<P> = Vec<(String, Vec<Variable<P>>)>;
+/// Layers: name and variables.
+pub(super) type Layers<L> = Vec<(String, Vec<Variable<L>>)>;
 
-/// All layers with variables in a file.
+/// Lists all layers with variables.
 fn layers(hdf5: &Hdf5) -> Result<Layers<String>, String> {
-    let tell = |error: hdf5_pure::Error| error.to_string();
-    // A whole model keeps its weights apart from its optimiser's.
+    let message = |error: hdf5_pure::Error| error.to_string();
+    // A saved model has separate groups for weights and optimiser.
     let root = match hdf5.group("model_weights") {
         Ok(group) => ("model_weights".to_string(), group),
         Err(_) => (String::new(), hdf5.root()),
@@ -110,86 +114,87 @@ fn layers(hdf5: &Hdf5) -> Result<Layers<String>, String> {
     let mut layers = BTreeMap::new();
     let mut unnamed = false;
     let mut left = vec![(root, 0)];
-    let mut parts = 0;
+    let mut objects = 0;
     while let Some(((path, group), depth)) = left.pop() {
         let (groups, datasets) = (group.iter_groups(), group.iter_datasets());
-        let (groups, datasets) = (groups.map_err(tell)?, datasets.map_err(tell)?);
-        parts += groups.len() + datasets.len();
-        if parts > PARTS || depth > DEPTH {
+        let (groups, datasets) = (groups.map_err(message)?, datasets.map_err(message)?);
+        objects += groups.len() + datasets.len();
+        if objects > MAX_OBJECTS || depth > MAX_DEPTH {
             return Err(format!(
-                "its groups lie more than {DEPTH} deep, or hold more than {PARTS} parts"
+                "more than {MAX_DEPTH} nested groups, or more than {MAX_OBJECTS} groups and datasets"
             ));
         }
-        let inner = |name: &str| match path.is_empty() {
+        let join = |name: &str| match path.is_empty() {
             true => name.to_string(),
             false => format!("{path}/{name}"),
         };
         for (name, group) in groups {
             if !(path.is_empty() && (name == "optimizer" || name == "optimizer_weights")) {
-                left.push(((inner(&name), group), depth + 1));
+                left.push(((join(&name), group), depth + 1));
             }
         }
         let mut variables = Vec::new();
         for (name, dataset) in datasets {
-            let place = inner(&name);
+            let path = join(&name);
             let shape = dataset.shape();
-            let shape = shape.map_err(|error| format!("{place}: {error}"))?;
-            let sides = shape.iter().map(|side| usize::try_from(*side));
+            let shape = shape.map_err(|error| format!("{path}: {error}"))?;
+            let dims = shape.iter().map(|dim| usize::try_from(*dim));
             variables.push(Variable {
                 name: name.trim_end_matches(":0").to_string(),
-                shape: sides
+                shape: dims
                     .collect::<Result<_, _>>()
-                    .map_err(|_| format!("{place} is too large"))?,
-                place,
+                    .map_err(|_| format!("{path}: too large"))?,
+                location: path,
             });
         }
         if variables.is_empty() {
             continue;
         }
-        let folder = |path: &str| path.rsplit('/').next().unwrap_or_default().to_string();
+        let last_component = |path: &str| path.rsplit('/').next().unwrap_or_default().to_string();
         let name = match path.strip_suffix("/vars") {
-            Some(layer) => own_name(&group).unwrap_or_else(|| {
+            Some(layer) => layer_name(&group).unwrap_or_else(|| {
                 unnamed = true;
-                folder(layer)
+                last_component(layer)
             }),
-            None => folder(&path),
+            None => last_component(&path),
         };
         layers.insert(path, (name, variables));
     }
     let mut layers: Layers<String> = layers.into_values().collect();
     if unnamed {
-        rename(&mut layers);
+        renumber(&mut layers);
     }
     Ok(layers)
 }
 
-/// The numbers of a variable in a file of so many bytes. Its reader makes room for what a file claims before it looks whether that is there.
-fn numbers(dataset: &Dataset, length: u64) -> Result<Vec<f64>, String> {
-    let tell = |error: hdf5_pure::Error| error.to_string();
-    let product = |sides: &[u64]| sides.iter().fold(1, |a: u64, b| a.saturating_mul(*b));
-    let sides = dataset.shape().map_err(tell)?;
-    let (count, size) = (product(&sides), dataset.element_size().map_err(tell)?);
-    if size > 8 || swells(length, count.saturating_mul(8)) {
-        return Err(format!("{sides:?} of {size} bytes each"));
+/// Reads a dataset. Checks its size against the length of the file first, because the HDF5 library allocates before it reads.
+fn read_values(dataset: &Dataset, file_length: u64) -> Result<Vec<f64>, String> {
+    let message = |error: hdf5_pure::Error| error.to_string();
+    let product = |dims: &[u64]| dims.iter().fold(1, |a: u64, b| a.saturating_mul(*b));
+    let shape = dataset.shape().map_err(message)?;
+    let (count, size) = (product(&shape), dataset.element_size().map_err(message)?);
+    if size > 8 || suspicious_ratio(file_length, count.saturating_mul(8)) {
+        return Err(format!("shape {shape:?} with {size} bytes per value"));
     }
     if dataset.is_chunked() {
-        let chunk = dataset.chunk_shape().map_err(tell)?.unwrap_or_default();
-        let stored = dataset.chunks().map_err(tell)?;
-        let most = stored.iter().map(|chunk| chunk.storage_size).max();
-        if chunk.is_empty() || product(&chunk) > ROOM + 4 * count || most > Some(length) {
-            return Err(format!("{sides:?} in chunks of {chunk:?}"));
+        let chunk = dataset.chunk_shape().map_err(message)?.unwrap_or_default();
+        let stored = dataset.chunks().map_err(message)?;
+        let largest = stored.iter().map(|chunk| chunk.storage_size).max();
+        let max_values = MAX_CHUNK_EXCESS + 4 * count;
+        if chunk.is_empty() || product(&chunk) > max_values || largest > Some(file_length) {
+            return Err(format!("shape {shape:?} in chunks of {chunk:?}"));
         }
     }
-    let values = dataset.read_f64().map_err(tell)?;
-    // Of floats whose bits lie as nobody's do, the reader gives none.
+    let values = dataset.read_f64().map_err(message)?;
+    // The library returns no values for float types with an unusual bit layout.
     match values.len() as u64 == count {
         true => Ok(values),
-        false => Err(format!("{} numbers for {sides:?}", values.len())),
+        false => Err(format!("got {} values for shape {shape:?}", values.len())),
     }
 }
 
-/// The layer's name as Keras 3 notes it beside its variables.
-fn own_name(group: &Group) -> Option<String> {
+/// Returns the layer name that newer versions of Keras 3 store as an attribute.
+fn layer_name(group: &Group) -> Option<String> {
     match group.attrs().ok()?.remove("name")? {
         AttrValue::String(name) | AttrValue::AsciiString(name) => Some(name),
         AttrValue::StringSized { value, .. } | AttrValue::AsciiStringSized { value, .. } => {
@@ -199,44 +204,44 @@ fn own_name(group: &Group) -> Option<String> {
     }
 }
 
-/// Early files of Keras 3 count layers of one class as the model lists them, which is by their distance from the output: this tells which
-/// convolution, in the order of [`kernels`], is the first, the second, ... of that list.
+/// Early versions of Keras 3 number the layers of a class in the order of `model.layers`, which is sorted by distance from the output. This
+/// table maps that number to the index in [`kernels`].
 #[rustfmt::skip]
-const LISTED: [usize; 94] = [
+const MODEL_ORDER: [usize; 94] = [
     0, 1, 2, 3, 4, 8, 6, 9, 5, 7, 10, 11, 15, 13, 16, 12, 14, 17, 18, 22, 20, 23, 19, 21, 24, 25, 27, 28, 26, 29, 34, 35,
     31, 36, 32, 37, 30, 33, 38, 39, 44, 45, 41, 46, 42, 47, 40, 43, 48, 49, 54, 55, 51, 56, 52, 57, 50, 53, 58, 59, 64, 65, 61, 66,
     62, 67, 60, 63, 68, 69, 72, 73, 70, 74, 71, 75, 80, 77, 81, 78, 79, 82, 83, 76, 84, 89, 86, 90, 87, 88, 91, 92, 85, 93,
 ];
 
-/// Turns places in the model's list into the numbers that Keras made the layers by.
-fn rename(layers: &mut Layers<String>) {
+/// Renumbers the layers of [`MODEL_ORDER`] in the order of their creation.
+fn renumber(layers: &mut Layers<String>) {
     for (name, _) in layers {
         for class in ["conv2d", "batch_normalization"] {
-            let own = name == class
+            let is_of_class = name == class
                 || name
                     .strip_prefix(class)
                     .is_some_and(|rest| rest.starts_with('_'));
-            if let (true, Some(made)) = (own, LISTED.get(number(name) as usize)) {
-                *name = format!("{class}_{made}");
+            if let (true, Some(index)) = (is_of_class, MODEL_ORDER.get(number(name) as usize)) {
+                *name = format!("{class}_{index}");
             }
         }
     }
 }
 
-/// What a layer's name ends with; the first of a class has no number.
+/// Returns the number at the end of a layer name; the first layer of a class has none.
 fn number(name: &str) -> u64 {
     let last = name.rsplit('_').next().unwrap_or_default();
     last.parse().unwrap_or(0)
 }
 
-/// Puts layers that are named as Keras does in their order, checks and folds them.
+/// Sorts, checks and folds layers with Keras names. `read` returns the values at a location.
 ///
 /// # Errors
-/// Another count, order or shape of layers, one that has no place, and what `read` says.
-pub(super) fn assemble<P>(
+/// A missing or unexpected layer, a wrong shape, and the errors of `read`.
+pub(super) fn assemble<L>(
     file: &str,
-    layers: Layers<P>,
-    mut read: impl FnMut(&P) -> Result<Vec<f64>, Error>,
+    layers: Layers<L>,
+    mut read: impl FnMut(&L) -> Result<Vec<f64>, Error>,
 ) -> Result<(Vec<FoldedConv>, Option<Classifier>), Error> {
     let (mut convs, mut norms, mut tops) = (Vec::new(), Vec::new(), Vec::new());
     for (name, variables) in layers {
@@ -246,7 +251,7 @@ pub(super) fn assemble<P>(
             (Some(2), 1 | 2) => tops.push((name, variables)),
             (Some(1), 3 | 4) => norms.push((name, variables)),
             _ => {
-                return Err(Error::ForeignTensor {
+                return Err(Error::UnexpectedTensor {
                     what: "weights",
                     name,
                 });
@@ -256,7 +261,7 @@ pub(super) fn assemble<P>(
     let kernels = kernels();
     if (convs.len(), norms.len()) != (kernels.len(), kernels.len()) {
         let reason = format!(
-            "it has {} convolutions and {} BatchNorms, Inception V3 has {} of each",
+            "got {} convolutions and {} BatchNorms, expected {} of each",
             convs.len(),
             norms.len(),
             kernels.len()
@@ -266,11 +271,11 @@ pub(super) fn assemble<P>(
     convs.sort_by_key(|(name, _)| number(name));
     norms.sort_by_key(|(name, _)| number(name));
     let mut folded = Vec::new();
-    for ((_, shape), ((conv, kernel), (norm, parts))) in
+    for ((_, shape), ((conv, kernel), (norm, variables))) in
         kernels.iter().zip(convs.iter().zip(&norms))
     {
         let [out, inputs, h, w] = *shape;
-        let mut take = |layer: &str, variable: &Variable<P>, want: &[usize]| {
+        let mut checked = |layer: &str, variable: &Variable<L>, want: &[usize]| {
             let name = format!("{layer}/{}", variable.name);
             if variable.shape != want {
                 return Err(Error::Shape {
@@ -280,7 +285,7 @@ pub(super) fn assemble<P>(
                     got: variable.shape.clone(),
                 });
             }
-            let values = read(&variable.place)?;
+            let values = read(&variable.location)?;
             match values.iter().position(|value| !value.is_finite()) {
                 Some(index) => Err(Error::NotFinite {
                     what: "weights",
@@ -290,40 +295,40 @@ pub(super) fn assemble<P>(
                 None => Ok(values),
             }
         };
-        let values = take(conv, &kernel[0], &[h, w, inputs, out])?;
-        // Keras 3 numbers a layer's variables as they were made.
-        let made = match parts.len() {
-            3 => ["", "beta", "moving_mean", "moving_variance"],
-            _ => ["gamma", "beta", "moving_mean", "moving_variance"],
+        let values = checked(conv, &kernel[0], &[h, w, inputs, out])?;
+        // Keras 3 names the variables of a layer by their order of creation: "0", "1", ...
+        let creation_order: &[&str] = match variables.len() {
+            3 => &["beta", "moving_mean", "moving_variance"],
+            _ => &["gamma", "beta", "moving_mean", "moving_variance"],
         };
-        let mut part = |name: &str| {
-            let place = made
-                .iter()
-                .filter(|name| !name.is_empty())
-                .position(|made| *made == name);
-            let place = place.map(|place| place.to_string());
-            let named =
-                |part: &&Variable<P>| part.name == name || Some(&part.name) == place.as_ref();
-            let found = parts.iter().find(named);
+        let mut optional = |name: &str| {
+            let index = creation_order.iter().position(|other| *other == name);
+            let index = index.map(|index| index.to_string());
+            let matches = |variable: &&Variable<L>| {
+                variable.name == name || Some(&variable.name) == index.as_ref()
+            };
+            let found = variables.iter().find(matches);
             found
-                .map(|variable| take(norm, variable, &[out]))
+                .map(|variable| checked(norm, variable, &[out]))
                 .transpose()
         };
-        let missing = |part: &str| Error::MissingTensor {
-            what: "weights",
-            name: format!("{norm}/{part}"),
+        let mut required = |name: &str| {
+            optional(name)?.ok_or_else(|| Error::MissingTensor {
+                what: "weights",
+                name: format!("{norm}/{name}"),
+            })
         };
         let layer = Layer {
             kernel: from_hwio(&values, *shape),
             bias: None,
             norm: Some(Norm {
-                gamma: match parts.len() {
+                gamma: match variables.len() {
                     3 => None,
-                    _ => Some(part("gamma")?.ok_or_else(|| missing("gamma"))?),
+                    _ => Some(required("gamma")?),
                 },
-                beta: part("beta")?.ok_or_else(|| missing("beta"))?,
-                mean: part("moving_mean")?.ok_or_else(|| missing("moving_mean"))?,
-                variance: part("moving_variance")?.ok_or_else(|| missing("moving_variance"))?,
+                beta: required("beta")?,
+                mean: required("moving_mean")?,
+                variance: required("moving_variance")?,
                 epsilon: EPSILON,
             }),
         };
@@ -332,10 +337,10 @@ pub(super) fn assemble<P>(
     Ok((folded, classifier(&tops, read)?))
 }
 
-/// The one dense layer on the latents, if that is all of the top.
-fn classifier<P>(
-    tops: &Layers<P>,
-    mut read: impl FnMut(&P) -> Result<Vec<f64>, Error>,
+/// Returns the classifier if the top is a single dense layer on the latents.
+fn classifier<L>(
+    tops: &Layers<L>,
+    mut read: impl FnMut(&L) -> Result<Vec<f64>, Error>,
 ) -> Result<Option<Classifier>, Error> {
     let [(_, variables)] = tops.as_slice() else {
         return Ok(None);
@@ -357,9 +362,9 @@ fn classifier<P>(
     }
     let narrow = |values: Vec<f64>| values.into_iter().map(|value| value as f32).collect();
     let layer = Dense {
-        kernel: narrow(read(&kernel.place)?),
+        kernel: narrow(read(&kernel.location)?),
         bias: match bias {
-            Some(bias) => narrow(read(&bias.place)?),
+            Some(bias) => narrow(read(&bias.location)?),
             None => vec![0.0; classes],
         },
     };
@@ -381,14 +386,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_chunk_larger_than_its_file_is_refused() {
+    fn a_chunk_larger_than_its_file_is_rejected() {
         let mut file = FileBuilder::new();
         let dataset = file.create_dataset("a").with_f32_data(&[1.0; 1000]);
         dataset.with_shape(&[1000]).with_chunks(&[500]);
         let file = Hdf5::from_bytes(file.finish().expect("memory")).expect("a file");
         let dataset = file.dataset("a").expect("a dataset");
-        assert_eq!(numbers(&dataset, 10_000), Ok(vec![1.0; 1000]));
-        let refused = Err("[1000] in chunks of [500]".into());
-        assert_eq!(numbers(&dataset, 1999), refused);
+        assert_eq!(read_values(&dataset, 10_000), Ok(vec![1.0; 1000]));
+        let error = Err("shape [1000] in chunks of [500]".into());
+        assert_eq!(read_values(&dataset, 1999), error);
     }
 }

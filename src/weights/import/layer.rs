@@ -1,29 +1,35 @@
-//! What every importer shares: a source's files, and a convolution whose BatchNorm is folded into it.
+//! Shared by all importers: input files, folding of BatchNorm, default metadata.
 
 use crate::{error::Error, format::quantized::KernelData, net::inception::FoldedConv};
 
-/// A file of a source; some sources are several, such as TF.js's `model.json` with its shards.
+/// An input file. Some models have several, such as `model.json` and its shards.
 #[derive(Debug, Clone, Copy)]
 pub struct File<'a> {
-    /// Its name, without folders.
+    /// File name without folders.
     pub name: &'a str,
-    /// Its contents.
+    /// Contents.
     pub bytes: &'a [u8],
 }
 
-/// A convolution and its BatchNorm as a source has them.
+/// Metadata of files that do not specify a licence.
+pub(super) const UNKNOWN_LICENCE: &str = "not specified in the file";
+/// Note of every imported base.
+pub(super) const NOTE: &str =
+    "An imported base. Its quality depends on the data it was trained on.";
+
+/// A convolution and its BatchNorm.
 pub(super) struct Layer {
     /// [out, in, height, width], row-major.
     pub kernel: Vec<f64>,
-    /// The convolution's own, where it has one, `[out]`.
+    /// Bias of the convolution, `[out]`.
     pub bias: Option<Vec<f64>>,
-    /// `None` where the source has folded it already.
+    /// `None` if it is already folded.
     pub norm: Option<Norm>,
 }
 
-/// BatchNorm's numbers, `[out]` each.
+/// Parameters of a BatchNorm, `[out]` each.
 pub(super) struct Norm {
-    /// 1 where the source has none.
+    /// `None` means 1.
     pub gamma: Option<Vec<f64>>,
     pub beta: Vec<f64>,
     pub mean: Vec<f64>,
@@ -32,10 +38,13 @@ pub(super) struct Norm {
 }
 
 impl Layer {
-    /// Folds BatchNorm into kernel and bias.
+    /// Folds BatchNorm into kernel and bias. `name` is used in error messages.
     ///
     /// # Errors
-    /// A number that is not finite, before or after; `name` is the convolution's.
+    /// A value that is not finite, before or after folding.
+    ///
+    /// # Panics
+    /// If there is neither BatchNorm nor bias.
     pub fn fold(self, name: &str) -> Result<FoldedConv, Error> {
         let outs = match (&self.norm, &self.bias) {
             (Some(norm), _) => norm.beta.len(),
@@ -71,7 +80,10 @@ impl Layer {
     }
 }
 
-/// TensorFlow's [height, width, in, out] as [out, in, height, width].
+/// Transposes a TensorFlow kernel.
+///
+/// # Shapes
+/// [height, width, in, out] -> [out, in, height, width]
 pub(super) fn from_hwio(values: &[f64], [out, inputs, h, w]: [usize; 4]) -> Vec<f64> {
     let mut kernel = Vec::with_capacity(values.len());
     for o in 0..out {

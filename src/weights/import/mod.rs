@@ -1,7 +1,7 @@
-//! Bases as the field hands them round: told apart by what is in them, checked, BatchNorm folded, one [`Source`] from each.
+//! Imports Inception V3 weights of other libraries. The format is detected from the contents, and BatchNorm is folded.
 //!
-//! A format's own file maps its names to the net's, by structure and never by luck: all 94 convolutions are there, each of its shape, and
-//! nothing is left over. What no file says (how pictures reach the net) a person may say.
+//! Each importer maps the names of its format to [`kernels`](crate::net::inception::kernels). All 94 convolutions must be present with the
+//! right shapes, and there must be no other tensors. To add a format: add a module with `find` and `read`, and call them in [`import`].
 
 pub mod keras;
 mod layer;
@@ -15,14 +15,12 @@ use crate::{error::Error, image::InputRange, weights::file::Source};
 
 pub use layer::File;
 
-/// Reads a base in any format that is known here: timm's safetensors, torchvision's `.pth`, Keras' `.h5`, `.weights.h5` and `.keras`, a
-/// TF.js layers model, ONNX.
+/// Imports a base: safetensors of timm, `.pth` of torchvision, `.h5`, `.weights.h5` and `.keras` of Keras, a TF.js layers model, or ONNX.
 ///
-/// `range` is how pictures reach the net, where a person knows better than the file. Classes of a classifier are numbered, since no
-/// source names them.
+/// `range` overrides the input range of the file. The classes of a classifier are numbered, because no format has their names.
 ///
 /// # Errors
-/// An unknown, damaged or hostile file, another network, numbers that are not finite: each with a sentence.
+/// An unknown format, a damaged or malicious file, another network, values that are not finite.
 pub fn import(files: &[File], range: Option<InputRange>) -> Result<Source, Error> {
     let mut source = if let Some(file) = torch::find(files) {
         torch::read(file, files)?
@@ -36,8 +34,8 @@ pub fn import(files: &[File], range: Option<InputRange>) -> Result<Source, Error
         let names: Vec<_> = files.iter().map(|file| file.name).collect();
         return Err(Error::Source {
             file: names.join(", "),
-            reason: "the format is none of those that are known here".into(),
-            hint: "use timm's model.safetensors, torchvision's .pth, Keras' .h5, .weights.h5 or .keras, TF.js's model.json with its shards, or ONNX",
+            reason: "unknown format".into(),
+            hint: "use model.safetensors of timm, .pth of torchvision, .h5, .weights.h5 or .keras of Keras, model.json of TF.js with its shards, or ONNX",
         });
     };
     if let Some(range) = range {
@@ -46,7 +44,7 @@ pub fn import(files: &[File], range: Option<InputRange>) -> Result<Source, Error
     if !source.info.range.is_finite() {
         return Err(Error::Source {
             file: source.info.source,
-            reason: "black or white become no numbers".into(),
+            reason: "the input range is not finite".into(),
             hint: "export the model again",
         });
     }

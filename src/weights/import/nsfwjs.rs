@@ -1,4 +1,4 @@
-//! The default base: a TF.js layers model as npm `nsfwjs` packs one, topology and manifest in `model.min.js`, six shards of base64.
+//! Imports the base of the npm package `nsfwjs`: a TF.js layers model with `model.min.js` and six shards in base64.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
@@ -13,24 +13,22 @@ use crate::{
 };
 
 const MODEL: &str = "model.min.js";
-/// What to do when the package is not as expected.
+/// Advice in error messages.
 pub const HINT: &str = "install the npm package nsfwjs 4.4.0 again (`npm ci`)";
 
-/// Reads the base by `text`, which finds a file of the package's folder by its name.
-///
-/// The dense layers after the base are made for another task, and left out.
+/// Imports the base. `read_file` returns a file of the model's folder by name. The dense layers after the base are ignored.
 ///
 /// # Errors
-/// A manifest that cannot be read, a missing shard, tensors that are not those of Inception V3.
-pub fn read(text: impl Fn(&str) -> Result<String, Error>) -> Result<Source, Error> {
-    let groups = manifest(&text(MODEL)?)?;
+/// An invalid manifest, a missing shard, tensors that are not those of Inception V3.
+pub fn read(read_file: impl Fn(&str) -> Result<String, Error>) -> Result<Source, Error> {
+    let groups = manifest(&read_file(MODEL)?)?;
     let (convs, _) = convs(MODEL, &groups, |path| {
         let file = format!("{path}.min.js");
-        let text = text(&file)?;
+        let text = read_file(&file)?;
         let base64 = text
             .split_once("exports=\"")
             .and_then(|(_, rest)| rest.split_once('"'));
-        let (base64, _) = base64.ok_or_else(|| source(&file, "it holds no base64 string"))?;
+        let (base64, _) = base64.ok_or_else(|| source(&file, "missing base64 string"))?;
         let bytes = STANDARD.decode(base64);
         Ok(bytes.map_err(|error| source(&file, error))?.into())
     })?;
@@ -49,11 +47,11 @@ pub fn read(text: impl Fn(&str) -> Result<String, Error>) -> Result<Source, Erro
     })
 }
 
-/// The `weightsManifest` of a CommonJS bundle: an object literal that JSON5 reads.
+/// Extracts the `weightsManifest` of a CommonJS bundle. It is an object literal, which is valid JSON5.
 fn manifest(model: &str) -> Result<Vec<Group>, Error> {
     let start = model
         .find("weightsManifest:")
-        .ok_or_else(|| source(MODEL, "it holds no weightsManifest"))?;
+        .ok_or_else(|| source(MODEL, "missing weightsManifest"))?;
     let literal = &model[start + "weightsManifest:".len()..];
     let mut depth = 0usize;
     let end = literal.find(|c| {
@@ -64,7 +62,7 @@ fn manifest(model: &str) -> Result<Vec<Group>, Error> {
         };
         depth == 0
     });
-    let end = end.ok_or_else(|| source(MODEL, "its weightsManifest does not end"))?;
+    let end = end.ok_or_else(|| source(MODEL, "truncated weightsManifest"))?;
     json5::from_str(&literal[..=end]).map_err(|error| source(MODEL, error))
 }
 

@@ -1,8 +1,8 @@
-//! Inception V3 exported to ONNX, by torch (both exporters) and by tf2onnx.
+//! Imports ONNX files exported by torch (both exporters) and by tf2onnx.
 //!
-//! Names and the order of nodes say nothing here: the file's graph is traced from its output, and must be the net's own graph step for
-//! step (`graph` of `inception.rs`). BatchNorm may be folded already or not. What an exporter put before the first convolution (torchvision's
-//! `transform_input`, a rescaling) becomes part of how pictures reach the net.
+//! The names and the order of nodes differ between exporters. The graph is therefore traced back from its output, and each step is compared
+//! with [`graph`]. BatchNorm may be folded or not. Operations before the first convolution, such as the `transform_input` of torchvision or a
+//! rescaling, determine the input range.
 
 use std::collections::{HashMap, HashSet};
 
@@ -23,61 +23,61 @@ use crate::{
     net::inception::{AveragePool, LATENTS, Op, Step, graph, kernels},
     weights::{
         Classifier, Info, Source,
-        import::layer::{File, Layer, Norm},
+        import::layer::{File, Layer, NOTE, Norm, UNKNOWN_LICENCE},
     },
 };
 
 const HINT: &str = "export an Inception V3 of torchvision, timm or Keras, in eval mode";
-/// Nodes of an exported net, some 480 at most, and their bytes, notes about the exporter's own code included.
-const NODES: usize = 20_000;
-const NODE_BYTES: usize = 8 << 20;
-/// Nodes one after another, from the output to the picture.
-const DEPTH: usize = 1000;
-/// What a tensor's message has besides its numbers: its name, a note.
-const NOTES: usize = 64 << 10;
-/// The most bytes of a number in a message: a field of its own.
-const NUMBER: usize = 12;
-/// Sides of a tensor.
-const RANK: usize = 8;
+/// Maximum number of nodes; exported networks have at most about 480.
+const MAX_NODES: usize = 20_000;
+/// Maximum size of all nodes in bytes, including documentation strings.
+const MAX_NODE_BYTES: usize = 8 << 20;
+/// Maximum number of consecutive nodes from the input to the output.
+const MAX_DEPTH: usize = 1000;
+/// Maximum size of a tensor message in bytes, without its values.
+const MAX_TENSOR_OVERHEAD: usize = 64 << 10;
+/// Maximum encoded size of a value in bytes.
+const MAX_VALUE_BYTES: usize = 12;
+/// Maximum number of dimensions of a tensor.
+const MAX_RANK: usize = 8;
 
-/// A tensor's name and shape alone: the numbers are skipped.
+/// `TensorProto` without values.
 #[derive(Message)]
-struct Named {
+struct TensorHeader {
     #[prost(int64, repeated, tag = "1")]
     dims: Vec<i64>,
     #[prost(string, tag = "8")]
     name: String,
 }
 
-/// The file whose one graph has nodes.
+/// Returns the file with an ONNX model.
 pub(super) fn find<'a>(files: &[File<'a>]) -> Option<File<'a>> {
     let found = files.iter().find(|file| {
-        // A model's version comes first.
+        // `ir_version`, the first field.
         file.bytes.first() == Some(&0x08)
             && fields(file.bytes).is_ok_and(|fields| fields.iter().any(|(tag, _)| *tag == GRAPH))
     });
     found.copied()
 }
 
-/// A model's graph; a graph's nodes, tensors, inputs and outputs.
+// Field numbers of `ModelProto.graph` and of `GraphProto`.
 const GRAPH: u32 = 7;
 const NODE: u32 = 1;
 const INITIALIZER: u32 = 5;
 const INPUT: u32 = 11;
 const OUTPUT: u32 = 12;
 
-/// Reads the base, and the classifier if one dense layer lies on top of it; a deeper top is left out. Weights kept beside the model are
-/// looked for among `files`.
+/// Imports the base, and the classifier if the top is a single dense layer. External data are looked up in `files` by name.
 ///
 /// # Errors
-/// A damaged file, a graph that is not Inception V3's, tensors of other shapes.
+/// A damaged file, another graph than that of Inception V3, tensors of wrong shapes.
 pub(super) fn read(file: File, files: &[File]) -> Result<Source, Error> {
-    let wrong = |reason: String| Error::Source {
+    let invalid = |reason: String| Error::Source {
         file: file.name.into(),
         reason,
         hint: HINT,
     };
-    let model = OpenedModel::open(file.bytes, files).map_err(wrong)?;
+    let model = OpenedModel::open(file.bytes, files).map_err(invalid)?;
     let mut tracer = Tracer {
         model: &model,
         steps: Vec::new(),
@@ -87,29 +87,29 @@ pub(super) fn read(file: File, files: &[File]) -> Result<Source, Error> {
         padding_counts: None,
         affine: None,
     };
-    let (last, top) = model.top().map_err(wrong)?;
-    let ends = tracer.value(&last, 0).map_err(wrong)?;
+    let (last, top) = model.top().map_err(invalid)?;
+    let ends = tracer.value(&last, 0).map_err(invalid)?;
     let (steps, want_ends) = graph();
     if let Some((k, (got, want))) = (1..)
         .zip(tracer.steps.iter().zip(&steps))
         .find(|(_, (got, want))| got != want)
     {
-        let reason = format!("step {k} of its graph is {got:?}, Inception V3's is {want:?}");
-        return Err(wrong(reason));
+        let reason = format!("step {k} of the graph is {got:?}, expected {want:?}");
+        return Err(invalid(reason));
     }
     if (tracer.steps.len(), &ends) != (steps.len(), &Value::Maps(want_ends)) {
         let reason = format!(
-            "its graph has {} steps, Inception V3's has {}",
+            "the graph has {} steps, expected {}",
             tracer.steps.len(),
             steps.len()
         );
-        return Err(wrong(reason));
+        return Err(invalid(reason));
     }
     let mut convs = Vec::new();
     for ((name, shape), conv) in kernels().into_iter().zip(&tracer.convs) {
         let out = &shape[..1];
-        let take = |tensor: &str, want: &[usize]| {
-            let got = model.shape(tensor).map_err(wrong)?;
+        let read = |tensor: &str, want: &[usize]| {
+            let got = model.shape(tensor).map_err(invalid)?;
             if got != want {
                 return Err(Error::Shape {
                     what: "weights",
@@ -118,7 +118,7 @@ pub(super) fn read(file: File, files: &[File]) -> Result<Source, Error> {
                     got,
                 });
             }
-            let (_, values) = model.tensor(tensor).map_err(wrong)?;
+            let (_, values) = model.tensor(tensor).map_err(invalid)?;
             match values.iter().position(|value| !value.is_finite()) {
                 Some(index) => Err(Error::NotFinite {
                     what: "weights",
@@ -129,19 +129,19 @@ pub(super) fn read(file: File, files: &[File]) -> Result<Source, Error> {
             }
         };
         let norm = match &conv.norm {
-            Some((parts, epsilon)) => Some(Norm {
-                gamma: Some(take(&parts[0], out)?),
-                beta: take(&parts[1], out)?,
-                mean: take(&parts[2], out)?,
-                variance: take(&parts[3], out)?,
+            Some(([gamma, beta, mean, variance], epsilon)) => Some(Norm {
+                gamma: Some(read(gamma, out)?),
+                beta: read(beta, out)?,
+                mean: read(mean, out)?,
+                variance: read(variance, out)?,
                 epsilon: *epsilon,
             }),
             None => None,
         };
-        let bias = conv.bias.as_ref().map(|bias| take(bias, out)).transpose()?;
+        let bias = conv.bias.as_ref().map(|bias| read(bias, out)).transpose()?;
         let layer = Layer {
-            kernel: take(&conv.kernel, &shape)?,
-            // Without BatchNorm and without a bias of its own the bias is nothing.
+            kernel: read(&conv.kernel, &shape)?,
+            // Without BatchNorm and bias, the bias is zero.
             bias: bias.or_else(|| norm.is_none().then(|| vec![0.0; shape[0]])),
             norm,
         };
@@ -153,7 +153,7 @@ pub(super) fn read(file: File, files: &[File]) -> Result<Source, Error> {
         classifier: match top {
             Some(top) => model
                 .classifier(&top)
-                .map_err(wrong)?
+                .map_err(invalid)?
                 .map(Classifier::new)
                 .transpose()?,
             None => None,
@@ -165,9 +165,8 @@ fn info(file: &File, tracer: &Tracer) -> Info {
     Info {
         name: format!("Inception V3 from {}", file.name),
         source: format!("{}, ONNX", file.name),
-        licence: "not told by the file".into(),
-        note: "A base that you brought; what it is good at depends on what it was trained on."
-            .into(),
+        licence: UNKNOWN_LICENCE.into(),
+        note: NOTE.into(),
         range: tracer.affine.as_ref().map_or(InputRange::SIGNED, range),
         average_pool: match tracer.padding_counts {
             Some(true) => AveragePool::IncludePadding,
@@ -177,25 +176,25 @@ fn info(file: &File, tracer: &Tracer) -> Info {
     }
 }
 
-/// How pictures reach the net, from what the graph does to them before the first convolution.
+/// Derives the input range from the operations before the first convolution.
 fn range(affine: &[Channel; 3]) -> InputRange {
-    let through = |black: f64, white: f64, c: usize| {
+    let apply = |black: f64, white: f64, c: usize| {
         let Channel { scale, offset, .. } = affine[c];
         [black * scale + offset, white * scale + offset]
     };
     let both: [[f64; 2]; 3] = std::array::from_fn(|c| match affine[c] {
-        // As it is: every net here was trained from -1 to 1.
+        // No operations: the known models were trained on -1 to 1.
         Channel {
             scale: 1.0,
             offset: 0.0,
             ..
         } => [-1.0, 1.0],
-        // Made for pixels from 0 to 255.
-        Channel { scale, .. } if scale.abs() < 0.05 => through(0.0, 255.0, c),
-        // Made for what torchvision's transforms give.
+        // A rescaling of 0 to 255.
+        Channel { scale, .. } if scale.abs() < 0.05 => apply(0.0, 255.0, c),
+        // The `transform_input` of torchvision, which expects input normalised for ImageNet.
         _ => {
             let InputRange { low, high } = InputRange::IMAGENET;
-            through(low[c].into(), high[c].into(), c)
+            apply(low[c].into(), high[c].into(), c)
         }
     });
     let signed = both
@@ -210,40 +209,41 @@ fn range(affine: &[Channel; 3]) -> InputRange {
     }
 }
 
-/// Length-delimited fields of a message, with their tags; others are passed over.
+/// Returns the length-delimited fields of a message with their tags; skips other fields.
 fn fields(mut bytes: &[u8]) -> Result<Vec<(u32, &[u8])>, String> {
-    let tell = |error: prost::DecodeError| format!("no ONNX: {error}");
+    let message = |error: prost::DecodeError| format!("invalid ONNX: {error}");
     let mut found = Vec::new();
     while !bytes.is_empty() {
-        let (tag, wire) = decode_key(&mut bytes).map_err(tell)?;
+        let (tag, wire) = decode_key(&mut bytes).map_err(message)?;
         let skip = match wire {
             WireType::Varint => {
-                decode_varint(&mut bytes).map_err(tell)?;
+                decode_varint(&mut bytes).map_err(message)?;
                 continue;
             }
             WireType::ThirtyTwoBit => 4,
             WireType::SixtyFourBit => 8,
-            WireType::LengthDelimited => decode_varint(&mut bytes).map_err(tell)?,
-            _ => return Err("no ONNX: it has groups".into()),
+            WireType::LengthDelimited => decode_varint(&mut bytes).map_err(message)?,
+            _ => return Err("invalid ONNX: unsupported wire type".into()),
         };
         let length = usize::try_from(skip).unwrap_or(usize::MAX);
-        let (own, rest) = bytes.split_at_checked(length).ok_or("it ends too early")?;
+        let (field, rest) = bytes.split_at_checked(length).ok_or("unexpected end")?;
         if wire == WireType::LengthDelimited {
-            found.push((tag, own));
+            found.push((tag, field));
         }
-        if found.len() > 10 * NODES {
-            return Err("it has too many parts".into());
+        if found.len() > 10 * MAX_NODES {
+            return Err("too many fields".into());
         }
         bytes = rest;
     }
     Ok(found)
 }
 
-/// An opened graph: its nodes by what they put out, its tensors still packed.
+/// A parsed graph. Tensors are decoded on demand.
 struct OpenedModel<'a> {
     nodes: Vec<Node>,
+    /// Index of the node that computes a value, by name of the value.
     producers: HashMap<String, usize>,
-    /// Shapes, and messages still packed.
+    /// Shape and encoded message, by name.
     tensors: HashMap<String, (Vec<usize>, &'a [u8])>,
     inputs: HashSet<String>,
     outputs: Vec<String>,
@@ -252,9 +252,9 @@ struct OpenedModel<'a> {
 
 impl<'a> OpenedModel<'a> {
     fn open(bytes: &'a [u8], files: &'a [File<'a>]) -> Result<OpenedModel<'a>, String> {
-        let tell = |error: prost::DecodeError| error.to_string();
+        let message = |error: prost::DecodeError| error.to_string();
         let graph = fields(bytes)?.into_iter().find(|(tag, _)| *tag == GRAPH);
-        let (_, graph) = graph.ok_or("it holds no graph")?;
+        let (_, graph) = graph.ok_or("missing graph")?;
         let mut model = OpenedModel {
             nodes: Vec::new(),
             producers: HashMap::new(),
@@ -264,35 +264,36 @@ impl<'a> OpenedModel<'a> {
             files,
         };
         let mut node_bytes = 0;
-        for (tag, own) in fields(graph)? {
+        for (tag, field) in fields(graph)? {
             match tag {
                 NODE => {
-                    node_bytes += own.len();
-                    if node_bytes > NODE_BYTES || model.nodes.len() >= NODES {
-                        return Err("its graph is too large for Inception V3".into());
+                    node_bytes += field.len();
+                    if node_bytes > MAX_NODE_BYTES || model.nodes.len() >= MAX_NODES {
+                        return Err("the graph is too large for Inception V3".into());
                     }
-                    let node = Node::decode(own).map_err(tell)?;
+                    let node = Node::decode(field).map_err(message)?;
                     for output in &node.output {
                         let earlier = model.producers.insert(output.clone(), model.nodes.len());
                         if earlier.is_some() {
-                            return Err(format!("{output:?} comes out of two nodes"));
+                            return Err(format!("two nodes have the output {output:?}"));
                         }
                     }
                     model.nodes.push(node);
                 }
                 INITIALIZER => {
-                    let Named { dims, name } = Named::decode(own).map_err(tell)?;
-                    let shape = sides(&dims).map_err(|reason| format!("{name}: {reason}"))?;
-                    model.tensors.insert(name, (shape, own));
+                    let TensorHeader { dims, name } =
+                        TensorHeader::decode(field).map_err(message)?;
+                    let shape = to_shape(&dims).map_err(|reason| format!("{name}: {reason}"))?;
+                    model.tensors.insert(name, (shape, field));
                 }
                 INPUT => {
                     model
                         .inputs
-                        .insert(ValueInfo::decode(own).map_err(tell)?.name);
+                        .insert(ValueInfo::decode(field).map_err(message)?.name);
                 }
                 OUTPUT => model
                     .outputs
-                    .push(ValueInfo::decode(own).map_err(tell)?.name),
+                    .push(ValueInfo::decode(field).map_err(message)?.name),
                 _ => {}
             }
         }
@@ -303,50 +304,53 @@ impl<'a> OpenedModel<'a> {
         self.producers.get(value).map(|node| &self.nodes[*node])
     }
 
-    /// A tensor's shape and numbers, also one that a node holds.
+    /// Returns the shape and the values of an initializer or a constant node.
     fn tensor(&self, name: &str) -> Result<(Vec<usize>, Vec<f64>), String> {
         let decoded;
         let tensor = match (self.tensors.get(name), self.producer(name)) {
-            (Some((shape, packed)), _) => {
-                let count = shape.iter().fold(NUMBER, |a, b| a.saturating_mul(*b));
-                if packed.len() > count.saturating_add(NOTES) {
-                    let got = packed.len();
-                    return Err(format!("{name}: {got} bytes for the shape {shape:?}"));
+            (Some((shape, encoded)), _) => {
+                let max = shape
+                    .iter()
+                    .fold(MAX_VALUE_BYTES, |a, b| a.saturating_mul(*b))
+                    .saturating_add(MAX_TENSOR_OVERHEAD);
+                if encoded.len() > max {
+                    let got = encoded.len();
+                    return Err(format!("{name}: {got} bytes for shape {shape:?}"));
                 }
-                decoded = Tensor::decode(*packed).map_err(|error| format!("{name}: {error}"))?;
+                decoded = Tensor::decode(*encoded).map_err(|error| format!("{name}: {error}"))?;
                 &decoded
             }
             (None, Some(node)) if node.op_type == "Constant" => {
                 let value = node.attribute("value").and_then(|value| value.t.as_ref());
-                value.ok_or_else(|| format!("{name} is a constant without a value"))?
+                value.ok_or_else(|| format!("constant {name} without a value"))?
             }
             (None, Some(node)) if node.op_type == "Identity" && !node.input.is_empty() => {
                 let inner = &node.input[0];
                 match self.tensors.contains_key(inner) {
                     true => return self.tensor(inner),
-                    false => return Err(format!("{name} is no constant")),
+                    false => return Err(format!("{name} is not a constant")),
                 }
             }
-            _ => return Err(format!("the tensor {name} is missing")),
+            _ => return Err(format!("missing tensor {name}")),
         };
-        self.numbers(tensor)
+        self.values(tensor)
             .map_err(|reason| format!("{name}: {reason}"))
     }
 
-    fn numbers(&self, tensor: &Tensor) -> Result<(Vec<usize>, Vec<f64>), String> {
-        let shape = sides(&tensor.dims)?;
+    fn values(&self, tensor: &Tensor) -> Result<(Vec<usize>, Vec<f64>), String> {
+        let shape = to_shape(&tensor.dims)?;
         let count = shape.iter().try_fold(1usize, |a, b| a.checked_mul(*b));
-        let count = count.ok_or_else(|| format!("its shape is {shape:?}"))?;
+        let count = count.ok_or_else(|| format!("invalid shape {shape:?}"))?;
         let raw = match tensor.data_location {
             0 => tensor.raw_data.as_slice(),
             _ => self.external(&tensor.external_data)?,
         };
-        // TensorProto.DataType
+        // `TensorProto.DataType`: 1 is f32, 7 i64, 10 f16, 11 f64, 16 bf16.
         let size = match tensor.data_type {
             1 => 4,
             7 | 11 => 8,
             10 | 16 => 2,
-            other => return Err(format!("its numbers are of type {other}")),
+            other => return Err(format!("unsupported data type {other}")),
         };
         let values: Vec<f64> = match tensor.data_type {
             1 if raw.is_empty() => tensor
@@ -360,7 +364,7 @@ impl<'a> OpenedModel<'a> {
                 .map(|value| *value as f64)
                 .collect(),
             _ if count.checked_mul(size) != Some(raw.len()) => {
-                return Err(format!("{} bytes for the shape {shape:?}", raw.len()));
+                return Err(format!("{} bytes for shape {shape:?}", raw.len()));
             }
             1 => numbers(raw, |b| f32::from_le_bytes(b).into()).collect(),
             7 => numbers(raw, |b| i64::from_le_bytes(b) as f64).collect(),
@@ -370,11 +374,11 @@ impl<'a> OpenedModel<'a> {
         };
         match values.len() == count {
             true => Ok((shape, values)),
-            false => Err(format!("{} numbers for the shape {shape:?}", values.len())),
+            false => Err(format!("{} values for shape {shape:?}", values.len())),
         }
     }
 
-    /// Values in a file beside the model.
+    /// Returns the data of a tensor in another file.
     fn external(&self, entries: &[Property]) -> Result<&'a [u8], String> {
         let value = |key: &str| entries.iter().find(|entry| entry.key == key);
         let number = |key: &str| match value(key) {
@@ -384,29 +388,28 @@ impl<'a> OpenedModel<'a> {
         let location = value("location").map_or("", |entry| entry.value.as_str());
         let name = location.rsplit(['/', '\\']).next().unwrap_or_default();
         let file = self.files.iter().find(|file| file.name == name);
-        let file =
-            file.ok_or_else(|| format!("its numbers are in {name:?}; choose that file too"))?;
-        let place = number("offset").and_then(|offset| Ok((offset, number("length")?)));
-        let (offset, length) = place.map_err(|_| format!("its place in {name:?} is no number"))?;
+        let file = file.ok_or_else(|| format!("the data are in {name:?}; choose that file too"))?;
+        let range = number("offset").and_then(|offset| Ok((offset, number("length")?)));
+        let (offset, length) = range.map_err(|_| format!("invalid range in {name:?}"))?;
         let rest = file.bytes.get(offset.unwrap_or(0)..);
-        let own = rest.and_then(|rest| rest.get(..length.unwrap_or(rest.len())));
-        own.ok_or_else(|| format!("{name:?} ends before its numbers"))
+        let data = rest.and_then(|rest| rest.get(..length.unwrap_or(rest.len())));
+        data.ok_or_else(|| format!("{name:?} is truncated"))
     }
 
-    /// From the output back to the mean over the last maps: what the mean is of, and the dense layer on the way, if there is just one.
+    /// Traces from the output back to the global average pooling. Returns its input, and the dense layer after it if there is exactly one.
     fn top(&self) -> Result<(String, Option<Top>), String> {
         let mut value = self
             .outputs
             .first()
-            .ok_or("its graph has no output")?
+            .ok_or("the graph has no output")?
             .clone();
         let (mut top, mut layers) = (Top::default(), 0);
-        for _ in 0..DEPTH {
+        for _ in 0..MAX_DEPTH {
             let Some(node) = self.producer(&value) else {
                 break;
             };
             let constant = |input: &String| self.shape(input).is_ok();
-            let mut onward = node.input.first().cloned();
+            let mut next = node.input.first().cloned();
             match (node.op_type.as_str(), node.input.as_slice()) {
                 ("GlobalAveragePool" | "ReduceMean", [maps, ..]) => {
                     return Ok((maps.clone(), (layers == 1).then_some(top)));
@@ -424,7 +427,7 @@ impl<'a> OpenedModel<'a> {
                 ("Add", [a, b]) => {
                     let (input, bias) = if constant(b) { (a, b) } else { (b, a) };
                     top.bias = Some(bias.clone());
-                    onward = Some(input.clone());
+                    next = Some(input.clone());
                 }
                 (
                     "Softmax" | "Identity" | "Flatten" | "Reshape" | "Squeeze" | "Unsqueeze"
@@ -433,13 +436,13 @@ impl<'a> OpenedModel<'a> {
                 ) => {}
                 (other, _) => {
                     return Err(format!(
-                        "after its last maps comes {other}, which Inception V3 has not"
+                        "unsupported operator {other} after the last feature maps"
                     ));
                 }
             }
-            value = onward.ok_or("a node has no input")?;
+            value = next.ok_or("a node has no input")?;
         }
-        Err("its output is not the mean over maps, nor a dense layer on that".into())
+        Err("the output is neither a global average pooling nor a dense layer on one".into())
     }
 
     fn classifier(&self, top: &Top) -> Result<Option<Dense>, String> {
@@ -456,12 +459,14 @@ impl<'a> OpenedModel<'a> {
         };
         let (_, kernel) = self.tensor(&top.kernel)?;
         let bias = bias.unwrap_or_else(|| vec![0.0; classes]);
-        let place = |i: usize| match top.transposed {
+        let source = |i: usize| match top.transposed {
             true => i % classes * LATENTS + i / classes,
             false => i,
         };
         Ok(Some(Dense {
-            kernel: (0..kernel.len()).map(|i| kernel[place(i)] as f32).collect(),
+            kernel: (0..kernel.len())
+                .map(|i| kernel[source(i)] as f32)
+                .collect(),
             bias: bias.into_iter().map(|value| value as f32).collect(),
         }))
     }
@@ -483,25 +488,25 @@ impl Node {
             .find(|attribute| attribute.name == name)
     }
 
-    /// 0 where it is not given.
+    /// Returns an integer attribute, 0 by default.
     fn integer(&self, name: &str) -> i64 {
         self.attribute(name).map_or(0, |attribute| attribute.i)
     }
 
-    /// Values for height and width, or what they are where they are not given.
-    fn pair(&self, name: &str, otherwise: usize) -> Result<[usize; 2], String> {
+    /// Returns an attribute with one value each for height and width.
+    fn pair(&self, name: &str, default: usize) -> Result<[usize; 2], String> {
         let Some(attribute) = self.attribute(name) else {
-            return Ok([otherwise; 2]);
+            return Ok([default; 2]);
         };
         match attribute.ints.as_slice() {
             [h, w] if (0..100).contains(h) && (0..100).contains(w) => {
                 Ok([*h as usize, *w as usize])
             }
-            other => Err(format!("{name} of {} is {other:?}", self.op_type)),
+            other => Err(format!("invalid {name} of {}: {other:?}", self.op_type)),
         }
     }
 
-    /// Padding of height and width, the same on opposite sides.
+    /// Returns the padding of height and width; it must be symmetric.
     fn padding(&self, kernel: [usize; 2], stride: usize) -> Result<[usize; 2], String> {
         let auto = self
             .attribute("auto_pad")
@@ -517,23 +522,23 @@ impl Node {
                 {
                     Ok([*top as usize, *left as usize])
                 }
-                other => Err(format!("pads of {} are {other:?}", self.op_type)),
+                other => Err(format!("invalid pads of {}: {other:?}", self.op_type)),
             },
             ("" | "NOTSET" | "VALID", _) => Ok([0, 0]),
-            (other, _) => Err(format!("pads of {} are {other}", self.op_type)),
+            (other, _) => Err(format!("invalid auto_pad of {}: {other}", self.op_type)),
         }
     }
 }
 
-/// What flows between nodes.
+/// A traced value.
 #[derive(Debug, Clone, PartialEq)]
 enum Value {
-    /// The picture, or colours of it, each times a number plus another.
+    /// Channels of the picture, each with an affine transform.
     Colours(Vec<Channel>),
-    /// Maps side by side, by the numbers of their steps.
+    /// Concatenated feature maps, by step numbers.
     Maps(Vec<usize>),
-    /// A convolution's, not yet rectified.
-    Raw(usize),
+    /// Output of a convolution before ReLU, by step number.
+    BeforeRelu(usize),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -543,13 +548,13 @@ struct Channel {
     offset: f64,
 }
 
-/// The tensors of a convolution, by name.
+/// A convolution and the names of its tensors.
 struct Conv {
-    /// Its place among the steps.
+    /// Step number.
     step: usize,
     kernel: String,
     bias: Option<String>,
-    /// gamma, beta, mean, variance; and epsilon.
+    /// Names of gamma, beta, mean and variance; epsilon.
     norm: Option<([String; 4], f64)>,
 }
 
@@ -558,22 +563,23 @@ struct Tracer<'a> {
     steps: Vec<Step>,
     convs: Vec<Conv>,
     values: HashMap<String, Value>,
-    /// Values that are being traced: one that needs itself is a cycle.
+    /// Values being traced, to detect cycles.
     open: HashSet<String>,
-    /// Whether average pools count the padding; all must agree.
+    /// Whether average pooling counts the padding; must be the same everywhere.
     padding_counts: Option<bool>,
+    /// Transform of the picture before the first convolution.
     affine: Option<[Channel; 3]>,
 }
 
 impl Tracer<'_> {
-    /// Traces a value back to the picture; columns of a concatenation in their order, each step after those that it needs.
+    /// Traces a value back to the picture, depth first and in the order of the inputs. Each step is added after its inputs.
     fn value(&mut self, name: &str, depth: usize) -> Result<Value, String> {
         if let Some(value) = self.values.get(name) {
             return Ok(value.clone());
         }
-        if depth > DEPTH || !self.open.insert(name.into()) {
+        if depth > MAX_DEPTH || !self.open.insert(name.into()) {
             return Err(format!(
-                "{name:?} needs itself, or too many nodes one after another"
+                "{name:?} is part of a cycle or of a chain of more than {MAX_DEPTH} nodes"
             ));
         }
         let value = match self.model.producer(name) {
@@ -589,7 +595,7 @@ impl Tracer<'_> {
                         .collect(),
                 )
             }
-            None => return Err(format!("{name:?} comes from nowhere")),
+            None => return Err(format!("{name:?} is not computed by any node")),
         };
         self.open.remove(name);
         self.values.insert(name.into(), value.clone());
@@ -599,27 +605,22 @@ impl Tracer<'_> {
     fn node(&mut self, node: &Node, depth: usize) -> Result<Value, String> {
         let input = |k: usize| node.input.get(k).filter(|name| !name.is_empty());
         let first = input(0).ok_or_else(|| format!("{} has no input", node.op_type))?;
-        let strange = |what: &str| {
-            Err(format!(
-                "{} of {what}, which Inception V3 has not",
-                node.op_type
-            ))
-        };
+        let unexpected = |what: &str| Err(format!("unexpected {} with {what}", node.op_type));
         match node.op_type.as_str() {
             "Conv" => {
                 let value = self.value(first, depth + 1)?;
                 let inputs = self.maps(value)?;
-                let kernel_name = input(1).ok_or("a convolution has no kernel")?.clone();
+                let kernel_name = input(1).ok_or("a convolution without a kernel")?.clone();
                 let shape = self.model.shape(&kernel_name)?;
                 let [out, _, h, w] = shape.as_slice() else {
-                    return strange(&format!("the kernel {shape:?}"));
+                    return unexpected(&format!("kernel shape {shape:?}"));
                 };
-                let [stride, across] = node.pair("strides", 1)?;
-                if stride != across
+                let [stride, stride_x] = node.pair("strides", 1)?;
+                if stride != stride_x
                     || node.pair("dilations", 1)? != [1, 1]
                     || node.attribute("group").is_some_and(|group| group.i != 1)
                 {
-                    return strange("uneven strides, dilations or groups");
+                    return unexpected("different strides, dilations or groups");
                 }
                 let kernel = [*h, *w];
                 self.steps.push(Step {
@@ -637,25 +638,25 @@ impl Tracer<'_> {
                     bias: input(2).cloned(),
                     norm: None,
                 });
-                Ok(Value::Raw(self.steps.len()))
+                Ok(Value::BeforeRelu(self.steps.len()))
             }
             "BatchNormalization" => match (self.value(first, depth + 1)?, &node.input[1..]) {
-                (Value::Raw(step), [gamma, beta, mean, variance]) => {
-                    let parts = [gamma, beta, mean, variance].map(String::clone);
+                (Value::BeforeRelu(step), [gamma, beta, mean, variance]) => {
+                    let names = [gamma, beta, mean, variance].map(String::clone);
                     let epsilon = node.attribute("epsilon").map_or(1e-5, |epsilon| {
-                        // The nearest decimal, as 0.001 is not a float.
+                        // 0.001 is not exact in f32; round to the decimal number.
                         (f64::from(epsilon.f) * 1e9).round() / 1e9
                     });
                     let conv = self.convs.iter_mut().find(|conv| conv.step == step);
                     let conv = conv.filter(|conv| conv.norm.is_none());
-                    conv.ok_or("a convolution has two BatchNorms")?.norm = Some((parts, epsilon));
-                    Ok(Value::Raw(step))
+                    conv.ok_or("a convolution with two BatchNorms")?.norm = Some((names, epsilon));
+                    Ok(Value::BeforeRelu(step))
                 }
-                _ => strange("anything but a convolution"),
+                _ => unexpected("an input that is not a convolution"),
             },
             "Relu" => match self.value(first, depth + 1)? {
-                Value::Raw(step) => Ok(Value::Maps(vec![step])),
-                _ => strange("anything but a convolution"),
+                Value::BeforeRelu(step) => Ok(Value::Maps(vec![step])),
+                _ => unexpected("an input that is not a convolution"),
             },
             "MaxPool" | "AveragePool" => {
                 let value = self.value(first, depth + 1)?;
@@ -670,14 +671,14 @@ impl Tracer<'_> {
                     || padding != want
                     || node.integer("ceil_mode") != 0
                 {
-                    return strange(&format!("{kernel:?} by {strides:?}, padded by {padding:?}"));
+                    return unexpected(&format!(
+                        "kernel {kernel:?}, strides {strides:?}, padding {padding:?}"
+                    ));
                 }
                 if average {
                     let counts = node.integer("count_include_pad") == 1;
                     if *self.padding_counts.get_or_insert(counts) != counts {
-                        return Err(
-                            "some of its average pools count the padding, others do not".into()
-                        );
+                        return Err("only some average pooling layers count the padding".into());
                     }
                 }
                 let op = if average { Op::AvgPool } else { Op::MaxPool };
@@ -688,136 +689,135 @@ impl Tracer<'_> {
                 let (mut maps, mut colours) = (Vec::new(), Vec::new());
                 for name in &node.input {
                     match self.value(name, depth + 1)? {
-                        Value::Maps(own) => maps.extend(own),
-                        Value::Colours(own) => colours.extend(own),
-                        Value::Raw(_) => return strange("a convolution that is not rectified"),
+                        Value::Maps(inputs) => maps.extend(inputs),
+                        Value::Colours(inputs) => colours.extend(inputs),
+                        Value::BeforeRelu(_) => return unexpected("a convolution without ReLU"),
                     }
                     if maps.len() + colours.len() > 100 {
-                        return strange("too many columns");
+                        return unexpected("too many inputs");
                     }
                 }
                 match (maps.is_empty(), colours.is_empty()) {
                     (false, true) => Ok(Value::Maps(maps)),
                     (true, false) => Ok(Value::Colours(colours)),
-                    _ => strange("maps and colours"),
+                    _ => unexpected("feature maps and picture channels"),
                 }
             }
             "Identity" | "Cast" => self.value(first, depth + 1),
             "Transpose" | "Unsqueeze" | "Reshape" | "Gather" | "Mul" | "Add" | "Sub" | "Div" => {
                 self.colours(node, depth)
             }
-            other => Err(format!("its graph has {other}, which Inception V3 has not")),
+            other => Err(format!("unsupported operator {other}")),
         }
     }
 
-    /// What is done to colours before the first convolution.
+    /// Traces an operation on the picture before the first convolution.
     fn colours(&mut self, node: &Node, depth: usize) -> Result<Value, String> {
-        let strange = || {
-            format!(
-                "{} among its layers, which Inception V3 has not",
-                node.op_type
-            )
-        };
+        let unexpected = || format!("unexpected operator {} in the network", node.op_type);
         let [first, rest @ ..] = node.input.as_slice() else {
-            return Err(strange());
+            return Err(unexpected());
         };
-        // A constant may come first in what is done with two.
+        // The constant may be the first operand.
         let (value, constant) = match rest.first() {
             Some(second) if self.model.shape(first).is_ok() => (second, Some(first)),
             second => (first, second),
         };
         let swapped = value != first;
         let Value::Colours(mut colours) = self.value(value, depth + 1)? else {
-            return Err(strange());
+            return Err(unexpected());
         };
-        let number = match (node.op_type.as_str(), constant) {
+        let constants = match (node.op_type.as_str(), constant) {
             ("Transpose" | "Unsqueeze" | "Reshape", _) | (_, None) => Vec::new(),
             (_, Some(constant)) => {
                 let shape = self.model.shape(constant)?;
                 match shape.iter().fold(1usize, |a, b| a.saturating_mul(*b)) {
                     0..=3 => self.model.tensor(constant)?.1,
-                    _ => return Err(strange()),
+                    _ => return Err(unexpected()),
                 }
             }
         };
         if node.op_type == "Gather" {
-            let place = number.first().copied().unwrap_or(-1.0);
-            let chosen = colours.get(place as usize).copied();
-            return match (number.len(), chosen) {
-                (1, Some(channel)) if place >= 0.0 => Ok(Value::Colours(vec![channel])),
-                _ => Err(strange()),
+            let index = constants.first().copied().unwrap_or(-1.0);
+            let chosen = colours.get(index as usize).copied();
+            return match (constants.len(), chosen) {
+                (1, Some(channel)) if index >= 0.0 => Ok(Value::Colours(vec![channel])),
+                _ => Err(unexpected()),
             };
         }
-        if number.is_empty() {
+        if constants.is_empty() {
             return match node.op_type.as_str() {
                 "Transpose" | "Unsqueeze" | "Reshape" => Ok(Value::Colours(colours)),
-                _ => Err(strange()),
+                _ => Err(unexpected()),
             };
         }
-        if number.len() != 1 && number.len() != colours.len() {
-            return Err(strange());
+        if constants.len() != 1 && constants.len() != colours.len() {
+            return Err(unexpected());
         }
-        for (channel, number) in colours.iter_mut().zip(number.iter().cycle()) {
+        for (channel, constant) in colours.iter_mut().zip(constants.iter().cycle()) {
             match (node.op_type.as_str(), swapped) {
                 ("Mul", _) => {
                     (channel.scale, channel.offset) =
-                        (channel.scale * number, channel.offset * number)
+                        (channel.scale * constant, channel.offset * constant)
                 }
                 ("Div", false) => {
                     (channel.scale, channel.offset) =
-                        (channel.scale / number, channel.offset / number)
+                        (channel.scale / constant, channel.offset / constant)
                 }
-                ("Add", _) => channel.offset += number,
-                ("Sub", false) => channel.offset -= number,
-                _ => return Err(strange()),
+                ("Add", _) => channel.offset += constant,
+                ("Sub", false) => channel.offset -= constant,
+                _ => return Err(unexpected()),
             }
         }
         Ok(Value::Colours(colours))
     }
 
-    /// The numbers of steps that a layer reads; the first reads the picture.
+    /// Returns the step numbers of the inputs of a layer; 0 is the picture.
     fn maps(&mut self, value: Value) -> Result<Vec<usize>, String> {
         match value {
             Value::Maps(maps) => Ok(maps),
-            Value::Raw(_) => Err("a convolution is not rectified before the next layer".into()),
+            Value::BeforeRelu(_) => Err("a convolution without ReLU".into()),
             Value::Colours(colours) => match <[Channel; 3]>::try_from(colours) {
                 Ok(colours) if [0, 1, 2] == colours.map(|channel| channel.colour) => {
                     self.affine = Some(colours);
                     Ok(vec![0])
                 }
-                _ => Err("its first layer does not read red, green and blue".into()),
+                _ => {
+                    Err("the channels of the picture are not in the order red, green, blue".into())
+                }
             },
         }
     }
 }
 
 impl OpenedModel<'_> {
-    /// A tensor's shape, without its numbers.
+    /// Returns the shape of a tensor without decoding its values.
     fn shape(&self, name: &str) -> Result<Vec<usize>, String> {
         match (self.tensors.get(name), self.producer(name)) {
             (Some((shape, _)), _) => Ok(shape.clone()),
             (None, Some(node)) if node.op_type == "Constant" => {
                 let value = node.attribute("value").and_then(|value| value.t.as_ref());
-                let value = value.ok_or_else(|| format!("{name} is a constant without a value"))?;
-                sides(&value.dims)
+                let value = value.ok_or_else(|| format!("constant {name} without a value"))?;
+                to_shape(&value.dims)
             }
             (None, Some(node)) if node.op_type == "Identity" => {
                 let inner = node.input.first().and_then(|inner| self.tensors.get(inner));
-                let (shape, _) = inner.ok_or_else(|| format!("{name} is no constant"))?;
+                let (shape, _) = inner.ok_or_else(|| format!("{name} is not a constant"))?;
                 Ok(shape.clone())
             }
-            _ => Err(format!("the tensor {name} is missing")),
+            _ => Err(format!("missing tensor {name}")),
         }
     }
 }
 
-/// A tensor's sides, of which a kernel has four.
-fn sides(dims: &[i64]) -> Result<Vec<usize>, String> {
-    if dims.len() > RANK {
-        return Err(format!("it has {} sides", dims.len()));
+fn to_shape(dims: &[i64]) -> Result<Vec<usize>, String> {
+    if dims.len() > MAX_RANK {
+        return Err(format!(
+            "got {} dimensions, expected at most {MAX_RANK}",
+            dims.len()
+        ));
     }
-    let sides = dims.iter().map(|side| usize::try_from(*side));
-    sides
+    let shape = dims.iter().map(|dim| usize::try_from(*dim));
+    shape
         .collect::<Result<_, _>>()
-        .map_err(|_| "a negative size".into())
+        .map_err(|_| "negative dimension".into())
 }

@@ -1,7 +1,9 @@
-//! TF.js layers models of Keras' Inception V3: topology and manifest in `model.json`, the numbers in shards beside it.
+//! Imports TF.js layers models: topology and weights manifest in `model.json`, data in shards.
 //!
-//! Values are f32, f16, or u8 and u16 with a scale and a minimum for each tensor. Layers are named as Keras names them. See
-//! [TF.js's weights manifest](https://github.com/tensorflow/tfjs/blob/master/tfjs-core/src/io/types.ts).
+//! Values are f32, f16, or u8 and u16 with a scale and a minimum per tensor. Layers have the names of Keras.
+//!
+//! # Source
+//! [Weights manifest](https://github.com/tensorflow/tfjs/blob/master/tfjs-core/src/io/types.ts)
 
 use std::{
     borrow::Cow,
@@ -26,7 +28,7 @@ use crate::{
 
 const HINT: &str = "choose model.json and all of its shards together, or convert the model again";
 
-/// `model.json`, as far as weights go.
+/// The weights manifest of `model.json`.
 #[derive(Deserialize)]
 struct Model {
     format: Option<String>,
@@ -34,7 +36,7 @@ struct Model {
     groups: Vec<Group>,
 }
 
-/// Some shards, and the tensors that lie in them, end to end.
+/// Shards and the tensors in their concatenated data.
 #[derive(Deserialize)]
 pub(super) struct Group {
     paths: Vec<String>,
@@ -58,42 +60,42 @@ struct Quantization {
     dtype: String,
 }
 
-/// A tensor, and from where to where its bytes lie in the shards end to end.
-type Place<'a> = (&'a Spec, usize, usize);
+/// A tensor, and the start and end of its bytes in the concatenated shards.
+type Location<'a> = (&'a Spec, usize, usize);
 
-/// The JSON file with a manifest, whatever it is called.
+/// Returns the JSON file with a weights manifest.
 pub(super) fn find<'a>(files: &[File<'a>]) -> Option<File<'a>> {
-    let has = |text: &[u8], mark: &[u8]| text.windows(mark.len()).any(|window| window == mark);
+    let key = b"\"weightsManifest\"";
     let found = files.iter().find(|file| {
         let text = file.bytes.trim_ascii_start();
-        text.starts_with(b"{") && has(text, b"\"weightsManifest\"")
+        text.starts_with(b"{") && text.windows(key.len()).any(|window| window == key)
     });
     found.copied()
 }
 
-/// Reads the base, and the classifier if one dense layer lies on top of it; a deeper top is left out.
+/// Imports the base, and the classifier if the top is a single dense layer.
 ///
 /// # Errors
-/// A manifest that cannot be read, a missing shard, tensors that are not those of Inception V3.
+/// An invalid manifest, a missing shard, tensors that are not those of Inception V3.
 pub(super) fn read(file: File, files: &[File]) -> Result<Source, Error> {
     let model: Model =
         serde_json::from_slice(file.bytes).map_err(|error| source(file.name, error))?;
     if model.format.as_deref() == Some("graph-model") {
-        let reason = "it is a graph model, whose tensors have lost the names of their layers";
+        let reason = "graph models are not supported, because they do not keep the layer names";
         return Err(Error::Source {
             file: file.name.into(),
             reason: reason.into(),
             hint: "convert the Keras model with --output_format tfjs_layers_model",
         });
     }
-    let mut taken = HashSet::new();
+    let mut used = HashSet::new();
     let (convs, classifier) = convs(file.name, &model.groups, |path| {
         let name = path.rsplit('/').next().unwrap_or(path);
-        if !taken.insert(name.to_string()) {
-            return Err(source(name, "this shard is listed twice"));
+        if !used.insert(name.to_string()) {
+            return Err(source(name, "shard listed twice"));
         }
         let shard = files.iter().find(|file| file.name == name);
-        let shard = shard.ok_or_else(|| source(name, "this shard is missing"))?;
+        let shard = shard.ok_or_else(|| source(name, "missing shard"))?;
         Ok(Cow::Borrowed(shard.bytes))
     })?;
     Ok(Source {
@@ -103,40 +105,42 @@ pub(super) fn read(file: File, files: &[File]) -> Result<Source, Error> {
     })
 }
 
-/// Convolutions and classifier out of groups of shards, which `shard` finds by their paths.
+/// Reads convolutions and classifier from groups of shards; `shard` returns a shard by its path.
 pub(super) fn convs<'a>(
     file: &str,
     groups: &[Group],
     mut shard: impl FnMut(&str) -> Result<Cow<'a, [u8]>, Error>,
 ) -> Result<(Vec<FoldedConv>, Option<Classifier>), Error> {
     let mut bytes: Vec<u8> = Vec::new();
-    let mut layers: BTreeMap<&str, Vec<Variable<Place>>> = BTreeMap::new();
+    let mut layers: BTreeMap<&str, Vec<Variable<Location>>> = BTreeMap::new();
     for group in groups {
-        let mut place = bytes.len();
+        let mut start = bytes.len();
         for path in &group.paths {
             bytes.extend_from_slice(&shard(path)?);
         }
         for spec in &group.weights {
             let length = spec.length()?;
-            let end = place.checked_add(length).filter(|end| *end <= bytes.len());
-            let end = end.ok_or_else(|| source(&spec.name, "the shards end before it"))?;
+            let end = start.checked_add(length).filter(|end| *end <= bytes.len());
+            let end = end.ok_or_else(|| source(&spec.name, "the shards are truncated"))?;
             let Some((layer, name)) = spec.name.rsplit_once('/') else {
-                return Err(source(&spec.name, "it names no layer"));
+                return Err(source(&spec.name, "tensor name without a layer"));
             };
             let layer = layer.rsplit('/').next().unwrap_or(layer);
             layers.entry(layer).or_default().push(Variable {
                 name: name.to_string(),
                 shape: spec.shape.clone(),
-                place: (spec, place, end),
+                location: (spec, start, end),
             });
-            place = end;
+            start = end;
         }
-        if place != bytes.len() {
-            let reason = format!("{} bytes are left over", bytes.len() - place);
+        if start != bytes.len() {
+            let reason = format!("{} unused bytes", bytes.len() - start);
             return Err(source("the shards", reason));
         }
     }
-    let layers = layers.into_iter().map(|(name, parts)| (name.into(), parts));
+    let layers = layers
+        .into_iter()
+        .map(|(name, variables)| (name.into(), variables));
     assemble(file, Layers::from_iter(layers), |(spec, start, end)| {
         Ok(spec.values(&bytes[*start..*end]))
     })
@@ -147,24 +151,21 @@ impl Spec {
         self.quantization.as_ref().map_or(&self.dtype, |q| &q.dtype)
     }
 
-    /// Bytes in the shards.
+    /// Returns the number of bytes in the shards.
     fn length(&self) -> Result<usize, Error> {
-        let each = match self.dtype() {
+        let size = match self.dtype() {
             "uint8" => 1,
             "uint16" | "float16" => 2,
             "float32" => 4,
             other => {
-                return Err(source(
-                    &self.name,
-                    format!("its numbers are of type {other}"),
-                ));
+                return Err(source(&self.name, format!("unsupported dtype {other}")));
             }
         };
         let length = self
             .shape
             .iter()
-            .try_fold(each, |a: usize, b| a.checked_mul(*b));
-        length.ok_or_else(|| source(&self.name, format!("its shape is {:?}", self.shape)))
+            .try_fold(size, |a: usize, b| a.checked_mul(*b));
+        length.ok_or_else(|| source(&self.name, format!("invalid shape {:?}", self.shape)))
     }
 
     fn values(&self, bytes: &[u8]) -> Vec<f64> {
@@ -172,10 +173,10 @@ impl Spec {
             Some(quantization) => (quantization.min, quantization.scale),
             None => (0.0, 1.0),
         };
-        let level = |q: f64| q * scale + min;
+        let dequantize = |q: f64| q * scale + min;
         match self.dtype() {
-            "uint8" => bytes.iter().map(|q| level((*q).into())).collect(),
-            "uint16" => numbers(bytes, |b| level(u16::from_le_bytes(b).into())).collect(),
+            "uint8" => bytes.iter().map(|q| dequantize((*q).into())).collect(),
+            "uint16" => numbers(bytes, |b| dequantize(u16::from_le_bytes(b).into())).collect(),
             "float16" => numbers(bytes, |b| f16::from_le_bytes(b).to_f64()).collect(),
             _ => numbers(bytes, |b| f32::from_le_bytes(b).into()).collect(),
         }

@@ -1,8 +1,11 @@
-//! PyTorch's Inception V3: timm's `model.safetensors`, and torchvision's `state_dict` as `torch.save` writes it, as a zip or as before.
+//! Imports PyTorch weights: `model.safetensors` of timm, and a torchvision `state_dict` from `torch.save` (zip or legacy format).
 //!
-//! Both libraries name the layers as [torchvision](https://github.com/pytorch/vision/blob/main/torchvision/models/inception.py) does, and
-//! count the padding in average pools. BatchNorm has a gamma, its epsilon is 1e-3. Nothing in a pickle is run. See also
-//! [torch.save](https://docs.pytorch.org/docs/stable/notes/serialization.html).
+//! Both libraries use the layer names of torchvision and count the padding in average pooling. BatchNorm has a gamma and epsilon 1e-3. Pickles
+//! are parsed without running code.
+//!
+//! # Source
+//! [inception.py](https://github.com/pytorch/vision/blob/main/torchvision/models/inception.py),
+//! [torch.save](https://docs.pytorch.org/docs/stable/notes/serialization.html)
 
 use std::{
     borrow::Cow,
@@ -16,8 +19,8 @@ use serde_json::Value as Json;
 use crate::{
     error::Error,
     format::{
-        pickle::{Pickle, Place, Value},
-        safetensors::{LONGEST_HEADER, TOO_MANY, lists_too_many, numbers},
+        pickle::{Index, Pickle, Value},
+        safetensors::{MAX_HEADER, TOO_MANY_TENSORS, lists_too_many_tensors, numbers},
         zip::Archive,
     },
     head::Dense,
@@ -25,38 +28,38 @@ use crate::{
     net::inception::{AveragePool, LATENTS, kernels},
     weights::{
         Classifier, Info, Source,
-        import::layer::{File, Layer, Norm},
+        import::layer::{File, Layer, NOTE, Norm, UNKNOWN_LICENCE},
     },
 };
 
 const EPSILON: f64 = 1e-3;
-const HINT: &str = "download it again, or save the model's state_dict() anew";
-/// What tells a state_dict of this net.
+const HINT: &str = "download it again, or save the model's state_dict() again";
+/// A tensor that identifies a state_dict of Inception V3.
 const FIRST: &str = "Conv2d_1a_3x3.conv.weight";
-/// How a file of `torch.save` began before it was a zip: a pickle of one large number.
-const LEGACY: &[u8] = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.";
-/// All storages together; a checkpoint with its optimiser's state has three times the weights' 109 MB.
-const MOST: u64 = 600 << 20;
-/// A pickle of a state_dict has some 100 kB.
-const PICKLE: u64 = 16 << 20;
-/// Sides of a tensor; a kernel has four.
-const RANK: usize = 8;
-/// The most numbers of a tensor that are fewer in its storage, as one number for all outputs is.
-const SHARED: usize = 2048;
+/// Start of a file in the legacy format of `torch.save`: a pickle of a magic number.
+const LEGACY_MAGIC: &[u8] = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.";
+/// Maximum size of all storages in bytes. A checkpoint with optimiser state is three times as large as the weights (109 MB).
+const MAX_BYTES: u64 = 600 << 20;
+/// Maximum size of the pickle in bytes; that of a state_dict has about 100 kB.
+const MAX_PICKLE: u64 = 16 << 20;
+/// Maximum number of dimensions; a kernel has four.
+const MAX_RANK: usize = 8;
+/// Maximum number of values of a tensor with overlapping strides, such as one value that is shared by all channels.
+const MAX_SHARED: usize = 2048;
 
-/// The file with tensors of torchvision's names, or any of `torch.save`.
+/// Returns the safetensors file, or the file of `torch.save`.
 pub(super) fn find<'a>(files: &[File<'a>]) -> Option<File<'a>> {
     let found = files.iter().find(|file| {
         let bytes = file.bytes;
-        bytes.starts_with(LEGACY)
+        bytes.starts_with(LEGACY_MAGIC)
             || is_safetensors(bytes)
-            || (Archive::is(bytes)
+            || (Archive::is_zip(bytes)
                 && Archive::open_unique(bytes).is_ok_and(|archive| pickle_name(&archive).is_some()))
     });
     found.copied()
 }
 
-/// A header's length, and JSON after it.
+/// Returns whether the bytes start with a header length below 4 GB and JSON.
 fn is_safetensors(bytes: &[u8]) -> bool {
     bytes.len() > 8 && bytes[8] == b'{' && bytes[4..8] == [0; 4]
 }
@@ -68,17 +71,17 @@ fn pickle_name(archive: &Archive) -> Option<String> {
         .map(String::from)
 }
 
-/// Reads the base, and the classifier if there is one. `config.json` of the Hugging Face hub, where it lies among `files`, tells how
-/// pictures reach the net.
+/// Imports the base, and the classifier if there is one. The input range is read from `config.json` of the Hugging Face hub, if it is among
+/// `files`.
 ///
 /// # Errors
-/// A damaged file, tensors that are not those of Inception V3, a pickle that holds anything but tensors.
+/// A damaged file, tensors that are not those of Inception V3, a pickle with anything but tensors.
 pub(super) fn read(file: File, files: &[File]) -> Result<Source, Error> {
     let storage;
     let mut tensors = if is_safetensors(file.bytes) {
         safetensors(&file)?
     } else {
-        storage = Saved::open(&file)?;
+        storage = TorchFile::open(&file)?;
         storage.tensors(&file)?
     };
     let mut take = |name: String, want: &[usize]| {
@@ -86,7 +89,7 @@ pub(super) fn read(file: File, files: &[File]) -> Result<Source, Error> {
             what: "weights",
             name: name.clone(),
         })?;
-        tensor.numbers(&name, want)
+        tensor.values(&name, want)
     };
     let mut convs = Vec::new();
     for ((conv, shape), name) in kernels().into_iter().zip(names()) {
@@ -116,7 +119,7 @@ pub(super) fn read(file: File, files: &[File]) -> Result<Source, Error> {
                     name: name.into(),
                 };
                 let tensor = tensors.remove(name).ok_or_else(missing)?;
-                tensor.numbers(name, want)
+                tensor.values(name, want)
             };
             let weight = take("fc.weight", &[classes, LATENTS])?;
             let bias = take("fc.bias", &[classes])?;
@@ -129,10 +132,10 @@ pub(super) fn read(file: File, files: &[File]) -> Result<Source, Error> {
         }
         _ => None,
     };
-    let ours =
+    let unexpected =
         |name: &&String| !name.starts_with("AuxLogits.") && !name.ends_with("num_batches_tracked");
-    if let Some(name) = tensors.keys().find(ours) {
-        return Err(Error::ForeignTensor {
+    if let Some(name) = tensors.keys().find(unexpected) {
+        return Err(Error::UnexpectedTensor {
             what: "weights",
             name: name.clone(),
         });
@@ -144,7 +147,7 @@ pub(super) fn read(file: File, files: &[File]) -> Result<Source, Error> {
     })
 }
 
-/// torchvision's names of the 94 convolutions, in the order of [`kernels`].
+/// Returns the torchvision names of the 94 convolutions, in the order of [`kernels`].
 fn names() -> Vec<String> {
     let stem =
         ["1a_3x3", "2a_3x3", "2b_3x3", "3b_1x1", "4a_3x3"].map(|name| format!("Conv2d_{name}"));
@@ -173,18 +176,14 @@ fn names() -> Vec<String> {
     stem.into_iter().chain(branches).collect()
 }
 
-/// What is known of the file, by what lies beside it and by its name.
+/// Returns the metadata from `config.json` and the file name.
 fn info(file: &File, files: &[File]) -> Result<Info, Error> {
     let config = files.iter().find(|file| file.name == "config.json");
     let config: Option<Json> = config.and_then(|file| serde_json::from_slice(file.bytes).ok());
     let pretrained = config.as_ref().map(|config| &config["pretrained_cfg"]);
     let three = |key: &str| -> Option<[f64; 3]> {
-        let numbers: Vec<_> = pretrained?[key]
-            .as_array()?
-            .iter()
-            .map(Json::as_f64)
-            .collect();
-        <[f64; 3]>::try_from(numbers.into_iter().collect::<Option<Vec<_>>>()?).ok()
+        let values = pretrained?[key].as_array()?.iter().map(Json::as_f64);
+        <[f64; 3]>::try_from(values.collect::<Option<Vec<_>>>()?).ok()
     };
     let range = match (three("mean"), three("std")) {
         (Some(mean), Some(deviation)) if deviation.iter().all(|d| *d > 0.0) => {
@@ -204,30 +203,29 @@ fn info(file: &File, files: &[File]) -> Result<Info, Error> {
     Ok(Info {
         name,
         source: match is_safetensors(file.bytes) {
-            true => format!("{}, safetensors in PyTorch's names", file.name),
-            false => format!("{}, a state_dict of PyTorch", file.name),
+            true => format!("{}, safetensors with PyTorch names", file.name),
+            false => format!("{}, PyTorch state_dict", file.name),
         },
-        licence: licence.unwrap_or("not told by the file").into(),
-        note: "A base that you brought; what it is good at depends on what it was trained on."
-            .into(),
+        licence: licence.unwrap_or(UNKNOWN_LICENCE).into(),
+        note: NOTE.into(),
         range,
         average_pool: AveragePool::IncludePadding,
         self_test_latents: Vec::new(),
     })
 }
 
-/// Values as a file has them.
+/// A tensor as stored in the file.
 struct Tensor<'a> {
     dtype: &'static str,
     shape: Vec<usize>,
-    /// In steps of whole numbers; `None` is row-major.
+    /// In values; `None` means row-major.
     strides: Option<Vec<usize>>,
     bytes: &'a [u8],
 }
 
 impl Tensor<'_> {
-    /// All numbers, row-major, of a tensor of exactly this shape.
-    fn numbers(&self, name: &str, want: &[usize]) -> Result<Vec<f64>, Error> {
+    /// Returns the values of a tensor of exactly this shape, row-major.
+    fn values(&self, name: &str, want: &[usize]) -> Result<Vec<f64>, Error> {
         if self.shape != want {
             return Err(Error::Shape {
                 what: "weights",
@@ -261,35 +259,35 @@ impl Tensor<'_> {
         let Some(strides) = &self.strides else {
             return Ok(values);
         };
-        let places = (0..want.iter().product()).map(|i: usize| {
-            let sides = self.shape.iter().zip(strides).rev();
-            let step = |(left, place): (usize, usize), (side, stride): (&usize, &usize)| {
-                (left / side, place + left % side * stride)
+        let offsets = (0..want.iter().product()).map(|i: usize| {
+            let dims = self.shape.iter().zip(strides).rev();
+            let step = |(index, offset): (usize, usize), (dim, stride): (&usize, &usize)| {
+                (index / dim, offset + index % dim * stride)
             };
-            sides.fold((i, 0), step).1
+            dims.fold((i, 0), step).1
         });
-        Ok(places.map(|place| values[place]).collect())
+        Ok(offsets.map(|offset| values[offset]).collect())
     }
 }
 
 type Tensors<'a> = BTreeMap<String, Tensor<'a>>;
 
 fn safetensors<'a>(file: &File<'a>) -> Result<Tensors<'a>, Error> {
-    let broken = |reason: String| Error::Container {
+    let invalid = |reason: String| Error::Container {
         what: "weights",
         reason,
         bytes: file.bytes.len(),
     };
     let (length, header) = file.bytes.split_at(8);
     let length = u64::from_le_bytes(*length.first_chunk().expect("8 bytes"));
-    if length > LONGEST_HEADER {
-        return Err(broken(SafeTensorError::HeaderTooLarge.to_string()));
+    if length > MAX_HEADER {
+        return Err(invalid(SafeTensorError::HeaderTooLarge.to_string()));
     }
-    if lists_too_many(&header[..header.len().min(length as usize)]) {
-        return Err(broken(TOO_MANY.into()));
+    if lists_too_many_tensors(&header[..header.len().min(length as usize)]) {
+        return Err(invalid(TOO_MANY_TENSORS.into()));
     }
     let opened = SafeTensors::deserialize(file.bytes);
-    let opened = opened.map_err(|error| broken(error.to_string()))?;
+    let opened = opened.map_err(|error| invalid(error.to_string()))?;
     let tensors = opened.iter().map(|(name, view)| {
         let dtype = match view.dtype() {
             safetensors::Dtype::F16 => "f16",
@@ -307,38 +305,38 @@ fn safetensors<'a>(file: &File<'a>) -> Result<Tensors<'a>, Error> {
         };
         (name.strip_prefix("module.").unwrap_or(name).into(), tensor)
     });
-    known(file, tensors.collect())
+    check_network(file, tensors.collect())
 }
 
-/// Refuses tensors of anything but this net, by what they are.
-fn known<'a>(file: &File, tensors: Tensors<'a>) -> Result<Tensors<'a>, Error> {
+/// Rejects tensors of another network.
+fn check_network<'a>(file: &File, tensors: Tensors<'a>) -> Result<Tensors<'a>, Error> {
     if tensors.contains_key(FIRST) {
         return Ok(tensors);
     }
     let names: Vec<_> = tensors.keys().take(3).map(String::as_str).collect();
-    let holds = match names.as_slice() {
+    let got = match names.as_slice() {
         [] => "no tensors".into(),
         names => format!("{} tensors such as {}", tensors.len(), names.join(", ")),
     };
     Err(source(
         file,
-        format!("it holds {holds}, not those of Inception V3 in PyTorch's names"),
+        format!("got {got}, expected those of Inception V3 with PyTorch names"),
     ))
 }
 
-/// A file of `torch.save`: a pickle, and the storages that it speaks of.
-struct Saved<'a> {
+/// A file of `torch.save`: a pickle and its storages.
+struct TorchFile<'a> {
     pickle: Cow<'a, [u8]>,
-    /// Each is read once, however many tensors lie in it.
+    /// By key; tensors can share a storage.
     storages: HashMap<String, Cow<'a, [u8]>>,
 }
 
-impl<'a> Saved<'a> {
-    fn open(file: &File<'a>) -> Result<Saved<'a>, Error> {
-        let wrong = |reason: String| source(file, reason);
-        let Some(rest) = file.bytes.strip_prefix(LEGACY) else {
-            let archive = Archive::open_unique(file.bytes).map_err(wrong)?;
-            let name = pickle_name(&archive).ok_or_else(|| wrong("it holds no data.pkl".into()))?;
+impl<'a> TorchFile<'a> {
+    fn open(file: &File<'a>) -> Result<TorchFile<'a>, Error> {
+        let invalid = |reason: String| source(file, reason);
+        let Some(rest) = file.bytes.strip_prefix(LEGACY_MAGIC) else {
+            let archive = Archive::open_unique(file.bytes).map_err(invalid)?;
+            let name = pickle_name(&archive).ok_or_else(|| invalid("missing data.pkl".into()))?;
             let folder = name
                 .strip_suffix("data.pkl")
                 .unwrap_or_default()
@@ -349,44 +347,44 @@ impl<'a> Saved<'a> {
             {
                 let order = archive
                     .read(&format!("{folder}byteorder"), 16)
-                    .map_err(wrong)?;
+                    .map_err(invalid)?;
                 if order.as_ref() != b"little" {
-                    return Err(wrong("its numbers are big endian".into()));
+                    return Err(invalid("big-endian data are not supported".into()));
                 }
             }
-            let pickle = archive.read(&name, PICKLE).map_err(wrong)?;
-            let sizes = storage_sizes(&Pickle::read(&pickle).map_err(wrong)?);
-            let (mut storages, mut left) = (HashMap::new(), MOST);
+            let pickle = archive.read(&name, MAX_PICKLE).map_err(invalid)?;
+            let sizes = storage_sizes(&Pickle::read(&pickle).map_err(invalid)?);
+            let (mut storages, mut left) = (HashMap::new(), MAX_BYTES);
             for key in sizes.into_keys() {
                 let data = archive.read(&format!("{folder}data/{key}"), left);
-                let data = data.map_err(wrong)?;
+                let data = data.map_err(invalid)?;
                 left -= data.len() as u64;
                 storages.insert(key, data);
             }
-            return Ok(Saved { pickle, storages });
+            return Ok(TorchFile { pickle, storages });
         };
-        // The protocol, what the machine was like, the state_dict, the storages' names; then for each a count and the numbers.
-        let (_, rest) = Pickle::read_first(rest).map_err(wrong)?;
-        let (_, pickle) = Pickle::read_first(rest).map_err(wrong)?;
-        let (state, rest) = Pickle::read_first(pickle).map_err(wrong)?;
+        // Pickles of the protocol, system information, the state_dict and the storage keys; then the length and the data of each storage.
+        let (_, rest) = Pickle::read_first(rest).map_err(invalid)?;
+        let (_, pickle) = Pickle::read_first(rest).map_err(invalid)?;
+        let (state, rest) = Pickle::read_first(pickle).map_err(invalid)?;
         let sizes = storage_sizes(&state);
-        let (names, mut rest) = Pickle::read_first(rest).map_err(wrong)?;
-        let names = names.texts(names.root());
-        let names = names.ok_or_else(|| wrong("its storages have no names".into()))?;
+        let (names, mut rest) = Pickle::read_first(rest).map_err(invalid)?;
+        let names = names.strings(names.root());
+        let names = names.ok_or_else(|| invalid("missing list of storage keys".into()))?;
         let mut storages = HashMap::new();
         for name in names {
-            let short = || wrong(format!("it ends before the storage {name:?}"));
-            let (count, after) = rest.split_first_chunk::<8>().ok_or_else(short)?;
+            let truncated = || invalid(format!("truncated before storage {name:?}"));
+            let (count, after) = rest.split_first_chunk::<8>().ok_or_else(truncated)?;
             let size = sizes.get(&name).copied().unwrap_or(1);
             let length = usize::try_from(u64::from_le_bytes(*count)).ok();
             let length = length
                 .and_then(|count| count.checked_mul(size))
-                .ok_or_else(short)?;
-            let (data, after) = after.split_at_checked(length).ok_or_else(short)?;
+                .ok_or_else(truncated)?;
+            let (data, after) = after.split_at_checked(length).ok_or_else(truncated)?;
             storages.insert(name, Cow::Borrowed(data));
             rest = after;
         }
-        Ok(Saved {
+        Ok(TorchFile {
             pickle: Cow::Borrowed(pickle),
             storages,
         })
@@ -401,105 +399,104 @@ impl<'a> Saved<'a> {
             }
         }
         let Value::Dict(pairs) = state else {
-            return Err(source(file, asks(state)));
+            return Err(source(file, describe_unexpected(state)));
         };
         let mut tensors = Tensors::new();
         for (key, value) in pairs {
-            let Some(name) = pickle.text(*key) else {
-                return Err(source(file, "a tensor's name is not text".into()));
+            let Some(name) = pickle.string(*key) else {
+                return Err(source(file, "a tensor name is not a string".into()));
             };
             let name = name.strip_prefix("module.").unwrap_or(&name).to_string();
             let tensor = self.tensor(&pickle, pickle.get(*value));
             let tensor = tensor.map_err(|reason| source(file, format!("{name}: {reason}")))?;
             tensors.insert(name, tensor);
         }
-        known(file, tensors)
+        check_network(file, tensors)
     }
 
     fn tensor(&self, pickle: &Pickle, value: &Value) -> Result<Tensor<'_>, String> {
         let parameter = arguments(pickle, value, "_rebuild_parameter");
         let inner = parameter.and_then(|arguments| arguments.first().copied());
-        let value = inner.map_or(value, |place| pickle.get(place));
+        let value = inner.map_or(value, |index| pickle.get(index));
         let Some(arguments) = arguments(pickle, value, "_rebuild_tensor_v2") else {
-            return Err(asks(value));
+            return Err(describe_unexpected(value));
         };
-        let [named, offset, shape, strides, ..] = arguments else {
-            return Err("a tensor of too few parts".into());
+        let [storage, offset, shape, strides, ..] = arguments else {
+            return Err("a tensor with missing arguments".into());
         };
-        let integers = |place: usize| -> Result<Vec<usize>, String> {
-            let items = pickle.items(place).filter(|items| items.len() <= RANK);
-            let items = items.ok_or("a shape that is no list of a few numbers")?;
-            let sides = items.iter().map(|item| match pickle.get(*item) {
-                Value::Integer(side) => {
-                    usize::try_from(*side).map_err(|_| "a negative size".to_string())
-                }
-                _ => Err("a shape that is no list of a few numbers".into()),
-            });
-            sides.collect()
+        let integers = |index: Index| -> Result<Vec<usize>, String> {
+            let invalid = "shape and strides must be lists of at most 8 non-negative integers";
+            let items = pickle.items(index).filter(|items| items.len() <= MAX_RANK);
+            let dims = items
+                .ok_or(invalid)?
+                .iter()
+                .map(|item| match pickle.get(*item) {
+                    Value::Integer(dim) => usize::try_from(*dim).map_err(|_| invalid.to_string()),
+                    _ => Err(invalid.into()),
+                });
+            dims.collect()
         };
         let (shape, strides) = (integers(*shape)?, integers(*strides)?);
         let Value::Integer(offset) = pickle.get(*offset) else {
-            return Err("an offset that is no number".into());
+            return Err("the offset is not an integer".into());
         };
         let (kind, key) =
-            storage_name(pickle, pickle.get(*named)).ok_or("numbers that lie nowhere")?;
+            storage_key(pickle, pickle.get(*storage)).ok_or("a tensor without a storage")?;
         let (dtype, size) = storage_type(kind);
         let (Ok(offset), true) = (usize::try_from(*offset), shape.len() == strides.len()) else {
-            return Err("an offset and strides that do not fit".into());
+            return Err("invalid offset or strides".into());
         };
-        // From the first number to the last that the strides reach.
+        // Distance from the first to the last value in the storage.
         let reach = shape
             .iter()
             .zip(&strides)
-            .try_fold(0usize, |reach, (side, stride)| {
-                reach.checked_add(side.checked_sub(1)?.checked_mul(*stride)?)
+            .try_fold(0usize, |reach, (dim, stride)| {
+                reach.checked_add(dim.checked_sub(1)?.checked_mul(*stride)?)
             });
         let count = shape
             .iter()
-            .try_fold(1usize, |count, side| count.checked_mul(*side));
+            .try_fold(1usize, |count, dim| count.checked_mul(*dim));
         let (start, length) = match (reach, count) {
-            (Some(reach), Some(count)) if count <= reach.saturating_add(1).max(SHARED) => {
-                let start = offset
-                    .checked_mul(size)
-                    .ok_or("an offset beyond all memory")?;
+            (Some(reach), Some(count)) if count <= reach.saturating_add(1).max(MAX_SHARED) => {
+                let start = offset.checked_mul(size).ok_or("the offset overflows")?;
                 let length = reach
                     .checked_add(1)
-                    .and_then(|numbers| numbers.checked_mul(size));
-                (start, length.ok_or("a shape beyond all memory")?)
+                    .and_then(|values| values.checked_mul(size));
+                (start, length.ok_or("the shape overflows")?)
             }
             (None, Some(0)) => (0, 0),
-            _ => return Err(format!("the shape {shape:?} in steps of {strides:?}")),
+            _ => return Err(format!("invalid shape {shape:?} with strides {strides:?}")),
         };
         let storage = self.storages.get(&key);
-        let storage = storage.ok_or_else(|| format!("the file has no storage {key:?}"))?;
-        let own = start
+        let storage = storage.ok_or_else(|| format!("missing storage {key:?}"))?;
+        let bytes = start
             .checked_add(length)
             .and_then(|end| storage.get(start..end));
-        let bytes = own.ok_or_else(|| {
+        let bytes = bytes.ok_or_else(|| {
             let got = storage.len();
-            format!("the shape {shape:?} of {dtype} needs more than its storage's {got} bytes")
+            format!("shape {shape:?} of {dtype} exceeds its storage of {got} bytes")
         })?;
-        let mut rows = Vec::new();
-        let mut step = 1usize;
-        for side in shape.iter().rev() {
-            rows.insert(0, step);
-            step = step.saturating_mul(*side);
+        let mut row_major = Vec::new();
+        let mut stride = 1usize;
+        for dim in shape.iter().rev() {
+            row_major.insert(0, stride);
+            stride = stride.saturating_mul(*dim);
         }
-        let by_rows = shape
+        let is_row_major = shape
             .iter()
-            .zip(strides.iter().zip(&rows))
-            .all(|(side, (a, b))| *side == 1 || a == b);
+            .zip(strides.iter().zip(&row_major))
+            .all(|(dim, (a, b))| *dim == 1 || a == b);
         Ok(Tensor {
             dtype,
             shape,
-            strides: (!by_rows).then_some(strides),
+            strides: (!is_row_major).then_some(strides),
             bytes,
         })
     }
 }
 
-/// The arguments of a call of torch's own.
-fn arguments<'a>(pickle: &'a Pickle, value: &Value, name: &str) -> Option<&'a [Place]> {
+/// Returns the arguments if the value is a call of this function of `torch._utils`.
+fn arguments<'a>(pickle: &'a Pickle, value: &Value, name: &str) -> Option<&'a [Index]> {
     match value {
         Value::Call {
             callee, arguments, ..
@@ -508,21 +505,21 @@ fn arguments<'a>(pickle: &'a Pickle, value: &Value, name: &str) -> Option<&'a [P
     }
 }
 
-/// `("storage", torch.FloatStorage, key, ...)`, as the type and the key.
-fn storage_name<'a>(pickle: &Pickle<'a>, value: &Value<'a>) -> Option<(&'a str, String)> {
-    let Value::Persistent(place) = value else {
+/// Returns the type and the key of `("storage", torch.FloatStorage, key, ...)`.
+fn storage_key<'a>(pickle: &Pickle<'a>, value: &Value<'a>) -> Option<(&'a str, String)> {
+    let Value::Persistent(id) = value else {
         return None;
     };
-    match pickle.items(*place)? {
-        [word, kind, key, ..] if pickle.text(*word)? == "storage" => match pickle.get(*kind) {
-            Value::Global("torch", kind) => Some((kind, pickle.text(*key)?)),
+    match pickle.items(*id)? {
+        [tag, kind, key, ..] if pickle.string(*tag)? == "storage" => match pickle.get(*kind) {
+            Value::Global("torch", kind) => Some((kind, pickle.string(*key)?)),
             _ => None,
         },
         _ => None,
     }
 }
 
-/// A storage's number type and its bytes a number.
+/// Returns the dtype of a storage and its size in bytes per value.
 fn storage_type(kind: &str) -> (&'static str, usize) {
     match kind {
         "FloatStorage" => ("f32", 4),
@@ -536,18 +533,18 @@ fn storage_type(kind: &str) -> (&'static str, usize) {
     }
 }
 
-/// Bytes a number of every storage that a pickle names.
+/// Returns the bytes per value of every storage in a pickle, by key.
 fn storage_sizes(pickle: &Pickle) -> BTreeMap<String, usize> {
-    let named = pickle
+    let storages = pickle
         .values()
-        .filter_map(|value| storage_name(pickle, value));
-    named
+        .filter_map(|value| storage_key(pickle, value));
+    storages
         .map(|(kind, key)| (key, storage_type(kind).1))
         .collect()
 }
 
-/// What stands where tensors should.
-fn asks(value: &Value) -> String {
+/// Describes a value that is not a tensor, for an error message.
+fn describe_unexpected(value: &Value) -> String {
     match value {
         Value::Call {
             callee: (module, name),
@@ -556,13 +553,16 @@ fn asks(value: &Value) -> String {
         | Value::Global(module, name) => {
             let short = |text: &str| text.chars().take(40).collect::<String>();
             format!(
-                "it asks for {}.{}, and only tensors are read; nothing of it was run",
+                "the pickle calls {}.{}, expected only tensors; no code was run",
                 short(module),
                 short(name)
             )
         }
-        Value::Dict(pairs) => format!("a dictionary of {} where a tensor should be", pairs.len()),
-        _ => "no tensor, but plain data".into(),
+        Value::Dict(pairs) => format!(
+            "got a dictionary of {} items, expected a tensor",
+            pairs.len()
+        ),
+        _ => "got plain data, expected a tensor".into(),
     }
 }
 
@@ -578,9 +578,9 @@ fn source(file: &File, reason: String) -> Error {
 mod tests {
     use super::*;
 
-    /// A file of `torch.save` as it was before zip: this state_dict, these storages.
+    /// Creates a file of `torch.save` in the legacy format.
     fn saved(state: &[u8], storages: &[(&str, &[u8])]) -> Vec<u8> {
-        let mut bytes = LEGACY.to_vec();
+        let mut bytes = LEGACY_MAGIC.to_vec();
         bytes.extend(b"\x80\x02M\xe9\x03.\x80\x02}q\x00.");
         bytes.extend(state);
         bytes.extend(b"\x80\x02]");
@@ -603,7 +603,7 @@ mod tests {
         bytes
     }
 
-    /// A state_dict of the one tensor that tells the net: offset, shape and strides of a storage "0".
+    /// Creates a state_dict with the tensor [`FIRST`], a view of the storage "0".
     fn tensor(offset: u8, shape: [u8; 2], strides: [u8; 2]) -> Vec<u8> {
         let text = |text: &str| {
             [
@@ -631,20 +631,20 @@ mod tests {
         .concat()
     }
 
-    fn opened(bytes: &[u8]) -> Result<Vec<f64>, String> {
+    fn read_first(bytes: &[u8]) -> Result<Vec<f64>, String> {
         let file = File {
             name: "a.pth",
             bytes,
         };
-        let tell = |error: Error| error.to_string();
-        let saved = Saved::open(&file).map_err(tell)?;
-        let tensors = saved.tensors(&file).map_err(tell)?;
+        let message = |error: Error| error.to_string();
+        let opened = TorchFile::open(&file).map_err(message)?;
+        let tensors = opened.tensors(&file).map_err(message)?;
         let tensor = &tensors[FIRST];
-        tensor.numbers(FIRST, &tensor.shape).map_err(tell)
+        tensor.values(FIRST, &tensor.shape).map_err(message)
     }
 
     #[test]
-    fn strides_are_walked() {
+    fn strided_tensors_are_read_row_major() {
         let data: Vec<u8> = (0..6).flat_map(|k| (k as f32).to_le_bytes()).collect();
         let cases = [
             (0, [2, 3], [3, 1], vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0]),
@@ -654,36 +654,36 @@ mod tests {
         ];
         for (offset, shape, strides, want) in cases {
             let bytes = saved(&tensor(offset, shape, strides), &[("0", &data)]);
-            assert_eq!(opened(&bytes), Ok(want), "{shape:?} by {strides:?}");
+            assert_eq!(read_first(&bytes), Ok(want), "{shape:?} by {strides:?}");
         }
     }
 
     #[test]
-    fn what_a_pickle_asks_for_is_named_and_not_run() {
+    fn pickles_with_calls_or_invalid_views_are_rejected() {
         let state =
             [b"\x80\x02}X\x01\x00\x00\x00acos\nsystem\nX\x04\x00\x00\x00true\x85Rs.".as_slice()]
                 .concat();
         let root = b"\x80\x02cbuiltins\neval\nX\x01\x00\x00\x001\x85R.".to_vec();
         let data = [0u8; 24];
-        let short = "weights: cannot import a.pth (Conv2d_1a_3x3.conv.weight: the shape [2, 3] of f32 needs more than its storage's 24 bytes)";
+        let short = "weights: cannot import a.pth (Conv2d_1a_3x3.conv.weight: shape [2, 3] of f32 exceeds its storage of 24 bytes)";
         let cases = [
             (
                 state,
-                "weights: cannot import a.pth (a: it asks for os.system, and only tensors are read; nothing of it was run)",
+                "weights: cannot import a.pth (a: the pickle calls os.system, expected only tensors; no code was run)",
             ),
             (
                 root,
-                "weights: cannot import a.pth (it asks for builtins.eval, and only tensors are read; nothing of it was run)",
+                "weights: cannot import a.pth (the pickle calls builtins.eval, expected only tensors; no code was run)",
             ),
             (tensor(1, [2, 3], [3, 1]), short),
             (tensor(0, [2, 3], [4, 1]), short),
             (
                 tensor(0, [200, 200], [0, 0]),
-                "weights: cannot import a.pth (Conv2d_1a_3x3.conv.weight: the shape [200, 200] in steps of [0, 0])",
+                "weights: cannot import a.pth (Conv2d_1a_3x3.conv.weight: invalid shape [200, 200] with strides [0, 0])",
             ),
         ];
         for (state, want) in cases {
-            let got = opened(&saved(&state, &[("0", &data)])).expect_err(want);
+            let got = read_first(&saved(&state, &[("0", &data)])).expect_err(want);
             assert_eq!(got, format!("{want}; {HINT}"));
         }
     }

@@ -1,11 +1,11 @@
-//! CIFAR-10's files: records, pickles, class names, tarballs.
+//! CIFAR-10: records, pickles, class names, tarballs.
 #![no_main]
 
 use inception_web::image::cifar10::Files;
-use inception_web_fuzz::refused;
+use inception_web_fuzz::assert_error;
 use libfuzzer_sys::fuzz_target;
 
-/// What kind of file it is, is told by its name and its bytes.
+/// The name of a file and its contents determine the format.
 const NAMES: [&str; 5] = [
     "data_batch_1.bin",
     "test_batch",
@@ -19,12 +19,14 @@ fuzz_target!(|input: &[u8]| {
     let mut files = Files::new();
     for name in NAMES {
         if let Err(error) = files.add(name, input) {
-            refused(&error, "pictures", &told(&error.to_string(), name));
+            let file = file_of(&error.to_string(), name);
+            assert_error(&error, "pictures", &file);
         }
     }
-    let tar = checked(input);
+    let tar = with_checksums(input);
     if let Err(error) = files.add("cifar.tar", &tar) {
-        refused(&error, "pictures", &told(&error.to_string(), "cifar.tar"));
+        let file = file_of(&error.to_string(), "cifar.tar");
+        assert_error(&error, "pictures", &file);
     }
     if let Ok(set) = files.finish() {
         for pictures in [set.training, set.test] {
@@ -39,26 +41,30 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-/// The name that a refusal begins with: the file's, or that of one in the tarball.
-fn told(refusal: &str, name: &str) -> String {
-    let file = refusal.split(": ").next().unwrap_or_default();
-    let inside = file
+/// Returns the expected prefix of an error message: the name of the file, or of a member of the tarball.
+fn file_of(message: &str, name: &str) -> String {
+    let prefix = message.split(": ").next().unwrap_or_default();
+    let is_member = prefix
         .strip_prefix(name)
         .is_some_and(|rest| rest.starts_with('/'));
-    if inside { file.into() } else { name.into() }
+    if is_member {
+        prefix.into()
+    } else {
+        name.into()
+    }
 }
 
-/// The check sums of a tarball's headers set right, as far as each header's size leads to the next.
-fn checked(input: &[u8]) -> Vec<u8> {
+/// Corrects the checksums of the headers of a tarball, as far as the sizes lead from one header to the next.
+fn with_checksums(input: &[u8]) -> Vec<u8> {
     let mut tar = input.to_vec();
-    let mut at = 0usize;
-    while let Some(header) = tar.get_mut(at..at.saturating_add(BLOCK)) {
+    let mut position = 0usize;
+    while let Some(header) = tar.get_mut(position..position.saturating_add(BLOCK)) {
         header[148..156].fill(b' ');
         let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
         header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
         let size = std::str::from_utf8(&header[124..135]).unwrap_or_default();
         let size = usize::from_str_radix(size, 8).unwrap_or(0);
-        at = at.saturating_add(BLOCK + size.next_multiple_of(BLOCK));
+        position = position.saturating_add(BLOCK + size.next_multiple_of(BLOCK));
     }
     tar
 }

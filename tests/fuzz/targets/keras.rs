@@ -1,11 +1,11 @@
-//! Bases of Keras: HDF5, and the zip with it that is called `.keras`.
+//! Keras weights: HDF5, and `.keras` archives.
 #![no_main]
 
 use inception_web_fuzz::{read_base, zip};
 use libfuzzer_sys::fuzz_target;
 
-/// Check sums set right in one input; each takes a reading.
-const SUMS: usize = 12;
+/// Maximum number of checksums to correct in an input.
+const MAX_CORRECTIONS: usize = 12;
 
 fuzz_target!(|input: &[u8]| {
     if let Some(inner) = input.strip_prefix(b"keras:") {
@@ -14,25 +14,25 @@ fuzz_target!(|input: &[u8]| {
         return;
     }
     let mut file = input.to_vec();
-    for _ in 0..SUMS {
+    for _ in 0..MAX_CORRECTIONS {
         let Err(error) = read_base(&[("model.h5", &file)]) else {
             return;
         };
-        let Some([want, got]) = sums(&error.to_string()) else {
+        let Some([want, got]) = checksums(&error.to_string()) else {
             return;
         };
-        let Some(at) = file.windows(4).position(|w| w == want.to_le_bytes()) else {
+        let Some(position) = file.windows(4).position(|w| w == want.to_le_bytes()) else {
             return;
         };
-        file[at..at + 4].copy_from_slice(&got.to_le_bytes());
+        file[position..position + 4].copy_from_slice(&got.to_le_bytes());
     }
 });
 
-/// The check sum in the file and the right one, where the refusal tells them.
-fn sums(refusal: &str) -> Option<[u32; 2]> {
-    let (_, told) = refusal.split_once("checksum mismatch: expected ")?;
-    let mut numbers = told
+/// Parses the stored and the computed checksum from an error message.
+fn checksums(message: &str) -> Option<[u32; 2]> {
+    let (_, rest) = message.split_once("checksum mismatch: expected ")?;
+    let mut values = rest
         .split(|c: char| !c.is_ascii_alphanumeric())
-        .filter_map(|word| u32::from_str_radix(word.strip_prefix("0x")?, 16).ok());
-    Some([numbers.next()?, numbers.next()?])
+        .filter_map(|token| u32::from_str_radix(token.strip_prefix("0x")?, 16).ok());
+    Some([values.next()?, values.next()?])
 }

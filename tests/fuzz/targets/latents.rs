@@ -1,8 +1,8 @@
-//! Tables of latents: safetensors and NumPy's `.npz`.
+//! Latent tables: safetensors and `.npz`.
 #![no_main]
 
-use inception_web::head::latents::{Latents, BaseId};
-use inception_web_fuzz::{parts, refused, safetensors, zip};
+use inception_web::head::latents::{BaseId, Latents};
+use inception_web_fuzz::{assert_error, safetensors, split, zip};
 use libfuzzer_sys::fuzz_target;
 
 const ARRAYS: [&str; 6] = [
@@ -19,11 +19,11 @@ fuzz_target!(|input: &[u8]| {
     if let Some(file) = safetensors(input, 1 << 20) {
         read(&file);
     }
-    // Arrays in NumPy's format, which are named by their order.
-    let parts = parts(input);
-    if parts.len() > 1 {
+    // Arrays in the npy format, in the order of `ARRAYS`.
+    let files = split(input);
+    if files.len() > 1 {
         let names = ARRAYS.iter().map(|name| format!("{name}.npy"));
-        read(&zip(names.zip(parts)));
+        read(&zip(names.zip(files)));
     }
 });
 
@@ -35,11 +35,10 @@ fn read(bytes: &[u8]) {
     for base in [None, Some(&base)] {
         match Latents::read(bytes, base) {
             Ok((latents, _)) => {
-                let (again, _) =
-                    Latents::read(&latents.write_npz(), None).expect("what was written opens");
+                let (again, _) = Latents::read(&latents.write_npz(), None).expect("a valid file");
                 assert_eq!(again.values, latents.values);
             }
-            Err(error) => refused(&error, "latents", ""),
+            Err(error) => assert_error(&error, "latents", ""),
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Pictures: what is decoded also becomes what the net reads.
+//! Pictures: a decoded picture can be resized to the input of the network.
 #![no_main]
 
 use inception_web::image::Pixels;
-use inception_web_fuzz::refused;
+use inception_web_fuzz::assert_error;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -11,6 +11,6 @@ fuzz_target!(|bytes: &[u8]| {
             assert_eq!(pixels.rgb().len(), pixels.width() * pixels.height() * 3);
             pixels.resize();
         }
-        Err(error) => refused(&error, "picture", ""),
+        Err(error) => assert_error(&error, "picture", ""),
     }
 });

@@ -1,53 +1,55 @@
-//! Weights files of ours: opened, and every convolution and the classifier read out of them.
+//! Weights in the native format: opens a file and reads all convolutions and the classifier.
 #![no_main]
 
-use inception_web::{error::Error, weights::{WeightsStream, Weights}};
-use inception_web_fuzz::{refused, safetensors};
+use inception_web::{
+    error::Error,
+    weights::{Weights, WeightsStream},
+};
+use inception_web_fuzz::{assert_error, safetensors};
 use libfuzzer_sys::fuzz_target;
 
-/// A whole file with a byte a weight has 22 MB.
-const MOST: usize = 24 << 20;
-/// The largest file that is read in pieces too.
-const PIECED: usize = 1 << 20;
+/// Maximum size of the data; a u8 file has 22 MB.
+const MAX_DATA: usize = 24 << 20;
+/// Maximum size of a file that is also read as a stream.
+const MAX_STREAMED: usize = 1 << 20;
 
 fuzz_target!(|input: &[u8]| {
     _ = read(input);
-    let Some(mut file) = safetensors(input, MOST) else {
+    let Some(mut file) = safetensors(input, MAX_DATA) else {
         return;
     };
-    // What the contents' SHA-256 should have been stands in the refusal.
-    if let Err(Error::Digest { want, got }) = read(&file)
-        && let Some(at) = file.windows(64).position(|w| w == want.as_bytes())
+    // Correct the checksum in the metadata.
+    if let Err(Error::Checksum { want, got }) = read(&file)
+        && let Some(position) = file.windows(64).position(|w| w == want.as_bytes())
     {
-        file[at..at + 64].copy_from_slice(got.as_bytes());
+        file[position..position + 64].copy_from_slice(got.as_bytes());
         _ = read(&file);
     }
 });
 
 fn read(bytes: &[u8]) -> Result<(), Error> {
-    let whole = opened(Weights::open(bytes));
-    if bytes.len() > PIECED {
+    let whole = read_all(Weights::open(bytes));
+    if bytes.len() > MAX_STREAMED {
         return whole;
     }
-    // The same in pieces, whose number the first byte of the file tells.
+    // Read the file as a stream too. Its first byte determines the number of chunks.
     let count = bytes.first().map_or(1, |first| 2 + usize::from(*first));
     let size = 1 + bytes.len() / count;
-    let mut arriving = WeightsStream::new();
-    let mut pieces = bytes.chunks(size);
-    let taken = pieces.try_for_each(|piece| {
-        arriving.take(piece.to_vec().into())?;
-        while arriving.next_conv()?.is_some() {}
+    let mut stream = WeightsStream::new();
+    let pushed = bytes.chunks(size).try_for_each(|chunk| {
+        stream.push(chunk.to_vec().into())?;
+        while stream.next_conv()?.is_some() {}
         Ok(())
     });
-    let pieces = taken.and_then(|()| arriving.finish()?.head());
-    assert_eq!(pieces.is_ok(), whole.is_ok());
-    if let Err(error) = pieces {
-        refused(&error, "weights", "");
+    let streamed = pushed.and_then(|()| stream.finish()?.head());
+    assert_eq!(streamed.is_ok(), whole.is_ok());
+    if let Err(error) = streamed {
+        assert_error(&error, "weights", "");
     }
     whole
 }
 
-fn opened(weights: Result<Weights, Error>) -> Result<(), Error> {
+fn read_all(weights: Result<Weights, Error>) -> Result<(), Error> {
     let read = weights.and_then(|weights| {
         weights.convs().try_for_each(|conv| conv.map(|_| ()))?;
         if let Some(head) = weights.head()? {
@@ -56,5 +58,5 @@ fn opened(weights: Result<Weights, Error>) -> Result<(), Error> {
         assert!(weights.info.range.is_finite());
         Ok(())
     });
-    read.inspect_err(|error| refused(error, "weights", ""))
+    read.inspect_err(|error| assert_error(error, "weights", ""))
 }
