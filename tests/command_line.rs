@@ -526,7 +526,7 @@ fn invalid_files_have_error_messages() {
                 "www/ten-classes/latents.safetensors",
                 "www/samples/cat.jpg",
             ],
-            "error: www/ten-classes/latents.safetensors: head: the file's metadata has no \"layers\"; this is not a head file",
+            "error: www/ten-classes/latents.safetensors: head: the metadata has no \"layers\"; this is not a head file",
         ),
         (
             vec!["train", "www/ten-classes/head.safetensors"],

@@ -196,7 +196,7 @@ fn damaged_weights_are_refused_with_a_sentence() {
     let foreign = fs::read(folder().join("blocks.safetensors")).expect("a golden file");
     assert_eq!(
         message(&foreign),
-        "weights: the file's metadata has no \"format\"; this is not a weights file of inception-web, make one with \
+        "weights: the metadata has no \"format\"; this is not a weights file of inception-web, make one with \
          `inception-web weights`"
     );
     assert!(message(b"<!doctype html>").starts_with("weights: invalid safetensors file ("));

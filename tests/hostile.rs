@@ -455,7 +455,7 @@ fn repeated_references_do_not_multiply_time_or_memory() {
     assert_eq!(
         rejected("names", names.len(), || cifar10::Files::new()
             .add("batches.meta", &names)),
-        "batches.meta: not a file of CIFAR-10's Python version (\"label_names\" is not a list of strings); download the file again"
+        "batches.meta: invalid CIFAR-10 pickle (\"label_names\" is not a list of strings); download the file again"
     );
 }
 

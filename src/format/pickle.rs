@@ -458,9 +458,9 @@ impl<'a> Reader<'a> {
             return Err("an integer of more than 64 bits".into());
         }
         let negative = bytes.last().is_some_and(|byte| byte & 0x80 != 0);
-        let mut whole = [if negative { 0xff } else { 0 }; 8];
-        whole[..bytes.len()].copy_from_slice(bytes);
-        self.push(Value::Integer(i64::from_le_bytes(whole)));
+        let mut extended = [if negative { 0xff } else { 0 }; 8];
+        extended[..bytes.len()].copy_from_slice(bytes);
+        self.push(Value::Integer(i64::from_le_bytes(extended)));
         Ok(())
     }
 

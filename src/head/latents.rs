@@ -509,7 +509,7 @@ mod tests {
         );
         assert_eq!(
             rejected(&bytes),
-            "latents: the file's metadata has no \"classes\"; in Python, save it with save_file({\"latents\": x, \"labels\": y}, path, \
+            "latents: the metadata has no \"classes\"; in Python, save it with save_file({\"latents\": x, \"labels\": y}, path, \
              metadata={\"classes\": json.dumps([\"cat\", \"dog\"])})"
         );
     }

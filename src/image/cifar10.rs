@@ -181,11 +181,11 @@ impl Files {
             file: file.into(),
             limit: MAX_UNPACKED / 1_000_000,
         };
-        let mut left = Limited {
+        let mut limited = Limited {
             source,
             left: MAX_UNPACKED,
         };
-        let mut archive = tar::Archive::new(&mut left);
+        let mut archive = tar::Archive::new(&mut limited);
         let mut members = archive.entries().map_err(damaged)?;
         let mut has_files = false;
         let unpacked: Result<(), Error> = members.try_for_each(|member| {
@@ -211,13 +211,13 @@ impl Files {
             self.read_file(&format!("{file}/{name}"), &bytes)
         });
         // A tarball that exceeds the limit looks truncated, so this error takes precedence.
-        if left.left == 0 {
+        if limited.left == 0 {
             return Err(huge());
         }
         unpacked?;
         // Read the padding, so that the decoder verifies the checksum at the end.
-        std::io::copy(&mut left, &mut std::io::sink()).map_err(damaged)?;
-        match (left.left, has_files) {
+        std::io::copy(&mut limited, &mut std::io::sink()).map_err(damaged)?;
+        match (limited.left, has_files) {
             (0, _) => Err(huge()),
             (_, false) => Err(Error::NotCifar { file: file.into() }),
             _ => Ok(()),
@@ -588,37 +588,37 @@ mod tests {
             (
                 "data_batch_1",
                 fixture("python2.pkl")[..2000].to_vec(),
-                "data_batch_1: not a file of CIFAR-10's Python version (unexpected end at byte 144 of 2000); download the file again",
+                "data_batch_1: invalid CIFAR-10 pickle (unexpected end at byte 144 of 2000); download the file again",
             ),
             (
                 "data_batch_1",
                 fixture("something_else.pkl"),
-                "data_batch_1: not a file of CIFAR-10's Python version (expected a dictionary); download the file again",
+                "data_batch_1: invalid CIFAR-10 pickle (expected a dictionary); download the file again",
             ),
             (
                 "data_batch_1",
                 fixture("wrong_shape.pkl"),
-                "data_batch_1: not a file of CIFAR-10's Python version (\"data\" has shape [2, 3000], expected [N, 3072]); download the file again",
+                "data_batch_1: invalid CIFAR-10 pickle (\"data\" has shape [2, 3000], expected [N, 3072]); download the file again",
             ),
             (
                 "data_batch_1",
                 fixture("wrong_type.pkl"),
-                "data_batch_1: not a file of CIFAR-10's Python version (\"data\" has dtype f4, expected u1); download the file again",
+                "data_batch_1: invalid CIFAR-10 pickle (\"data\" has dtype f4, expected u1); download the file again",
             ),
             (
                 "data_batch_1",
                 fixture("by_columns.pkl"),
-                "data_batch_1: not a file of CIFAR-10's Python version (\"data\" is not a row-major NumPy array); download the file again",
+                "data_batch_1: invalid CIFAR-10 pickle (\"data\" is not a row-major NumPy array); download the file again",
             ),
             (
                 "data_batch_1",
                 fixture("label_count.pkl"),
-                "data_batch_1: not a file of CIFAR-10's Python version (got 1 labels, expected 2); download the file again",
+                "data_batch_1: invalid CIFAR-10 pickle (got 1 labels, expected 2); download the file again",
             ),
             (
                 "holiday.jpg",
                 b"\xff\xd8".to_vec(),
-                "holiday.jpg: no file of CIFAR-10; use data_batch_1.bin to data_batch_5.bin, test_batch.bin and batches.meta.txt, the files of its Python version, or either version's .tar.gz",
+                "holiday.jpg: not a CIFAR-10 file; use data_batch_1.bin to data_batch_5.bin, test_batch.bin and batches.meta.txt, the files of the Python version, or the .tar.gz of either version",
             ),
             (
                 "batches.meta.txt",
@@ -628,7 +628,7 @@ mod tests {
             (
                 "pets.tar.gz",
                 tarball(&[("pets/cat.jpg", b"")]),
-                "pets.tar.gz: no file of CIFAR-10; use data_batch_1.bin to data_batch_5.bin, test_batch.bin and batches.meta.txt, the files of its Python version, or either version's .tar.gz",
+                "pets.tar.gz: not a CIFAR-10 file; use data_batch_1.bin to data_batch_5.bin, test_batch.bin and batches.meta.txt, the files of the Python version, or the .tar.gz of either version",
             ),
         ];
         for (name, bytes, want) in cases {

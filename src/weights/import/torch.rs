@@ -84,7 +84,7 @@ pub(super) fn read(file: File, files: &[File]) -> Result<Source, Error> {
         storage = TorchFile::open(&file)?;
         storage.tensors(&file)?
     };
-    let mut take = |name: String, want: &[usize]| {
+    let mut read = |name: String, want: &[usize]| {
         let tensor = tensors.remove(&name).ok_or_else(|| Error::MissingTensor {
             what: "weights",
             name: name.clone(),
@@ -94,8 +94,8 @@ pub(super) fn read(file: File, files: &[File]) -> Result<Source, Error> {
     let mut convs = Vec::new();
     for ((conv, shape), name) in kernels().into_iter().zip(names()) {
         let out = &shape[..1];
-        let kernel = take(format!("{name}.conv.weight"), &shape)?;
-        let mut norm = |part: &str| take(format!("{name}.bn.{part}"), out);
+        let kernel = read(format!("{name}.conv.weight"), &shape)?;
+        let mut norm = |part: &str| read(format!("{name}.bn.{part}"), out);
         let norm = Norm {
             gamma: Some(norm("weight")?),
             beta: norm("bias")?,
@@ -113,7 +113,7 @@ pub(super) fn read(file: File, files: &[File]) -> Result<Source, Error> {
     let classifier = match tensors.get("fc.bias").map(|bias| bias.shape.clone()) {
         Some(shape) if shape.len() == 1 && shape[0] > 0 => {
             let classes = shape[0];
-            let mut take = |name: &str, want: &[usize]| {
+            let mut read = |name: &str, want: &[usize]| {
                 let missing = || Error::MissingTensor {
                     what: "weights",
                     name: name.into(),
@@ -121,8 +121,8 @@ pub(super) fn read(file: File, files: &[File]) -> Result<Source, Error> {
                 let tensor = tensors.remove(name).ok_or_else(missing)?;
                 tensor.values(name, want)
             };
-            let weight = take("fc.weight", &[classes, LATENTS])?;
-            let bias = take("fc.bias", &[classes])?;
+            let weight = read("fc.weight", &[classes, LATENTS])?;
+            let bias = read("fc.bias", &[classes])?;
             let kernel =
                 (0..LATENTS * classes).map(|i| weight[i % classes * LATENTS + i / classes]);
             Some(Classifier::new(Dense {
