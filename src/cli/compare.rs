@@ -61,7 +61,7 @@ pub struct Args {
     /// Training runs per point of the learning curve, each with another seed
     #[arg(long, value_name = "N", default_value_t = 3, requires = "curve")]
     seeds: u64,
-    /// Base of the transfer model: see `serve --help`
+    /// Base of the transfer model; `serve --help` describes the values
     #[arg(long, value_name = WEIGHTS_VALUE, default_value = "npm")]
     weights: String,
     /// Print all results as JSON: seed, split, hash of the pictures, layers, epochs, scores, predictions

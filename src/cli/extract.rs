@@ -47,7 +47,7 @@ pub struct Args {
     /// Number type of the latents in the file: f32 (8 kB per picture), f16 (4 kB) or u8 (2 kB)
     #[arg(long, value_enum, default_value = "f32")]
     dtype: DtypeArg,
-    /// Base: see `serve --help`
+    /// Base to use; `serve --help` describes the values
     #[arg(long, value_name = WEIGHTS_VALUE, default_value = "npm")]
     weights: String,
 }

@@ -22,7 +22,7 @@ pub struct Args {
     /// Head file, written by `train` [default: the classifier of the base, if its file includes one]
     #[arg(long, value_name = "FILE")]
     head: Option<PathBuf>,
-    /// Base: see `serve --help`
+    /// Base to use; `serve --help` describes the values
     #[arg(long, value_name = WEIGHTS_VALUE, default_value = "npm")]
     weights: String,
     /// Number of most probable classes to print
