@@ -1,4 +1,4 @@
-//! Whole pictures against real TensorFlow and Keras (`tests/golden/make.py`), on the CPU, for every dtype of the default base.
+//! Compares resizing and latents with TensorFlow and Keras (`tests/golden/make.py`), on the CPU, for every dtype of the default base.
 
 use std::{fs, path::PathBuf, process::Command, sync::OnceLock};
 
@@ -32,13 +32,13 @@ fn picture(name: &str) -> Pixels {
     Pixels::decode(&fs::read(folder().join(format!("{name}.png"))).expect(name)).expect(name)
 }
 
-/// The default base, converted by the command line once for all tests.
+/// The default base, converted by the command line once for all tests of this file.
 fn weights(dtype: Dtype) -> &'static [u8] {
     static FILES: [OnceLock<Vec<u8>>; 3] = [const { OnceLock::new() }; 3];
     FILES[dtype as usize].get_or_init(|| {
         let name = format!("golden-{}.safetensors", dtype.name());
         let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
-        let made = Command::new(env!("CARGO_BIN_EXE_inception-web"))
+        let output = Command::new(env!("CARGO_BIN_EXE_inception-web"))
             .args([
                 "weights",
                 "--from",
@@ -49,19 +49,19 @@ fn weights(dtype: Dtype) -> &'static [u8] {
             ])
             .arg(&file)
             .output()
-            .expect("the command line starts");
+            .expect("the command starts");
         assert!(
-            made.status.success(),
+            output.status.success(),
             "{}",
-            String::from_utf8_lossy(&made.stderr)
+            String::from_utf8_lossy(&output.stderr)
         );
-        fs::read(file).expect("the weights just written")
+        fs::read(file).expect("the written weights")
     })
 }
 
 fn latents(base: &Base, name: &str) -> Vec<f32> {
     let latents = pollster::block_on(base.latents([&picture(name).resize()]));
-    latents.expect("a CPU does not fail")
+    latents.expect("the CPU has no device errors")
 }
 
 fn cosine(a: &[f32], b: &[f32]) -> f64 {
@@ -74,7 +74,7 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
     dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
 }
 
-fn furthest(a: &[f32], b: &[f32]) -> f32 {
+fn max_abs_diff(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     a.iter()
         .zip(b)
@@ -83,7 +83,7 @@ fn furthest(a: &[f32], b: &[f32]) -> f32 {
 }
 
 #[test]
-fn resize_is_tensorflows() {
+fn resize_matches_tensorflow() {
     for name in PICTURES {
         let ours = picture(name).resize();
         let at = |y: usize, x: usize| ours.rgb()[(y * 299 + x) * 3..][..3].to_vec();
@@ -92,24 +92,24 @@ fn resize_is_tensorflows() {
             .flat_map(|y| (0..299).step_by(13).flat_map(move |x| [(y, x)]))
             .flat_map(|(y, x)| at(y, x))
             .collect();
-        let off = furthest(&ours, &golden(&format!("{name}.resized")));
-        // Both compute in f32 and in the same order of taps; 255 has a rounding step of 1.5e-5.
+        let off = max_abs_diff(&ours, &golden(&format!("{name}.resized")));
+        // Both use f32 and the same order of taps; the f32 step at 255 is 1.5e-5.
         assert!(off < 1e-3, "{name} is off by {off} of 255");
     }
 }
 
 #[test]
-fn latents_are_keras() {
+fn latents_match_keras() {
     let bytes = weights(Dtype::F32);
     let base = Base::load(&Weights::open(bytes).expect("weights")).expect("a base");
     for name in PICTURES {
         let (ours, keras) = (latents(&base, name), golden(&format!("{name}.latents")));
-        let (off, cosine) = (furthest(&ours, &keras), cosine(&ours, &keras));
+        let (off, cosine) = (max_abs_diff(&ours, &keras), cosine(&ours, &keras));
         println!(
             "{name}: max abs diff {off:.1e}, 1 - cosine {:.1e}",
             1.0 - cosine
         );
-        // Nothing but f32 rounding is left: Keras in f32 differs from itself in f64 by 7e-7.
+        // Only f32 rounding errors: Keras in f32 differs from Keras in f64 by 7e-7.
         assert!(
             off <= 1e-5 && cosine >= 0.999_999,
             "{name}: {off:e}, {cosine}"
@@ -118,7 +118,7 @@ fn latents_are_keras() {
 }
 
 #[test]
-fn smaller_dtypes_keep_the_latents_and_the_fingerprint() {
+fn smaller_dtypes_keep_fingerprint_and_latents() {
     let exact = weights(Dtype::F32);
     let exact = Weights::open(exact).expect("weights");
     let base = Base::load(&exact).expect("a base");
@@ -137,19 +137,16 @@ fn smaller_dtypes_keep_the_latents_and_the_fingerprint() {
 }
 
 #[test]
-fn self_check_passes_here_and_catches_a_wrong_device() {
+fn self_test_accepts_the_cpu_and_rejects_wrong_latents() {
     let bytes = weights(Dtype::U8);
     let base = Base::load(&Weights::open(bytes).expect("weights")).expect("a base");
     let latents = pollster::block_on(base.latents([&self_test_image()]));
-    let mut latents = latents.expect("a CPU does not fail");
-    assert!(base.check(&latents).expect("the CPU computes rightly") < 1e-4);
+    let mut latents = latents.expect("the CPU has no device errors");
+    assert!(base.check(&latents).expect("the CPU passes") < 1e-4);
     latents[3] += 0.1;
-    let error = base
-        .check(&latents)
-        .expect_err("a wrong latent")
-        .to_string();
+    let error = base.check(&latents).expect_err("wrong latents").to_string();
     assert!(
-        error.starts_with("device: it computes wrong latents (off by "),
+        error.starts_with("device: it computes wrong latents (error "),
         "{error}"
     );
     latents[3] = f32::NAN;
@@ -157,7 +154,7 @@ fn self_check_passes_here_and_catches_a_wrong_device() {
 }
 
 #[test]
-fn damaged_weights_are_refused_with_a_sentence() {
+fn damaged_weights_are_rejected_with_a_reason() {
     let good = weights(Dtype::U8);
     let message = |bytes: &[u8]| {
         Weights::open(bytes)
@@ -165,14 +162,14 @@ fn damaged_weights_are_refused_with_a_sentence() {
             .expect_err("damaged")
             .to_string()
     };
-    let cut = message(&good[..good.len() / 2]);
+    let truncated = message(&good[..good.len() / 2]);
     assert!(
-        cut.starts_with("weights: invalid safetensors file ("),
-        "{cut}"
+        truncated.starts_with("weights: invalid safetensors file ("),
+        "{truncated}"
     );
     assert!(
-        cut.ends_with(" bytes); download or convert it again"),
-        "{cut}"
+        truncated.ends_with(" bytes); download or convert it again"),
+        "{truncated}"
     );
 
     let mut flipped = good.to_vec();
@@ -189,13 +186,13 @@ fn damaged_weights_are_refused_with_a_sentence() {
         .windows(range.len())
         .position(|window| window == range)
         .expect("a range");
-    let mut lying = good.to_vec();
-    lying[other_range + 1] = b'9';
-    assert!(message(&lying).starts_with("weights: the SHA-256 of the contents is "));
+    let mut changed = good.to_vec();
+    changed[other_range + 1] = b'9';
+    assert!(message(&changed).starts_with("weights: the SHA-256 of the contents is "));
 
-    let foreign = fs::read(folder().join("blocks.safetensors")).expect("a golden file");
+    let other_format = fs::read(folder().join("blocks.safetensors")).expect("a golden file");
     assert_eq!(
-        message(&foreign),
+        message(&other_format),
         "weights: the metadata has no \"format\"; this is not a weights file of inception-web, make one with \
          `inception-web weights`"
     );

@@ -1,4 +1,4 @@
-//! What fewer bits for the kernels of the default base cost, in the latents and in the answers of the shipped head.
+//! Measures the effect of quantising the default base to fewer bits, on the latents and on the predictions of the included head.
 
 use std::{env, fs, path::PathBuf, process::Command, rc::Rc};
 
@@ -21,7 +21,7 @@ use rayon::prelude::*;
 use safetensors::SafeTensors;
 
 const PICTURES: [&str; 3] = ["cat", "rocket", "shuttle"];
-/// Where the blocks of the figure begin among the convolutions.
+/// The blocks of the network and the index of their first convolution.
 const BLOCKS: [(&str, usize); 13] = [
     ("stem", 0),
     ("mixed0", 5),
@@ -42,20 +42,20 @@ fn project(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// The default base as the command line converts it, and what it says of it.
+/// Converts the default base by the command line; returns the file and the output.
 fn converted(name: &str, arguments: &[&str]) -> (Vec<u8>, String) {
     let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let made = Command::new(env!("CARGO_BIN_EXE_inception-web"))
+    let output = Command::new(env!("CARGO_BIN_EXE_inception-web"))
         .args(["weights", "--from", "npm", "--out"])
         .arg(&file)
         .args(arguments)
         .output()
-        .expect("the command line starts");
-    let said = String::from_utf8_lossy(&made.stderr);
-    assert!(made.status.success(), "{said}");
+        .expect("the command starts");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
     (
-        fs::read(file).expect("the weights just written"),
-        String::from_utf8(made.stdout).expect("text"),
+        fs::read(file).expect("the written weights"),
+        String::from_utf8(output.stdout).expect("text"),
     )
 }
 
@@ -71,7 +71,7 @@ fn loaded(file: &[u8]) -> Base {
 }
 
 fn latents(base: &Base, picture: &Resized) -> Vec<f32> {
-    pollster::block_on(base.latents([picture])).expect("a CPU does not fail")
+    pollster::block_on(base.latents([picture])).expect("the CPU has no device errors")
 }
 
 fn pictures() -> [Resized; 3] {
@@ -81,7 +81,7 @@ fn pictures() -> [Resized; 3] {
     })
 }
 
-/// What real Keras computes for them.
+/// The latents that Keras computes for them.
 fn keras() -> [Vec<f32>; 3] {
     let bytes = fs::read(project("tests/golden/pictures.safetensors")).expect("the golden file");
     let file = SafeTensors::deserialize(&bytes).expect("a golden file");
@@ -92,8 +92,8 @@ fn keras() -> [Vec<f32>; 3] {
     })
 }
 
-/// One minus the least cosine among pairs.
-fn worst(ours: &[Vec<f32>], theirs: &[Vec<f32>]) -> f64 {
+/// The largest cosine distance between pairs.
+fn max_cosine_distance(ours: &[Vec<f32>], theirs: &[Vec<f32>]) -> f64 {
     let dot = |a: &[f32], b: &[f32]| -> f64 {
         let pairs = a.iter().zip(b);
         pairs.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
@@ -105,34 +105,34 @@ fn worst(ours: &[Vec<f32>], theirs: &[Vec<f32>]) -> f64 {
 }
 
 #[test]
-fn fewer_bits_make_another_base_in_the_same_form() {
+fn fewer_bits_give_another_base_in_the_same_format() {
     let (eight, _) = converted("quantise-8.safetensors", &["--dtype", "u8"]);
     let eight = Weights::open(&eight).expect("weights").fingerprint;
-    let head = fs::read(project("www/ten-classes/head.safetensors")).expect("the shipped head");
-    for (bits, least, most) in [("6", 1e-4, 1e-2), ("4", 1e-2, 0.2)] {
+    let head = fs::read(project("www/ten-classes/head.safetensors")).expect("the included head");
+    for (bits, min, max) in [("6", 1e-4, 1e-2), ("4", 1e-2, 0.2)] {
         let name = format!("quantise-{bits}.safetensors");
-        let (file, said) = converted(&name, &["--dtype", "u8", "--bits", bits]);
+        let (file, output) = converted(&name, &["--dtype", "u8", "--bits", bits]);
         let weights = Weights::open(&file).expect("weights");
         assert_eq!(weights.dtype, Dtype::U8);
         assert_eq!(file.len().div_ceil(1_000_000), 22);
         assert!(weights.info.name.ends_with(&format!(", {bits} bits")));
-        assert!(said.contains(&weights.fingerprint), "{said}");
+        assert!(output.contains(&weights.fingerprint), "{output}");
         assert_ne!(weights.fingerprint, eight);
         let base_id = weights.id();
         Head::read(&head, &base_id).expect_err("the head of the exact base");
 
         let base = loaded(&file);
         let ours = pictures().map(|picture| latents(&base, &picture));
-        // Far above what the file's u8 costs, 3e-11, so the levels are really fewer.
-        let off = worst(&ours, &keras());
+        // The u8 file format alone has a distance of 3e-11, so this is the effect of the fewer levels.
+        let off = max_cosine_distance(&ours, &keras());
         println!("{bits} bits: 1 - cosine to Keras {off:.1e}");
-        assert!((least..most).contains(&off), "{bits} bits: {off:e}");
+        assert!((min..max).contains(&off), "{bits} bits: {off:e}");
     }
 }
 
 #[test]
 #[ignore = "takes minutes, and CIFAR10=FOLDER with test_batch.bin in it"]
-fn only_8_bits_answer_as_the_exact_numbers_do() {
+fn only_8_bits_give_the_same_predictions_as_exact_weights() {
     let folder = env::var("CIFAR10").expect("CIFAR10=FOLDER with test_batch.bin in it");
     let bytes = fs::read(PathBuf::from(folder).join("test_batch.bin")).expect("test_batch.bin");
     let mut files = cifar10::Files::new();
@@ -141,13 +141,13 @@ fn only_8_bits_answer_as_the_exact_numbers_do() {
         .expect("CIFAR-10's test batch");
     let set = files.finish().expect("CIFAR-10's test batch").test;
     let rows: Vec<_> = (0..set.len().min(1000)).collect();
-    let head = fs::read(project("www/ten-classes/head.safetensors")).expect("the shipped head");
-    let head = Head::open(&head).expect("the shipped head");
+    let head = fs::read(project("www/ten-classes/head.safetensors")).expect("the included head");
+    let head = Head::open(&head).expect("the included head");
     let exact = exact();
 
     let mut reference: Option<(Vec<usize>, Vec<Vec<f32>>)> = None;
     println!(
-        "| levels | file | as served | 1 - cosine to Keras | to f32 | shipped head | answers as f32 | heads trained on it |"
+        "| levels | file | as served | 1 - cosine to Keras | to f32 | included head | same predictions as f32 | heads trained on it |"
     );
     for (name, bits, dtype) in [
         ("f32", 8, Dtype::F32),
@@ -170,23 +170,23 @@ fn only_8_bits_answer_as_the_exact_numbers_do() {
         BrotliCompress(&mut file.as_slice(), &mut served, &settings).expect("brotli");
 
         let base = loaded(&file);
-        let to_keras = worst(
+        let to_keras = max_cosine_distance(
             &pictures().map(|picture| latents(&base, &picture)),
             &keras(),
         );
-        let of_row = |row: &usize| latents(&base, &set.as_pixels(*row).resize());
-        let computed: Vec<_> = rows.par_iter().map(of_row).collect();
-        let answer = |latents: &Vec<f32>| {
+        let compute = |row: &usize| latents(&base, &set.as_pixels(*row).resize());
+        let computed: Vec<_> = rows.par_iter().map(compute).collect();
+        let predict = |latents: &Vec<f32>| {
             let logits = head.logits(latents);
             (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b]))
         };
-        let answers: Vec<_> = computed.iter().filter_map(answer).collect();
-        let right = |(row, answer): (&usize, &usize)| set.labels[*row] == *answer;
+        let predictions: Vec<_> = computed.iter().filter_map(predict).collect();
+        let correct = |(row, prediction): (&usize, &usize)| set.labels[*row] == *prediction;
         let scores = Scores {
             correct: rows
                 .iter()
-                .zip(&answers)
-                .filter(|pair| right(*pair))
+                .zip(&predictions)
+                .filter(|pair| correct(*pair))
                 .count(),
             total: rows.len(),
         };
@@ -205,37 +205,40 @@ fn only_8_bits_answer_as_the_exact_numbers_do() {
             folds.step().expect("an epoch");
         }
 
-        let (exact_answers, exact_latents) =
-            reference.get_or_insert_with(|| (answers.clone(), computed.clone()));
-        let same = answers
+        let (exact_predictions, exact_latents) =
+            reference.get_or_insert_with(|| (predictions.clone(), computed.clone()));
+        let same = predictions
             .iter()
-            .zip(exact_answers)
+            .zip(exact_predictions)
             .filter(|(a, b)| a == b)
             .count();
         let same = same as f64 / rows.len() as f64;
-        let [low, high] = scores.interval().map(|share| 100.0 * share);
+        let [low, high] = scores.interval().map(|bound| 100.0 * bound);
         println!(
             "| {name} | {:.1} MB | {:.1} MB | {to_keras:.0e} | {:.0e} | {:.1} % ({low:.1} to {high:.1}) | {:.1} % | {:.1} % |",
             file.len() as f64 / 1e6,
             served.len() as f64 / 1e6,
-            worst(&computed, exact_latents),
+            max_cosine_distance(&computed, exact_latents),
             100.0 * scores.accuracy(),
             100.0 * same,
             100.0 * folds.finish().accuracy
         );
         match bits {
-            8 => assert_eq!(same, 1.0, "{name} answers otherwise"),
-            _ => assert!(same < 0.95, "{name} may be harmless: ship it"),
+            8 => assert_eq!(same, 1.0, "{name} predictions otherwise"),
+            _ => assert!(
+                same < 0.95,
+                "{name} keeps at least 95 % of the predictions"
+            ),
         }
     }
 
     let theirs = keras();
-    for ends in BLOCKS.windows(2) {
-        let (name, convs) = (ends[0].0, ends[0].1..ends[1].1);
+    for pair in BLOCKS.windows(2) {
+        let (name, convs) = (pair[0].0, pair[0].1..pair[1].1);
         let source = quantise(exact.clone(), 4, convs);
         let base = loaded(&write(&source, &"0".repeat(64), Dtype::U8));
-        let off = worst(&pictures().map(|picture| latents(&base, &picture)), &theirs);
-        println!("u4 in {name} alone: 1 - cosine to Keras {off:.0e}");
-        assert!(off > 1e-4, "{name} bears 4 bits");
+        let off = max_cosine_distance(&pictures().map(|picture| latents(&base, &picture)), &theirs);
+        println!("u4 only in {name}: 1 - cosine to Keras {off:.0e}");
+        assert!(off > 1e-4, "{name} tolerates 4 bits");
     }
 }
