@@ -226,7 +226,7 @@ mod tests {
         let archive = Archive::open(&bytes).expect("a zip");
         assert_eq!(
             archive.read("a", 1 << 30),
-            Err("\"a\": unpacks to more than its declared 1000 bytes".into())
+            Err("\"a\": Invalid size: expected 1000, got 1001".into())
         );
     }
 }

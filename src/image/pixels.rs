@@ -55,7 +55,7 @@ impl Pixels {
         let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
         let mut picture = DynamicImage::from_decoder(decoder).map_err(damaged)?;
         picture.apply_orientation(orientation);
-        Ok(Pixels::over_white(picture))
+        Ok(Pixels::from_image(picture))
     }
 
     /// Blends pixels over white, such as those of a canvas or of a format that the browser decoded (AVIF).
@@ -78,7 +78,7 @@ impl Pixels {
         }
         let rgb = rgba
             .chunks_exact(4)
-            .flat_map(|p| over_white([p[0], p[1], p[2], p[3]]))
+            .flat_map(|p| blend_over_white([p[0], p[1], p[2], p[3]]))
             .collect();
         Ok(Pixels {
             width: width as usize,
@@ -87,13 +87,13 @@ impl Pixels {
         })
     }
 
-    fn over_white(picture: DynamicImage) -> Pixels {
+    fn from_image(picture: DynamicImage) -> Pixels {
         let (width, height) = (picture.width() as usize, picture.height() as usize);
         let rgb = if picture.color().has_alpha() {
             picture
                 .into_rgba8()
                 .pixels()
-                .flat_map(|p| over_white(p.0))
+                .flat_map(|p| blend_over_white(p.0))
                 .collect()
         } else {
             picture.into_rgb8().into_raw()
@@ -125,7 +125,7 @@ impl Pixels {
     }
 }
 
-fn over_white([r, g, b, a]: [u8; 4]) -> [u8; 3] {
+fn blend_over_white([r, g, b, a]: [u8; 4]) -> [u8; 3] {
     let a = u32::from(a);
     [r, g, b].map(|c| ((u32::from(c) * a + 255 * (255 - a) + 127) / 255) as u8)
 }
@@ -155,8 +155,8 @@ fn check_jpeg_sampling(bytes: &[u8]) -> Result<(), Error> {
     loop {
         // Skip bytes between segments, as the decoder does.
         let marker = |pair: &[u8]| pair[0] == 0xff && !matches!(pair[1], 0 | 0xff);
-        let at = left.windows(2).position(marker).ok_or_else(truncated)?;
-        let (kind, rest) = (left[at + 1], &left[at + 2..]);
+        let position = left.windows(2).position(marker).ok_or_else(truncated)?;
+        let (kind, rest) = (left[position + 1], &left[position + 2..]);
         let (length, _) = rest.split_first_chunk().ok_or_else(truncated)?;
         let length = usize::from(u16::from_be_bytes(*length));
         let segment = rest.get(2..length).ok_or_else(truncated)?;
