@@ -182,7 +182,7 @@ fn a_head_trained_on_class_folders_classifies_its_pictures() {
         copy_sample(sample, &folder.join("pictures"), class);
     }
     fs::write(
-        folder.join("pictures/animals/broken.jpg"),
+        folder.join("pictures/animals/damaged.jpg"),
         "this is not a picture",
     )
     .expect("a damaged picture");
@@ -199,7 +199,7 @@ fn a_head_trained_on_class_folders_classifies_its_pictures() {
     ]);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(
-        stderr.contains("skipped animals/broken.jpg: picture: not a picture in a known format"),
+        stderr.contains("skipped animals/damaged.jpg: picture: not a picture in a known format"),
         "{stderr}"
     );
     let table = read_table(&latents);
@@ -317,8 +317,8 @@ fn shards_contain_every_picture_once_and_can_be_trained_on_together() {
     ] {
         copy_sample(sample, &pictures, class);
     }
-    let whole = folder.join("whole.safetensors");
-    run_ok(&["extract", text(&pictures), "--out", text(&whole)]);
+    let unsharded = folder.join("unsharded.safetensors");
+    run_ok(&["extract", text(&pictures), "--out", text(&unsharded)]);
     let shards = ["1/2", "2/2"].map(|shard| {
         let out = folder.join(format!("{}.safetensors", &shard[..1]));
         run_ok(&[
@@ -337,10 +337,10 @@ fn shards_contain_every_picture_once_and_can_be_trained_on_together() {
     assert_eq!(second.names, ["animals/horse.jpg"]);
     // Each shard lists all classes, so that labels have the same meaning in all of them.
     assert_eq!(first.classes, second.classes);
-    let whole = read_table(&whole);
+    let unsharded = read_table(&unsharded);
     assert_eq!(
         [first.row(0), second.row(0), first.row(1)].concat(),
-        whole.values
+        unsharded.values
     );
     let head = folder.join("head.safetensors");
     let [first, second] = shards.each_ref().map(|file| text(file));

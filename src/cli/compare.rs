@@ -124,7 +124,7 @@ fn extract(set: &PictureSet, splits: &[Split], weights: &str) -> CliResult<Extra
     let mut rows: Vec<_> = splits.iter().flat_map(Split::rows).collect();
     rows.sort_unstable();
     rows.dedup();
-    let all = rows.len();
+    let total = rows.len();
     let missing = cache.missing(set, rows);
 
     let bar = progress_bar(missing.len(), "computing latents");
@@ -155,7 +155,7 @@ fn extract(set: &PictureSet, splits: &[Split], weights: &str) -> CliResult<Extra
     }
     let cost = ExtractionCost {
         pictures: missing.len(),
-        kept: all - missing.len(),
+        kept: total - missing.len(),
         seconds,
     };
     let timed: Vec<_> = splits[0].test.iter().take(TIMED).collect();

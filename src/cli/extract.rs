@@ -194,8 +194,8 @@ fn list_pictures(inputs: &[PathBuf]) -> CliResult<(Vec<String>, Vec<Item>)> {
     let mut classes = Vec::new();
     let mut items = Vec::new();
     let mut class_index = |name: String| {
-        let known = classes.iter().position(|known| *known == name);
-        known.unwrap_or_else(|| {
+        let index = classes.iter().position(|class| *class == name);
+        index.unwrap_or_else(|| {
             classes.push(name);
             classes.len() - 1
         }) as i64

@@ -26,7 +26,7 @@ pub fn project_root() -> CliResult<PathBuf> {
     })
 }
 
-/// Reads a whole file.
+/// Reads a file.
 pub fn read(path: &Path) -> CliResult<Vec<u8>> {
     Ok(fs::read(path).map_err(|error| io_message(path, &error))?)
 }
@@ -42,7 +42,7 @@ pub fn entries(folder: &Path) -> CliResult<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Returns the file name of the resolved path, so that `.` and links have a name, too.
+/// Returns the file name of a path after resolving it, so that `.` has a name.
 pub fn file_name(path: &Path) -> String {
     path.canonicalize()
         .ok()

@@ -432,7 +432,11 @@ mod tests {
             names(&set),
             [vec!["cat/a.png", "frog/c.png", "frog/b.png"], vec![]]
         );
-        assert_eq!(set.training.counts(), [1, 0, 2]);
+        assert_eq!(set.training.labels, [0, 2, 2]);
+        let pixels = Pixels::decode(&picture()).expect("a picture");
+        for row in 0..3 {
+            assert_eq!(set.training.row(row), to_planes(&pixels));
+        }
         remove(&folder);
     }
 

@@ -4,7 +4,10 @@ use std::process::Command;
 
 use super::result::CliResult;
 
-/// Runs a program that inherits the terminal, and fails unless it exits with status 0; `hint` says what to do if it cannot be started.
+/// Runs a program in this terminal.
+///
+/// # Errors
+/// The program cannot be started, with `hint` as advice, or its exit status is not 0.
 pub fn run_checked(command: &mut Command, hint: &str) -> CliResult {
     let program = command.get_program().to_string_lossy().into_owned();
     match command.status() {
