@@ -1,7 +1,7 @@
 //! Conversion between Rust and JavaScript values.
 
 use js_sys::Reflect;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::Serialize;
 use serde_wasm_bindgen::Serializer;
 use wasm_bindgen::{JsCast, JsValue};
 
@@ -18,7 +18,8 @@ pub(super) fn to_object(value: &impl Serialize) -> JsValue {
 ///
 /// # Errors
 /// An unknown property, or a value of the wrong type.
-pub(super) fn from_object<T: DeserializeOwned>(
+#[cfg(feature = "train")]
+pub(super) fn from_object<T: serde::de::DeserializeOwned>(
     object: JsValue,
     name: &'static str,
     want: &'static str,
