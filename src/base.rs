@@ -279,7 +279,7 @@ pub fn self_test_image() -> Resized {
         .resize()
 }
 
-/// Computes [`Info::self_test_latents`]: the first [`SELF_TEST_LATENTS`] latents of the self-test image on the CPU.
+/// Computes [`Info::self_test_latents`]: the first 64 latents of the self-test image on the CPU.
 pub fn self_test_latents(info: &Info, convs: &[FoldedConv]) -> Vec<f32> {
     let mut cpu = Cpu::inception(info.average_pool);
     for (conv, folded) in convs.iter().enumerate() {

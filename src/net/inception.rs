@@ -390,14 +390,14 @@ mod tests {
 
     /// Runs a branch on the CPU and returns its output.
     fn forward(
-        network: &Branch,
+        branch: &Branch,
         weights: impl IntoIterator<Item = FoldedConv>,
         average_pool: AveragePool,
         [h, w, c]: [usize; 3],
         picture: &[f32],
     ) -> Vec<f32> {
         let mut steps = Vec::new();
-        let ends = trace(network, vec![0], &mut steps);
+        let ends = trace(branch, vec![0], &mut steps);
         let mut cpu = Cpu::new(Plan::new(&steps, &ends, [h, w, c]), average_pool);
         for (conv, folded) in weights.into_iter().enumerate() {
             cpu.set_conv(conv, &folded);
@@ -449,9 +449,9 @@ mod tests {
             ("reduce_17", branch().reduce_17(""), [768, 7, 7]),
             ("mixed_8", branch().mixed_8(["", "", ""]), [1280, 3, 3]),
         ];
-        for (name, network, [c, h, w]) in cases {
+        for (name, branch, [c, h, w]) in cases {
             let mut table = Table::default();
-            let [out_c, out_h, out_w] = table.append(&network, [c, h, w]);
+            let [out_c, out_h, out_w] = table.append(&branch, [c, h, w]);
             let shapes = table.rows.iter().filter_map(|row| row.kernel);
             let weights = (1..).zip(shapes).map(|(k, shape)| golden_conv(k, shape));
             let pixels = (0..h * w).flat_map(|pixel| (0..c).map(move |c| (c, pixel)));
@@ -460,7 +460,7 @@ mod tests {
                 .collect();
 
             let exclude = AveragePool::ExcludePadding;
-            let ours = forward(&network, weights, exclude, [h, w, c], &input);
+            let ours = forward(&branch, weights, exclude, [h, w, c], &input);
 
             let keras = golden.tensor(name).expect(name);
             assert_eq!(keras.shape(), [1, out_h, out_w, out_c], "{name}");

@@ -41,12 +41,7 @@ pub struct Gpu {
     average_pool: Cell<AveragePool>,
     device: Device,
     pipelines: Vec<(Kernel, JsValue)>,
-    bindings: JsValue,
-    maps: Buffer,
-    weights: Buffer,
-    layers: Buffer,
-    pictures: Buffer,
-    results: Buffer,
+    resources: Resources,
     failure: DeviceFailure,
     /// Number of convolutions whose weights have not been uploaded.
     missing: Cell<usize>,
@@ -109,15 +104,6 @@ impl Gpu {
         }
         on_progress(total, total);
         failure.check()?;
-        let Resources {
-            bindings,
-            maps,
-            weights,
-            layers,
-            pictures,
-            results,
-            ..
-        } = resources;
         Ok(Gpu {
             program: program.into(),
             precision,
@@ -125,12 +111,7 @@ impl Gpu {
             average_pool: Cell::new(AveragePool::ExcludePadding),
             device,
             pipelines,
-            bindings,
-            maps,
-            weights,
-            layers,
-            pictures,
-            results,
+            resources,
             failure,
             missing: Cell::new(crate::net::inception::kernels().len()),
         })
@@ -151,7 +132,7 @@ impl Gpu {
         let (_, shape) = &kernels()[conv];
         let packed = pack(folded, *shape);
         let start = self.program.borrow().convs[conv];
-        let written = self.write(&self.weights, start, &packed);
+        let written = self.write(&self.resources.weights, start, &packed);
         written.map_err(|error| device_error(FAILED, &error))?;
         self.missing.set(self.missing.get() - 1);
         Ok(())
@@ -185,7 +166,10 @@ impl Gpu {
         let program = program(device_class, self.precision);
         let words = program.layers(self.average_pool.get());
         self.program.replace(program);
-        let written = self.device.queue().write_u32(&self.layers, 0.0, &words);
+        let written = self
+            .device
+            .queue()
+            .write_u32(&self.resources.layers, 0.0, &words);
         written.map_err(|error| device_error(FAILED, &error))
     }
 
@@ -242,7 +226,7 @@ impl Gpu {
         let mut latents = Vec::new();
         for images in images.chunks(PICTURES * INPUT * INPUT * 3) {
             let bytes = images.len() / (INPUT * INPUT * 3) * LATENTS * LATENT_BYTES;
-            let result = self.forward(images, &self.results, HEADER_BYTES, bytes);
+            let result = self.forward(images, &self.resources.results, HEADER_BYTES, bytes);
             latents.extend(Float32Array::new(result.await?.as_ref()).to_vec());
         }
         Ok(latents)
@@ -258,7 +242,7 @@ impl Gpu {
     pub async fn maps(&self, image: &[f32]) -> Result<Vec<f32>, Error> {
         let bytes = self.precision.bytes();
         let start = self.program.borrow().output * bytes;
-        let result = self.forward(image, &self.maps, start, LAST_MAPS_LEN * bytes);
+        let result = self.forward(image, &self.resources.maps, start, LAST_MAPS_LEN * bytes);
         let result: &JsValue = &result.await?.into();
         Ok(match self.precision {
             Precision::F32 => Float32Array::new(result).to_vec(),
@@ -314,8 +298,8 @@ impl Gpu {
         let result = buffer(&self.device, HEADER_BYTES + bytes, browser::MAP_READ)?;
         let queue = self.device.queue();
         let program = self.program.borrow();
-        self.write(&self.maps, program.input, &pad_channels(images))?;
-        queue.write_u32(&self.pictures, 0.0, &[pictures as u32, 0, 0, 0])?;
+        self.write(&self.resources.maps, program.input, &pad_channels(images))?;
+        queue.write_u32(&self.resources.pictures, 0.0, &[pictures as u32, 0, 0, 0])?;
         let encoder = self.device.create_command_encoder()?;
         let pass = encoder.begin_compute_pass()?;
         for (index, dispatch) in program.dispatches.iter().enumerate() {
@@ -324,13 +308,13 @@ impl Gpu {
             let (_, pipeline) = found.expect("all kernels are compiled");
             pass.set_pipeline(pipeline)?;
             let offset = JsValue::from((index * LAYER_BYTES) as u32);
-            pass.set_bind_group(0, &self.bindings, &list([offset]))?;
+            pass.set_bind_group(0, &self.resources.bindings, &list([offset]))?;
             let [x, y, z] = dispatch.workgroups(pictures);
             pass.dispatch_workgroups(x, y, z)?;
         }
         pass.end()?;
         let head = HEADER_BYTES as f64;
-        encoder.copy_buffer(&self.results, 0.0, &result, 0.0, head)?;
+        encoder.copy_buffer(&self.resources.results, 0.0, &result, 0.0, head)?;
         encoder.copy_buffer(from, start as f64, &result, head, bytes as f64)?;
         queue.submit(&list([encoder.finish()?]))?;
         let mapped = result.map(browser::READ)?;
