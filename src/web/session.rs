@@ -137,11 +137,11 @@ pub struct WeightsStream {
 
 #[wasm_bindgen]
 impl WeightsStream {
-    /// Starts loading. If the file is `known`, its content is not validated: the caller must compare `sha256` before `finish`.
+    /// Starts loading. If the file is `trusted`, its fingerprint is not verified: the caller must compare `sha256` before `finish`.
     #[wasm_bindgen(constructor)]
-    pub fn new(processor: &Processor, known: bool) -> WeightsStream {
+    pub fn new(processor: &Processor, trusted: bool) -> WeightsStream {
         WeightsStream {
-            loader: Ok(BaseLoader::new(processor.0.clone(), known)),
+            loader: Ok(BaseLoader::new(processor.0.clone(), trusted)),
             layers: 0,
             bytes: 0,
             hash: Sha256::new(),
