@@ -225,10 +225,7 @@ fn only_8_bits_give_the_same_predictions_as_exact_weights() {
         );
         match bits {
             8 => assert_eq!(same, 1.0, "{name} predictions otherwise"),
-            _ => assert!(
-                same < 0.95,
-                "{name} keeps at least 95 % of the predictions"
-            ),
+            _ => assert!(same < 0.95, "{name} keeps at least 95 % of the predictions"),
         }
     }
 

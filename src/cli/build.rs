@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf};
 
 use super::{
     files::{copy_dir, project_root, write},
-    options::WEIGHTS_VALUE,
+    options::SiteArgs,
     result::CliResult,
     site::{Site, brotli_path, licences::THIRD_PARTY, wasm::RUNTIMES},
 };
@@ -14,18 +14,13 @@ pub struct Args {
     /// Folder to write
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Base: `npm` (package nsfwjs), `imagenet` (Hugging Face hub, or INCEPTION_WEB_IMAGENET_URL), a URL or a weights file in any
-    /// supported format; `auto` uses imagenet, or npm if the download fails
-    #[arg(long, value_name = WEIGHTS_VALUE, default_value = "auto")]
-    weights: String,
-    /// Cargo profile of the wasm builds: `web`, or `web-dev`, which builds faster and runs slower
-    #[arg(long, default_value = "web")]
-    profile: String,
+    #[command(flatten)]
+    site: SiteArgs,
 }
 
 pub fn run(args: Args) -> CliResult {
     let root = project_root()?;
-    let site = Site::prepare(&root, &args.weights, &args.profile)?;
+    let site = Site::prepare(&root, &args.site)?;
     site.complete()?;
     copy_dir(&root.join("www"), &args.out)?;
     for runtime in &RUNTIMES {

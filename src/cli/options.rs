@@ -10,6 +10,18 @@ use serde::de::DeserializeOwned;
 /// The value name of `--weights` and `--from`.
 pub const WEIGHTS_VALUE: &str = "npm|imagenet|URL|FILE";
 
+/// Options of the commands that build the page.
+#[derive(clap::Args)]
+pub struct SiteArgs {
+    /// Base: `npm` (package nsfwjs), `imagenet` (Hugging Face hub, or INCEPTION_WEB_IMAGENET_URL), a URL or a weights file in any
+    /// supported format; `auto` uses imagenet, or npm if the download fails
+    #[arg(long, value_name = WEIGHTS_VALUE, default_value = "auto")]
+    pub weights: String,
+    /// Cargo profile of the wasm builds: `web`, or `web-dev`, which builds faster and runs slower
+    #[arg(long, default_value = "web")]
+    pub profile: String,
+}
+
 /// The number type of a file to write.
 #[derive(Clone, Copy, clap::ValueEnum)]
 pub enum DtypeArg {

@@ -1,6 +1,9 @@
-//! `serve`: the page at an address of this machine, with the headers that it wants.
+//! `serve`: builds the page and serves it, while slower builds are still being made.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use axum::{
     Router,
@@ -13,64 +16,58 @@ use axum::{
 use tokio::net::TcpListener;
 use tower_http::services::{ServeDir, ServeFile};
 
-use super::{
-    files::{Outcome, project_root},
-    options::PLACES,
-    site,
-};
+use super::{files::project_root, options::SiteArgs, result::CliResult, site::Site};
 
-/// Nothing but this page's own files, wasm, and pictures that the page made itself.
+/// Allows the page's own files, wasm, and images that the page creates.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; \
      connect-src 'self'; img-src 'self' blob: data:; style-src 'self'; frame-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; \
      frame-ancestors 'none'";
-/// In the frames that fetch a base from elsewhere when a person asks for it; each page there narrows the hosts down itself.
-const FETCHING: &str = "default-src 'none'; script-src 'self'; connect-src https: http:; base-uri 'none'; form-action 'none'; \
+/// For the frames in `www/fetch`, which download a base from another host on request. Their pages restrict the hosts further.
+const FETCH_POLICY: &str = "default-src 'none'; script-src 'self'; connect-src https: http:; base-uri 'none'; form-action 'none'; \
      frame-ancestors 'self'";
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The address to listen on; 0.0.0.0 lets other machines in
+    /// Address to listen on; 0.0.0.0 accepts connections from other machines
     #[arg(long, default_value = "127.0.0.1")]
     host: IpAddr,
-    /// The port to listen on; 0 takes a free one
+    /// Port to listen on; 0 chooses a free one
     #[arg(long, default_value_t = 8080)]
     port: u16,
-    /// The base: `npm` (the package nsfwjs), `imagenet` (the Hugging Face hub, or the address in INCEPTION_WEB_IMAGENET_URL), an address,
-    /// or a weights file of any kind; `auto` takes imagenet's, or npm's where that cannot be had
-    #[arg(long, value_name = PLACES, default_value = "auto")]
-    weights: String,
-    /// The cargo profile of the wasm builds: `web`, or `web-dev`, which builds faster and runs slower
-    #[arg(long, default_value = "web")]
-    profile: String,
+    #[command(flatten)]
+    site: SiteArgs,
 }
 
-pub fn run(args: Args) -> Outcome {
+pub fn run(args: Args) -> CliResult {
     tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()?
         .block_on(serve(args))
 }
 
-async fn serve(args: Args) -> Outcome {
-    // The port first: a build of minutes should not end with "in use".
+async fn serve(args: Args) -> CliResult {
+    // Bind first: a build of minutes should not end with "address in use".
     let address = SocketAddr::from((args.host, args.port));
-    let taken =
-        |error| format!("{address} cannot be listened on ({error}); choose another with --port");
-    let listener = TcpListener::bind(address).await.map_err(taken)?;
+    let listener = TcpListener::bind(address).await.map_err(|error| {
+        format!("cannot listen on {address} ({error}); choose another port with --port")
+    })?;
     let root = project_root()?;
-    let site = site::prepare(&root, &args.weights, &args.profile)?;
-    let (folder, manifest) = (root.clone(), site.manifest);
-    // Made anew each time, as files of the page may change while it is served.
-    let listed = async move || match site::listed(&folder, &manifest) {
-        Ok(listed) => (StatusCode::OK, listed.to_string()),
+    let site = Arc::new(Site::prepare(&root, &args.site)?);
+    // Created for each request: files of the page may change, and builds finish, while it is served.
+    let manifest_site = site.clone();
+    let manifest = async move || match manifest_site.manifest() {
+        Ok(manifest) => (StatusCode::OK, manifest.to_string()),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
     };
     let json = [(header::CONTENT_TYPE, "application/json")];
     let router = Router::new()
-        .route("/pkg/site.json", get(async move || (json, listed().await)))
+        .route(
+            "/pkg/site.json",
+            get(async move || (json, manifest().await)),
+        )
         .route_service(
             "/pkg/base.safetensors",
-            ServeFile::new(site.base).precompressed_br(),
+            ServeFile::new(&site.base).precompressed_br(),
         )
         .nest_service("/pkg", ServeDir::new(root.join("pkg")).precompressed_br())
         .nest_service("/npm", ServeDir::new(root.join("pkg/npm")))
@@ -80,26 +77,43 @@ async fn serve(args: Args) -> Outcome {
         "inception-web is ready at http://{}",
         listener.local_addr()?
     );
+    std::thread::spawn(move || complete(&site));
     Ok(axum::serve(listener, router).await?)
 }
 
-/// Isolation, the content policy, and how long a browser may keep what it got: for good where the address carries a version.
+/// Makes the remaining builds and reports them in the terminal.
+fn complete(site: &Site) {
+    let pending = site.pending();
+    if !pending.is_empty() {
+        eprintln!(
+            "The page can already answer. Still to build: {}. An open page uses each build when it is ready.",
+            pending.join(", ")
+        );
+    }
+    match site.complete() {
+        Ok(()) if pending.is_empty() => {}
+        Ok(()) => eprintln!("All builds are ready."),
+        Err(error) => eprintln!("error: {error}; the page works without this build"),
+    }
+}
+
+/// Adds cross-origin isolation, the content policy and caching: URLs with a version are cached forever, others are revalidated.
 async fn headers(request: Request, next: Next) -> Response {
     let versioned = request
         .uri()
         .query()
         .is_some_and(|query| query.starts_with("v="));
     let policy = match request.uri().path().starts_with("/fetch/") {
-        true => FETCHING,
+        true => FETCH_POLICY,
         false => CONTENT_SECURITY_POLICY,
     };
     let mut response = next.run(request).await;
-    let keep = versioned && response.status().is_success();
+    let immutable = versioned && response.status().is_success();
     for (name, value) in [
         (header::CONTENT_SECURITY_POLICY, policy),
         (
             header::CACHE_CONTROL,
-            if keep {
+            if immutable {
                 "public, max-age=31536000, immutable"
             } else {
                 "no-cache"

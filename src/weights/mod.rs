@@ -10,5 +10,7 @@ pub use crate::format::{
     quantized::{KernelData, QuantizedU8},
     safetensors::Dtype,
 };
-pub use file::{Classifier, Info, PADDING, RESIZE, Source, Weights, fingerprint, round_trip, write};
+pub use file::{
+    Classifier, Info, PADDING, RESIZE, Source, Weights, fingerprint, round_trip, write,
+};
 pub use stream::WeightsStream;
