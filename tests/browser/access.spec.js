@@ -366,7 +366,7 @@ function crowded(page) {
         }
       }
     }
-    const rows = document.querySelectorAll(".pickers, .tools, .bar, .top, .teach-tools, .class-head, .class-ways, .gallery-bar, .ways, .card-ways, .study-row, .study-form");
+    const rows = document.querySelectorAll(".pickers, .tools, .bar, .top, .teach-tools, .class-head, .class-actions, .gallery-bar, .ways, .card-ways, .study-row, .study-form");
     for (const row of rows) {
       const all = [...row.querySelectorAll("button, label.button, select, summary, a")].filter((one) => one.checkVisibility() && !one.closest("details:not([open]) > :not(summary)"));
       for (const [at, one] of all.entries()) {

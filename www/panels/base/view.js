@@ -34,7 +34,7 @@ export function createBaseView(on) {
     folder.input.webkitdirectory = true;
     return [
       make("p", "", "Inception V3 by timm (.safetensors), torchvision (.pth), Keras (.h5, .weights.h5, .keras), TF.js (model.json with its shards) or ONNX. It stays in this browser."),
-      make("p", "base-ways", files.label, folder.label),
+      make("p", "base-actions", files.label, folder.label),
     ];
   }
 

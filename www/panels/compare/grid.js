@@ -54,7 +54,7 @@ function tile(comparison, at, pixels) {
   const says = models.map(({ name, answers, probabilities }, which) => {
     const mark = make("span", "compare-mark", right[which] ? "✓" : "✗");
     mark.setAttribute("aria-hidden", "true");
-    const line = make("li", right[which] ? "right" : "wrong", mark, make("span", "compare-who", name === "Inception transfer" ? "Transfer" : name), " ", data.classes[answers[at]], make("span", "unseen", right[which] ? ", right" : ", wrong"));
+    const line = make("li", right[which] ? "right" : "wrong", mark, make("span", "compare-model-name", name === "Inception transfer" ? "Transfer" : name), " ", data.classes[answers[at]], make("span", "unseen", right[which] ? ", right" : ", wrong"));
     line.title = `${Math.round(probabilities[at] * 100)} % sure`;
     return line;
   });

@@ -42,7 +42,7 @@ export function createSet(on) {
   look.open = true;
   const element = make(
     "div", "",
-    make("p", "study-soft compare-lede", "The same small pictures, classified in three ways: by a multi-layer perceptron and by a convolutional network, which learn from 32x32 pixels alone, and by a head on what Inception sees. All are trained here, one after another, and asked about pictures that they were not trained on. Bring CIFAR-10 (its .bin or Python files, or the whole .tar.gz), or pictures of your own."),
+    make("p", "study-soft compare-intro", "The same small pictures, classified in three ways: by a multi-layer perceptron and by a convolutional network, which learn from 32x32 pixels alone, and by a head on what Inception sees. All are trained here, one after another, and asked about pictures that they were not trained on. Bring CIFAR-10 (its .bin or Python files, or the whole .tar.gz), or pictures of your own."),
     make("div", "study-row", cifar.label, folder.label, zip.label, taught),
     row, summary, refused, look,
   );

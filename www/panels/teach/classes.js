@@ -140,7 +140,7 @@ function classCard({ id, name: first }, on) {
 
   const element = make("div", "class",
     make("div", "class-head", grip, key, name, size), wrong,
-    make("div", "class-ways", files.label, webcam, more));
+    make("div", "class-actions", files.label, webcam, more));
   element.dataset.class = String(id);
   element.tabIndex = -1;
   element.setAttribute("role", "group");

@@ -143,12 +143,12 @@ export function createTeachView(on) {
     const listed = gallery(state);
     const size = selection.size;
     byId("gallery", HTMLElement).hidden = !project.pictures.length;
-    byId("teach-room", HTMLElement).toggleAttribute("data-pictures", project.pictures.length > 0);
+    byId("teach-body", HTMLElement).toggleAttribute("data-pictures", project.pictures.length > 0);
     show.value = String(state.shown ?? "");
     byId("gallery-none", HTMLElement).hidden = listed.length > 0;
     listbox.hidden = !listed.length;
     byId("gallery-chosen", HTMLElement).textContent = size ? `${pictures(size)} chosen` : pictures(listed.length);
-    const ways = byId("gallery-ways", HTMLElement);
+    const ways = byId("gallery-actions", HTMLElement);
     const leftAlone = !size && ways.contains(document.activeElement);
     ways.hidden = !size;
     byId("gallery-keys", HTMLElement).hidden = !listed.length;

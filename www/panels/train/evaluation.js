@@ -231,7 +231,7 @@ function reliability(evaluation) {
     if (many) {
       const right = make("span", "study-bin-right");
       right.style.blockSize = `${accuracy * 100}%`;
-      const says = make("span", "study-bin-says");
+      const says = make("span", "study-bin-confidence");
       says.style.insetBlockEnd = `${confidence * 100}%`;
       column.append(right, says);
     }
