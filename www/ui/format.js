@@ -50,3 +50,9 @@ export function pace({ done, total }, seconds) {
   const speed = done / seconds;
   return `${count(done)} of ${pictures(total)} · ${speed < 10 ? speed.toFixed(1) : Math.round(speed)} a second · ${duration((total - done) / speed)} left`;
 }
+
+/** @param {readonly string[]} names @param {number} [most] @returns {string} "a, b and c"; of more than `most` names the first ones "and 3 more" */
+export function listOf(names, most = Infinity) {
+  const shown = names.length > most ? [...names.slice(0, most - 1), `${names.length - most + 1} more`] : names;
+  return shown.length < 2 ? shown.join("") : `${shown.slice(0, -1).join(", ")} and ${shown.at(-1)}`;
+}

@@ -3,7 +3,7 @@
  * What the three ways know: the set, what is to be compared, the comparison or learning curve under way, and what came of it; and its words.
  * No DOM, no engine and no clock: times come in with the actions, in milliseconds.
  */
-import { count, duration, inWords, percent, pictures, sentence } from "../../ui/format.js";
+import { count, duration, inWords, listOf, percent, pictures, sentence } from "../../ui/format.js";
 
 /** @import { ComparePlan, CompareProgress, Comparison, CurveProgress, LearningCurve, PictureSet, Way, WayResult } from "../../engine/comparison.js" */
 /** @import { EpochReport } from "../../engine/engine.js" */
@@ -231,11 +231,6 @@ export function about(seconds) {
   return minutes < 60 ? `about ${minutes} min` : `about ${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
-/** @param {readonly string[]} names @param {string} [last] @returns {string} "a, b and c" */
-function listed(names, last = "and") {
-  return names.length < 2 ? names.join("") : `${names.slice(0, -1).join(", ")} ${last} ${names.at(-1)}`;
-}
-
 /** @param {State} state @returns {string} */
 export function setText({ set, setName }) {
   if (!set) return "";
@@ -338,16 +333,16 @@ export function outcomeText(results) {
   const near = others.filter((other) => other.test.interval[1] >= test.interval[0]);
   const score = `${percent(test.accuracy)} of ${pictures(test.total)}`;
   const alike = best.length > 1 ? "are right equally often" : "is right most often";
-  const lead = `${listed(best.map(({ name }) => name))} ${alike}${others.length && best.length > 1 ? ", and most often" : ""}: ${score}.`;
+  const lead = `${listOf(best.map(({ name }) => name))} ${alike}${others.length && best.length > 1 ? ", and most often" : ""}: ${score}.`;
   if (!near.length) return best.length > 1 ? lead : `${lead} Its interval lies above ${others.length > 1 ? "the others" : "the other's"}.`;
-  return `${lead} The intervals of ${listed([...best, ...near].map(({ name }) => name))} overlap: ${count(test.total)} test pictures cannot tell them apart.`;
+  return `${lead} The intervals of ${listOf([...best, ...near].map(({ name }) => name))} overlap: ${count(test.total)} test pictures cannot tell them apart.`;
 }
 
 /** @param {readonly WayResult[]} results @returns {string} */
 export function memorisedText(results) {
   const learnt = results.filter(({ training, test }) => training.accuracy - test.accuracy > 0.25);
   if (!learnt.length) return "";
-  return `${listed(learnt.map(({ name }) => name))} ${learnt.length > 1 ? "know" : "knows"} the training pictures far better than new ones: more was memorised than understood.`;
+  return `${listOf(learnt.map(({ name }) => name))} ${learnt.length > 1 ? "know" : "knows"} the training pictures far better than new ones: more was memorised than understood.`;
 }
 
 // ---- test pictures ----
@@ -384,7 +379,7 @@ export function agreementText({ models, split }) {
     const same = a.answers.filter((answer, at) => answer === b.answers[at]).length;
     return `${a.name} and ${b.name} ${percent(same / total)}`;
   }));
-  return `The same answer: ${listed(pairs)} of the time.`;
+  return `The same answer: ${listOf(pairs)} of the time.`;
 }
 
 /** How many pictures one model alone is right about. @param {Comparison} comparison @returns {string} */
@@ -392,7 +387,7 @@ export function aloneText(comparison) {
   const { models } = comparison;
   if (models.length < 2) return "";
   const only = new Map(filters(comparison).map(({ value, chosen }) => [value, chosen.length]));
-  return `Only one is right: ${listed(models.map(({ way, name }) => `${name} on ${pictures(only.get(way) ?? 0)}`))}.`;
+  return `Only one is right: ${listOf(models.map(({ way, name }) => `${name} on ${pictures(only.get(way) ?? 0)}`))}.`;
 }
 
 // ---- learning curve ----
@@ -404,7 +399,7 @@ export function curveText(state) {
   if (trouble) return trouble;
   const sizes = sizesWanted(state);
   const runs = sizes.length * SEEDS * choice.ways.length;
-  const words = [`Trains each model with ${listed(sizes.map(count))} pictures a class, ${SEEDS} times with other pictures and another start: ${count(runs)} trainings.`];
+  const words = [`Trains each model with ${listOf(sizes.map(count))} pictures a class, ${SEEDS} times with other pictures and another start: ${count(runs)} trainings.`];
   if (curvePlan?.toRead) {
     const { toRead, millisecondsAPicture } = curvePlan;
     words.push(`Inception has to read ${pictures(toRead)} first${readingTime(toRead, millisecondsAPicture)}; what it has read is kept.`);
@@ -419,7 +414,7 @@ export function curveOutcome(points) {
   const bests = sizes.map((size) => {
     const own = points.filter(({ perClass }) => perClass === size);
     const most = Math.max(...own.map(({ mean }) => mean));
-    return { size, names: listed(own.filter(({ mean }) => mean === most).map(({ name }) => name)) };
+    return { size, names: listOf(own.filter(({ mean }) => mean === most).map(({ name }) => name)) };
   });
   // Neighbouring sizes with the same best are told once.
   const runs = bests.filter(({ names }, at) => names !== bests[at - 1]?.names).map(({ size, names }, at, starts) => {
@@ -427,5 +422,5 @@ export function curveOutcome(points) {
     const last = bests.findLast((one) => next === undefined || one.size < next)?.size ?? size;
     return `${names} with ${size === last ? count(size) : `${count(size)} to ${count(last)}`}`;
   });
-  return `Right most often, by the mean of the seeds: ${listed(runs)} pictures a class.`;
+  return `Right most often, by the mean of the seeds: ${listOf(runs)} pictures a class.`;
 }

@@ -3,6 +3,7 @@
 import { CARRIED, named, ofFolder } from "../../ui/drop.js";
 import { alert, button, byId, calm, link, make } from "../../ui/dom.js";
 import { percent, sentence } from "../../ui/format.js";
+import { createRenderer } from "../../ui/render.js";
 import { announcement, batchText, caveatText, facts, isBusy, isUnsure, statusText } from "./state.js";
 
 /** @typedef {import("./state.js").State} State */
@@ -42,10 +43,7 @@ export function createView(on) {
 
   /** @type {Map<number, Card>} */
   const cards = new Map();
-  /** @type {State | null} */
-  let shown = null;
-  /** @type {State | null} */
-  let wanted = null;
+  const { render } = createRenderer(paint);
   let scrollToNext = false;
   let spokenAt = -SPEAK_EVERY;
   let spoken = "";
@@ -57,17 +55,8 @@ export function createView(on) {
 
   return { render };
 
-  /** @param {State} state */
-  function render(state) {
-    if (!wanted) requestAnimationFrame(paint);
-    wanted = state;
-  }
-
-  function paint() {
-    const state = /** @type {State} */ (wanted);
-    const before = shown;
-    wanted = null;
-    shown = state;
+  /** @param {State} state @param {State | null} before */
+  function paint(state, before) {
     if (state.engine !== before?.engine) paintEngine(state);
     if (state.engine.phase !== before?.engine.phase || state.message !== before?.message) paintTrouble(state);
     if (state.batch !== before?.batch || state.rows !== before?.rows || state.engine !== before?.engine) paintBatch(state, before);
@@ -77,9 +66,10 @@ export function createView(on) {
   }
 
   /** @param {State} state */
-  function paintEngine({ engine }) {
+  function paintEngine(state) {
+    const { engine } = state;
     body.dataset.engine = engine.phase;
-    status.textContent = statusText({ .../** @type {State} */ (shown), engine });
+    status.textContent = statusText(state);
     const progress = engine.phase === "loading" ? engine.progress : null;
     loading.hidden = engine.phase !== "loading";
     if (progress?.total) {
@@ -136,7 +126,8 @@ export function createView(on) {
   }
 
   /** @param {State} state @param {State | null} before */
-  function paintCards({ rows, engine }, before) {
+  function paintCards(state, before) {
+    const { rows, engine } = state;
     const kept = new Map(rows.map((row) => [row.id, row]));
     for (const [id, card] of cards) {
       const row = kept.get(id);
@@ -151,7 +142,7 @@ export function createView(on) {
       scrollToNext = false;
       items[0].scrollIntoView({ block: "nearest", behavior: calm() ? "auto" : "smooth" });
     }
-    if (fresh.length > items.length && shown) render(shown);
+    if (fresh.length > items.length) render(state);
   }
 
   /** @param {Row} row @param {State["engine"]} engine @returns {HTMLElement} */

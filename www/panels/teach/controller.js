@@ -2,8 +2,8 @@
 /** From classes and pictures to a kept project with its latents: actions change the state, the state is shown, and what changed is saved. */
 import { download } from "../../ui/dom.js";
 import { addClass, addNamed, addPictures, emptyProject, hashOf, mergeClasses, moveClass, openFile, relabel, removeClass, removePictures, renameClass } from "../../project/project.js";
-import { pictures, sentence } from "../../ui/format.js";
-import { addedText, gallery, initialState, lacking, listed, reduce } from "./state.js";
+import { listOf, pictures, sentence } from "../../ui/format.js";
+import { addedText, gallery, initialState, lacking, reduce } from "./state.js";
 import { createTeachView } from "./view.js";
 
 /** @import { Arrival, Found } from "../../ui/drop.js" */
@@ -23,6 +23,8 @@ const ROUND = 16;
 const SAVED_AT_ONCE = 256;
 /** Files read at a time. */
 const READERS = 4;
+/** Class names in a message; of more, only the number is given. */
+const NAMED = 5;
 
 /**
  * @param {Context} context
@@ -412,7 +414,7 @@ export function createTeach(context, page) {
     const names = [...new Set(classNames.values())].sort((a, b) => a.localeCompare(b, undefined, { numeric: true }));
     const arrivals = (await hashed(sorted)).map((each) => ({ ...each, className: classNames.get(each.name) ?? "" }));
     const { project, ids, duplicates } = addNamed(state.project, names, arrivals);
-    const where = `${pictures(ids.length)} to ${names.length === 1 ? "the class" : `${names.length} classes`}: ${listed(names)}`;
+    const where = `${pictures(ids.length)} to ${names.length === 1 ? "the class" : `${names.length} classes`}: ${listOf(names, NAMED)}`;
     const before = state.project;
     change(project, `Add ${pictures(ids.length)} in folders`);
     const words = addedText(ids.length ? where : "", duplicates, files.length - sorted.length);
@@ -534,7 +536,7 @@ export function createTeach(context, page) {
       const after = engine.dataset.project;
       const added = after.pictures.length - before.pictures.length;
       change(after, words);
-      const said = [addedText(added ? `${pictures(added)} to ${listed(classes)}` : "", duplicates), notice && sentence(notice)].filter(Boolean).join(" ");
+      const said = [addedText(added ? `${pictures(added)} to ${listOf(classes, NAMED)}` : "", duplicates), notice && sentence(notice)].filter(Boolean).join(" ");
       if (after === before) page.toast.say(said);
       else tell(said);
     });
@@ -578,7 +580,7 @@ export function createTeach(context, page) {
       change(kept.project, "Open project");
       await page.study.ready(kept);
       const { project: { name, classes, pictures: all }, runs } = kept;
-      const said = `Opened "${name}": ${listed([
+      const said = `Opened "${name}": ${listOf([
         classes.length === 1 ? "1 class" : `${classes.length} classes`, pictures(all.length), ...(runs.length ? [runs.length === 1 ? "1 run" : `${runs.length} runs`] : []),
       ])}.${notice ? ` ${sentence(notice)}` : ""}`;
       if (wasEmpty) page.toast.say(said);

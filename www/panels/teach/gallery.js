@@ -2,6 +2,7 @@
 /** Pictures in a grid of which only what is visible is in the document: ten thousand scroll as smoothly as ten. */
 import { CARRIED } from "../../ui/drop.js";
 import { jpegUrl, make } from "../../ui/dom.js";
+import { oncePerFrame } from "../../ui/render.js";
 import { openFile } from "../../project/project.js";
 import { KEYS } from "./classes.js";
 
@@ -41,7 +42,7 @@ export function createGrid(scroller, on) {
   /** Where the keyboard is, and where a stretch of chosen pictures began. */
   let current = 0;
   let anchor = 0;
-  let asked = false;
+  const later = oncePerFrame(paint);
 
   new ResizeObserver(later).observe(scroller);
   scroller.addEventListener("scroll", later, { passive: true });
@@ -61,15 +62,6 @@ export function createGrid(scroller, on) {
 
   function focus() {
     tiles.get(current)?.element.focus({ preventScroll: true });
-  }
-
-  function later() {
-    if (asked) return;
-    asked = true;
-    requestAnimationFrame(() => {
-      asked = false;
-      paint();
-    });
   }
 
   function paint() {

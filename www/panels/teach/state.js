@@ -192,9 +192,3 @@ export function addedText(added, duplicates, passedOver = 0) {
   if (passedOver) sentences.push(`${pictures(passedOver)} ${passedOver === 1 ? "lies" : "lie"} in no folder, and ${passedOver === 1 ? "was" : "were"} left out.`);
   return sentences.join(" ");
 }
-
-/** @param {readonly string[]} names @returns {string} "cat, dog and 3 more" */
-export function listed(names) {
-  const shown = names.length > 5 ? [...names.slice(0, 4), `${names.length - 4} more`] : names;
-  return shown.length < 2 ? shown.join("") : `${shown.slice(0, -1).join(", ")} and ${shown.at(-1)}`;
-}

@@ -3,6 +3,7 @@
 import { named, ofFolder } from "../../ui/drop.js";
 import { alert, button, byId, make, takesText } from "../../ui/dom.js";
 import { pictures } from "../../ui/format.js";
+import { createRenderer } from "../../ui/render.js";
 import { createClasses, KEYS } from "./classes.js";
 import { createGrid } from "./gallery.js";
 import { gallery, jobText, lacking, summaryText, taskText } from "./state.js";
@@ -44,27 +45,15 @@ export function createTeachView(on) {
   let webcamFor = 0;
   /** @type {State | null} */
   let shown = null;
-  /** @type {State | null} */
-  let wanted = null;
-  let asked = false;
+  const { render, flush } = createRenderer(paint);
 
   listenForButtons(on, () => shown);
   listenForUndo(on);
 
   return { render, nameClass, classAt, hint, chooseClass };
 
-  /** @param {State} state */
-  function render(state) {
-    wanted = state;
-    if (asked) return;
-    asked = true;
-    requestAnimationFrame(paint);
-  }
-
-  function paint() {
-    asked = false;
-    const state = /** @type {State} */ (wanted);
-    const before = shown;
+  /** @param {State} state @param {State | null} before */
+  function paint(state, before) {
     shown = state;
     paintProgress(state);
     if (state.project !== before?.project || state.loaded !== before.loaded) paintHead(state);
@@ -169,7 +158,7 @@ export function createTeachView(on) {
 
   /** Puts the cursor into a class's name, at once: people type on. @param {number} id */
   function nameClass(id) {
-    paint();
+    flush();
     classes.nameClass(id);
   }
 

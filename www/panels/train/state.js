@@ -3,7 +3,7 @@
  * What the study knows: what can be trained, the training under way, the kept runs and how good they are; and its words.
  * No DOM, no engine and no clock: times come in with the actions, in milliseconds.
  */
-import { count, duration, hundredths, inWords, percent, pictures } from "../../ui/format.js";
+import { count, duration, hundredths, inWords, listOf, percent, pictures } from "../../ui/format.js";
 
 /** @import { Embedded, EpochReport, Evaluation, TrainOptions, TrainReport, BatchProgress } from "../../engine/engine.js" */
 /** @import { Picture, Project } from "../../project/project.js" */
@@ -249,7 +249,7 @@ export function obstacle({ data: { classes } }) {
   if (!classes.length) return "There is nothing to train on yet. Make two classes and add pictures to them, or load the ten-class latents.";
   const empty = classes.filter((one) => !one.pictures);
   if (empty.length) {
-    const names = listed(empty.map(({ name }) => name));
+    const names = listOf(empty.map(({ name }) => name));
     return empty.length === 1
       ? `The class ${names} has no pictures. Add some, or remove the class.`
       : `The classes ${names} have no pictures. Add some, or remove the classes.`;
@@ -257,7 +257,7 @@ export function obstacle({ data: { classes } }) {
   if (classes.length < 2) return `There is only one class, ${classes[0].name}. Add a second one with pictures: a head tells classes apart.`;
   const waiting = classes.filter((one) => !one.embedded);
   if (waiting.length) {
-    return `The pictures of ${listed(waiting.map(({ name }) => name))} have not been through the network yet. Wait until they have, then train.`;
+    return `The pictures of ${listOf(waiting.map(({ name }) => name))} have not been through the network yet. Wait until they have, then train.`;
   }
   return null;
 }
@@ -506,9 +506,4 @@ export function centres({ project }, { ids, points }) {
 /** @param {Picture} picture @returns {string} rows of a table of latents may have no name */
 export function nameOf({ id, name }) {
   return name || `picture ${id}`;
-}
-
-/** @param {readonly string[]} names @returns {string} "a, b and c" */
-export function listed(names) {
-  return names.length < 2 ? names.join("") : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
 }
