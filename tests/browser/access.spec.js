@@ -149,16 +149,16 @@ test("an accessibility checker finds nothing wrong in any view, light or dark", 
   await training(page).getByText("Settings", { exact: true }).click();
   await training(page).getByText("Epochs as a table").click();
   await page.getByRole("table", { name: "Confusion matrix", exact: true }).getByRole("button", { name: /^[1-9]\d* pictures? of cat answered as dog$/ }).click();
-  await check("training and confusion matrix", "#study");
+  await check("training and confusion matrix", "#train");
   await judged(page).getByRole("spinbutton").fill("2");
   await judged(page).getByRole("spinbutton").blur();
   await button(judged(page), "Cross-validate").click();
   await expect(judged(page)).toContainText("each judged by a head that was not trained on it", PATIENT);
-  await check("cross-validation", "#study-evaluation");
+  await check("cross-validation", "#train-evaluation");
   await drawMap(page);
-  await check("map", "#study-map");
+  await check("map", "#train-map");
   await results(page).first().getByRole("button", { name: /^Why/ }).click();
-  await expect(page.getByRole("dialog").getByText(/^Bright is where the evidence for .+ lies/)).toBeVisible(PATIENT);
+  await expect(page.getByRole("dialog").getByText(/^Bright areas show the evidence for /)).toBeVisible(PATIENT);
   await check("reasons", "dialog[open]");
   await page.keyboard.press("Escape");
 
@@ -366,7 +366,7 @@ function crowded(page) {
         }
       }
     }
-    const rows = document.querySelectorAll(".pickers, .tools, .bar, .top, .teach-tools, .class-head, .class-actions, .gallery-bar, .ways, .card-ways, .study-row, .study-form");
+    const rows = document.querySelectorAll(".pickers, .tools, .bar, .top, .teach-tools, .class-head, .class-actions, .gallery-bar, .ways, .card-ways, .panel-row, .panel-form");
     for (const row of rows) {
       const all = [...row.querySelectorAll("button, label.button, select, summary, a")].filter((one) => one.checkVisibility() && !one.closest("details:not([open]) > :not(summary)"));
       for (const [at, one] of all.entries()) {

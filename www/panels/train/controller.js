@@ -4,9 +4,9 @@ import { download } from "../../ui/dom.js";
 import { relabel } from "../../project/project.js";
 import { pictures } from "../../ui/format.js";
 import { headlineText, initialState, obstacle, reduce, resultText } from "./state.js";
-import { createStudyView } from "./view.js";
+import { createTrainView } from "./view.js";
 
-/** @import { Context, Study } from "../../app/context.js" */
+/** @import { Context, TrainPanel } from "../../app/context.js" */
 /** @import { Engine } from "../../engine/engine.js" */
 /** @import { Kept, Run, Store } from "../../project/store.js" */
 /** @import { Action } from "./state.js" */
@@ -16,8 +16,8 @@ const KEEP_UNSURE_AFTER = 600;
 const NEAREST = 8;
 const EXPLAINED = 5;
 
-/** @param {Context} context @returns {Study} */
-export function createStudy(context) {
+/** @param {Context} context @returns {TrainPanel} */
+export function createTrain(context) {
   let state = initialState;
   /** @type {AbortController | null} */
   let training = null;
@@ -28,7 +28,7 @@ export function createStudy(context) {
   /** @type {number | undefined} */
   let unsureLater;
 
-  const view = createStudyView({
+  const view = createTrainView({
     train: () => context.attempt(train),
     steer: (wish) => context.attempt(async () => steer(wish)),
     cancelTraining: () => training?.abort(),

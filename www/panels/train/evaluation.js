@@ -34,7 +34,7 @@ export function createEvaluation(on) {
   const sources = SOURCES.map(({ source, words }) => {
     const radio = document.createElement("input");
     radio.type = "radio";
-    radio.name = "study-source";
+    radio.name = "train-source";
     radio.addEventListener("change", () => on.source(source));
     return { source, radio, label: make("label", "", radio, words) };
   });
@@ -50,26 +50,26 @@ export function createEvaluation(on) {
   const again = button("Check the head in use", on.check);
   const crossProgress = document.createElement("progress");
   crossProgress.setAttribute("aria-label", "Cross-validation");
-  const crossWords = make("span", "study-soft");
+  const crossWords = make("span", "panel-soft");
   const cancel = button("Cancel", on.cancelCrossing);
-  const asking = make("div", "study-row", cross, make("label", "study-inline", "in", folds, "parts"), again);
-  const crossing = make("div", "study-row", crossWords, crossProgress, cancel);
+  const asking = make("div", "panel-row", cross, make("label", "panel-inline", "in", folds, "parts"), again);
+  const crossing = make("div", "panel-row", crossWords, crossProgress, cancel);
 
-  const nothing = make("p", "study-soft", "Nothing has been judged yet. Train a head, or cross-validate: that trains one head for each part of the pictures, on all the others, and asks it about the part it has not seen.");
-  const headline = make("p", "study-result");
+  const nothing = make("p", "panel-soft", "Nothing has been judged yet. Train a head, or cross-validate: that trains one head for each part of the pictures, on all the others, and asks it about the part it has not seen.");
+  const headline = make("p", "panel-result");
   const worst = make("p", "");
   const stale = make("span", "");
   const recheck = button("Check again", on.check);
-  const staleRow = make("div", "study-row", stale, recheck);
+  const staleRow = make("div", "panel-row", stale, recheck);
   const matrix = createMatrix(on.cell);
   const cell = createCell(on, matrix.focus);
-  const classes = make("div", "study-by-class");
-  const cells = make("div", "study-cells", matrix.element, cell.element, classes);
+  const classes = make("div", "panel-by-class");
+  const cells = make("div", "panel-cells", matrix.element, cell.element, classes);
   const labels = createDoubtful(on);
   const calibration = make("div", "");
   const unsure = createUnsure(on.unsure);
   const judged = make("div", "", headline, worst, staleRow, cells, labels.element, calibration);
-  const element = part("study-evaluation", "How good is it", make("div", "study-row", which, asking, crossing), nothing, judged, unsure.element);
+  const element = part("train-evaluation", "How good is it", make("div", "panel-row", which, asking, crossing), nothing, judged, unsure.element);
 
   return { element, render };
 
@@ -119,10 +119,10 @@ export function createEvaluation(on) {
 
 /** @param {Evaluation} evaluation @returns {HTMLElement} */
 function classTable({ classes, macroF1 }) {
-  return make("div", "study-block", make("h3", "", "By class"), table(
+  return make("div", "panel-block", make("h3", "", "By class"), table(
     `By class; the mean of F1 is ${rounded(macroF1)}`, ["Class", "Precision", "Recall", "F1", "Pictures"],
     classes.map(({ name, precision, recall, f1, pictures: many }) => [name, bar(precision), bar(recall), bar(f1), String(many)]),
-  ), make("p", "study-soft", "Precision: how many of the answers are right. Recall: how many of the pictures are found. F1: both in one."));
+  ), make("p", "panel-soft", "Precision: how many of the answers are right. Recall: how many of the pictures are found. F1: both in one."));
 }
 
 // ---- a cell's pictures ----
@@ -130,18 +130,18 @@ function classTable({ classes, macroF1 }) {
 /** @param {EvaluationHandlers} on @param {() => unknown} back  Where the focus goes once it is closed. */
 function createCell(on, back) {
   const title = make("h3", "");
-  const hint = make("p", "study-soft");
+  const hint = make("p", "panel-soft");
   /** @type {State | null} */
   let shown = null;
   const list = paged(CELL_PAGE, (/** @type {{ picture: Picture, probability: number }} */ answer) => item(answer), "Pictures of the cell");
-  list.list.className = "study-pictures";
+  list.list.className = "panel-pictures";
   const shut = () => {
     on.cell(null);
     back();
   };
   const close = button("Close", shut);
-  const element = make("section", "study-block study-cell", make("div", "study-row", title, close), hint, list.element);
-  element.id = "study-cell";
+  const element = make("section", "panel-block panel-cell", make("div", "panel-row", title, close), hint, list.element);
+  element.id = "train-cell";
   element.setAttribute("aria-label", "Pictures of the cell");
   element.addEventListener("keydown", (event) => {
     if (event.key === "Escape") shut();
@@ -167,7 +167,7 @@ function createCell(on, back) {
   function item({ picture, probability }) {
     const { project } = /** @type {State} */ (shown);
     return make(
-      "li", "", thumbnail(on.pictureUrl(picture)), fileName(picture), make("span", "study-soft", `${percent(probability)} sure`),
+      "li", "", thumbnail(on.pictureUrl(picture)), fileName(picture), make("span", "panel-soft", `${percent(probability)} sure`),
       classSelect(project, picture.label, `Class of ${nameOf(picture)}`, (label) => on.relabel([picture.id], label)),
     );
   }
@@ -177,11 +177,11 @@ function createCell(on, back) {
 
 /** @param {EvaluationHandlers} on */
 function createDoubtful(on) {
-  const words = make("p", "study-soft");
+  const words = make("p", "panel-soft");
   /** @typedef {ReturnType<typeof doubtful>[number]} Doubt */
   const list = paged(DOUBTFUL_PAGE, (/** @type {Doubt} */ doubt) => item(doubt), "Likely mislabels");
-  list.list.className = "study-doubts";
-  const element = make("section", "study-block", make("h3", "", "Likely mislabels"), words, list.element);
+  list.list.className = "panel-doubts";
+  const element = make("section", "panel-block", make("h3", "", "Likely mislabels"), words, list.element);
   element.setAttribute("aria-label", "Likely mislabels");
 
   return { element, render };
@@ -199,7 +199,7 @@ function createDoubtful(on) {
     if (index < 0) return;
     const next = list.list.children[Math.min(index, list.list.children.length - 1)]?.querySelector("button");
     if (next) next.focus();
-    else document.getElementById("study-evaluation-title")?.focus();
+    else document.getElementById("train-evaluation-title")?.focus();
   }
 
   /** @param {Doubt} doubt @returns {HTMLElement} */
@@ -212,9 +212,9 @@ function createDoubtful(on) {
     return make(
       "li", "", thumbnail(on.pictureUrl(picture)),
       make(
-        "div", "study-doubt", fileName(picture),
+        "div", "panel-doubt", fileName(picture),
         make("span", "", `Labelled ${given} (${percent(givenProbability)}), looks like ${suggested} (${percent(suggestedProbability)})`),
-        make("div", "study-row", relabel, keep),
+        make("div", "panel-row", relabel, keep),
       ),
     );
   }
@@ -226,23 +226,23 @@ function createDoubtful(on) {
 function reliability(evaluation) {
   const columns = evaluation.bins.map(({ confidence, accuracy, pictures: many }, index) => {
     const from = index / evaluation.bins.length;
-    const column = make("div", "study-bin");
+    const column = make("div", "panel-bin");
     column.title = many ? `Says ${rounded(confidence)}, is right ${rounded(accuracy)}: ${pictures(many)}` : "No answers";
     if (many) {
-      const right = make("span", "study-bin-right");
+      const right = make("span", "panel-bin-right");
       right.style.blockSize = `${accuracy * 100}%`;
-      const says = make("span", "study-bin-confidence");
+      const says = make("span", "panel-bin-confidence");
       says.style.insetBlockEnd = `${confidence * 100}%`;
       column.append(right, says);
     }
-    column.append(make("span", "study-bin-name", `${Math.round(from * 100)}`));
+    column.append(make("span", "panel-bin-name", `${Math.round(from * 100)}`));
     return column;
   });
-  const plot = make("div", "study-bins", ...columns);
+  const plot = make("div", "panel-bins", ...columns);
   plot.setAttribute("aria-hidden", "true"); // the table below tells the same
   return [make(
-    "div", "study-block", make("h3", "", "Can the percentages be trusted?"), make("p", "", calibrationText(evaluation)), plot,
-    make("p", "study-soft", "Bars: how often answers are right, by how sure it says it is, in percent. Lines: how often they would be if the percentages were exact."),
+    "div", "panel-block", make("h3", "", "Can the percentages be trusted?"), make("p", "", calibrationText(evaluation)), plot,
+    make("p", "panel-soft", "Bars: how often answers are right, by how sure it says it is, in percent. Lines: how often they would be if the percentages were exact."),
     details("Calibration as a table", table("Calibration", ["Says", "Is right", "Pictures"], evaluation.bins.map(({ confidence, accuracy, pictures: many }, index) => [
       `${index * 10}–${(index + 1) * 10} %${many ? ` (mean ${rounded(confidence)})` : ""}`, many ? rounded(accuracy) : "–", String(many),
     ]))),
@@ -258,10 +258,10 @@ function createUnsure(choose) {
   slider.step = "1";
   slider.addEventListener("input", () => choose(slider.valueAsNumber / 100));
   const share = make("output", "");
-  const words = make("p", "study-soft");
+  const words = make("p", "panel-soft");
   const element = make(
-    "div", "study-block", make("h3", "", "When it should say that it is unsure"),
-    make("label", "study-slider", make("span", "unseen", "Unsure below"), slider, share), words,
+    "div", "panel-block", make("h3", "", "When it should say that it is unsure"),
+    make("label", "panel-slider", make("span", "unseen", "Unsure below"), slider, share), words,
   );
   return { element, render };
 

@@ -8,9 +8,9 @@ import { details, part, select } from "../../ui/widgets.js";
 /** @typedef {{ saveHead(form: Form): unknown, loadHead(file: File): unknown, resetHead(): unknown }} FilesHandlers */
 
 const FORMS = [
-  { value: "safetensors", words: ".safetensors (this page)" },
-  { value: "onnx", words: ".onnx" },
-  { value: "npz", words: ".npz (Keras)" },
+  { value: "safetensors", label: ".safetensors (this page)" },
+  { value: "onnx", label: ".onnx" },
+  { value: "npz", label: ".npz (Keras)" },
 ];
 
 const LOADER = `import keras, numpy as np
@@ -26,7 +26,7 @@ probabilities = head.predict(latents)  # [N, 2048] -> [N, len(file["classes"])]
 
 /** @param {FilesHandlers} on */
 export function createFiles(on) {
-  const inUse = make("p", "study-soft");
+  const inUse = make("p", "panel-soft");
   const form = select(FORMS, "safetensors", "Form of the head's file");
   const save = button("Save head", () => on.saveHead(/** @type {Form} */ (form.value)));
   const input = document.createElement("input");
@@ -39,16 +39,16 @@ export function createFiles(on) {
   });
   const load = make("label", "button small picker", "Load head", input);
   const reset = button("Use the shipped head", on.resetHead);
-  const code = make("pre", "study-code", make("code", "", LOADER));
+  const code = make("pre", "panel-code", make("code", "", LOADER));
   code.tabIndex = 0;
-  const copied = make("span", "study-soft");
+  const copied = make("span", "panel-soft");
   copied.setAttribute("role", "status");
   const copy = button("Copy", async () => {
     await navigator.clipboard.writeText(LOADER);
     copied.textContent = "Copied";
   });
-  const keras = details("Open the .npz in Keras", code, make("div", "study-row", copy, copied));
-  const element = part("study-files", "The head", inUse, make("div", "study-row", make("span", "joined", save, form), load, reset), keras);
+  const keras = details("Open the .npz in Keras", code, make("div", "panel-row", copy, copied));
+  const element = part("train-files", "The head", inUse, make("div", "panel-row", make("span", "joined", save, form), load, reset), keras);
 
   return { element, render };
 

@@ -10,7 +10,7 @@ import { centres, nameOf } from "./state.js";
 /** @import { Picture } from "../../project/project.js" */
 /** @import { State } from "./state.js" */
 /** @typedef {{ map(method: "pca" | "umap"): unknown, cancelMap(): unknown, relabel(pictures: readonly number[], label: number): unknown, pictureUrl(picture: Picture): string | null }} MapHandlers */
-/** @typedef {{ picture: Picture, x: number, y: number }} Point  `x` and `y` are map coordinates, not pixels. */
+/** @typedef {{ picture: Picture, x: number, y: number }} Point  `x` and `y` are 0 to 1. */
 /** @typedef {{ side: number, pixels: Uint8ClampedArray }} Mark  Square, RGBA. */
 
 /** Okabe-Ito colours (safe for colour-blind readers), adjusted for contrast with each theme. With the shapes they give 42 distinct marks. */
@@ -30,12 +30,12 @@ const UNSELECTED_OPACITY = 0.25;
 export function createMap(on) {
   const pca = button("Draw map", () => on.map("pca"));
   const umap = button("UMAP", () => on.map("umap"));
-  const progressWords = make("span", "study-soft");
+  const progressWords = make("span", "panel-soft");
   const progress = document.createElement("progress");
   progress.setAttribute("aria-label", "Drawing the map");
   const cancel = button("Cancel", on.cancelMap);
-  const working = make("div", "study-row", progressWords, progress, cancel);
-  const intro = make("p", "study-soft");
+  const working = make("div", "panel-row", progressWords, progress, cancel);
+  const intro = make("p", "panel-soft");
   const lassoButton = button("Select by drawing", () => setLasso(!lassoing));
   const showAll = button("Show all", () => {
     view = { scale: 1, x: 0, y: 0 };
@@ -45,25 +45,25 @@ export function createMap(on) {
   zoomIn.setAttribute("aria-label", "Zoom in");
   const zoomOut = button("−", () => zoom(1 / 1.5, frameSize.width / 2, frameSize.height / 2));
   zoomOut.setAttribute("aria-label", "Zoom out");
-  const tools = make("div", "study-row", lassoButton, zoomIn, zoomOut, showAll, make("span", "study-soft", "Scroll to zoom, drag to move, Shift-drag to select. Arrow keys move between points, Space selects."));
+  const tools = make("div", "panel-row", lassoButton, zoomIn, zoomOut, showAll, make("span", "panel-soft", "Scroll to zoom, drag to move, Shift-drag to select. Arrow keys move between points, Space selects."));
   const canvas = document.createElement("canvas");
   canvas.tabIndex = 0;
   canvas.setAttribute("role", "application");
   canvas.setAttribute("aria-label", "Map of all pictures");
-  const tooltip = make("div", "study-tooltip");
+  const tooltip = make("div", "panel-tooltip");
   tooltip.hidden = true;
   const liveRegion = make("p", "unseen");
   liveRegion.setAttribute("aria-live", "polite");
-  const frame = make("div", "study-map", canvas, tooltip, liveRegion);
-  const legend = make("div", "study-legend");
+  const frame = make("div", "panel-map", canvas, tooltip, liveRegion);
+  const legend = make("div", "panel-legend");
   legend.setAttribute("role", "group");
   legend.setAttribute("aria-label", "Classes shown on the map");
-  const selection = make("div", "study-row study-selection");
+  const selection = make("div", "panel-row panel-selection");
   selection.setAttribute("role", "group");
   selection.setAttribute("aria-label", "Selected pictures");
   const summary = make("div", "");
   const content = make("div", "", tools, frame, selection, legend, summary);
-  const element = part("study-map", "Map", intro, make("div", "study-row", pca, umap, working), content);
+  const element = part("train-map", "Map", intro, make("div", "panel-row", pca, umap, working), content);
 
   /** @type {State | null} */
   let shown = null;
@@ -220,8 +220,8 @@ export function createMap(on) {
         draw();
       });
       const mark = sprite(index, 2);
-      mark.className = "study-mark";
-      return make("label", "study-check", box, mark, name);
+      mark.className = "panel-mark";
+      return make("label", "panel-check", box, mark, name);
     }));
   }
 
@@ -239,7 +239,7 @@ export function createMap(on) {
     selection.hidden = !selected.size;
     if (!shown || !selected.size) return;
     const classes = shown.project.classes;
-    const choice = select(classes.map(({ id, name }) => ({ value: String(id), words: name })), String(classes[0]?.id ?? ""), "New class of the selected pictures");
+    const choice = select(classes.map(({ id, name }) => ({ value: String(id), label: name })), String(classes[0]?.id ?? ""), "New class of the selected pictures");
     const relabel = button("Relabel", () => {
       const ids = [...selected];
       selectOnly([]);

@@ -19,15 +19,15 @@ import { accuracyText, comparisonText, differences, picturesOf, settingText } fr
 export function createRuns(on) {
   const body = make("tbody", "");
   const columns = ["Compare", "When", "Name", "Pictures", "Classes", "Unlike the defaults", "Right on held-out pictures", "Took", "In use"];
-  const list = make("table", "study-table", make("caption", "", "Runs"), make("thead", "", make("tr", "", ...columns.map((name) => head(name, "col")))), body);
-  const hint = make("p", "study-soft", "Every training is kept here with its settings and its head. Tick two to compare them.");
+  const list = make("table", "panel-table", make("caption", "", "Runs"), make("thead", "", make("tr", "", ...columns.map((name) => head(name, "col")))), body);
+  const hint = make("p", "panel-soft", "Every training is kept here with its settings and its head. Tick two to compare them.");
   const gone = make("span", "");
-  const undo = make("div", "study-row", gone, button("Undo", on.undoRemove));
+  const undo = make("div", "panel-row", gone, button("Undo", on.undoRemove));
   undo.setAttribute("role", "status");
   const compared = make("div", "");
   const curves = createCurves("Accuracy (on validation pictures, where there were any)", (value) => `${Math.round(value * 100)} %`);
-  const comparison = make("div", "study-block", make("h3", "", "Compared"), compared, curves.element);
-  const element = part("study-runs", "Runs", hint, scrolling(list, "Runs, scrolls"), undo, comparison);
+  const comparison = make("div", "panel-block", make("h3", "", "Compared"), compared, curves.element);
+  const element = part("train-runs", "Runs", hint, scrolling(list, "Runs, scrolls"), undo, comparison);
 
   return { element, render };
 
@@ -63,7 +63,7 @@ export function createRuns(on) {
     tick.addEventListener("change", () => on.tick(run.id, tick.checked));
     const name = document.createElement("input");
     name.type = "text";
-    name.className = "study-rename";
+    name.className = "panel-rename";
     name.value = run.name;
     name.maxLength = 60;
     name.setAttribute("aria-label", `Name of ${run.name}`);
@@ -80,9 +80,9 @@ export function createRuns(on) {
     const settings = defaults ? differences(report.settings, defaults).join(", ") : "";
     const element = make(
       "tr", inUse ? "in-use" : "", make("td", "", tick), make("td", "", when(run.at)), rowName,
-      make("td", "", count(picturesOf(run))), make("td", "", count(report.classes.length)), make("td", "study-words", settings || "nothing"),
-      make("td", "study-words", report.evaluation ? accuracyText(report.evaluation) : "not measured"), make("td", "", duration(report.seconds)),
-      make("td", "", make("div", "study-row tight", inUse ? make("strong", "study-used", "in use") : restore, remove)),
+      make("td", "", count(picturesOf(run))), make("td", "", count(report.classes.length)), make("td", "panel-words", settings || "nothing"),
+      make("td", "panel-words", report.evaluation ? accuracyText(report.evaluation) : "not measured"), make("td", "", duration(report.seconds)),
+      make("td", "", make("div", "panel-row tight", inUse ? make("strong", "panel-used", "in use") : restore, remove)),
     );
     return element;
   }

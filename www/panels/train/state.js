@@ -3,7 +3,7 @@
  * What the study knows: what can be trained, the training under way, the kept runs and how good they are; and its words.
  * No DOM, no engine and no clock: times come in with the actions, in milliseconds.
  */
-import { count, duration, hundredths, inWords, listOf, percent, pictures } from "../../ui/format.js";
+import { count, duration, percentNumber, numberWord, listOf, percent, pictures } from "../../ui/format.js";
 
 /** @import { Embedded, EpochReport, Evaluation, TrainOptions, TrainReport, BatchProgress } from "../../engine/engine.js" */
 /** @import { Picture, Project } from "../../project/project.js" */
@@ -300,7 +300,7 @@ export function resultText({ evaluation, epochs, bestEpoch, seconds, end }) {
 
 /** @param {Evaluation} evaluation @returns {string} */
 export function accuracyText({ accuracy, interval }) {
-  return `${percent(accuracy)} (95 % interval ${hundredths(interval[0])}–${percent(interval[1])})`;
+  return `${percent(accuracy)} (95 % interval ${percentNumber(interval[0])}–${percent(interval[1])})`;
 }
 
 /** @param {readonly EpochReport[]} epochs @returns {string} what the curves show, for those who do not see them */
@@ -326,7 +326,7 @@ export function shownEvaluation({ evaluations, source }) {
 export function headlineText(evaluation) {
   const on = {
     validation: `of ${pictures(evaluation.total)} held out of training`,
-    folds: `of ${pictures(evaluation.total)}, each judged by a head that was not trained on it (${inWords(evaluation.folds)} parts)`,
+    folds: `of ${pictures(evaluation.total)}, each judged by a head that was not trained on it (${numberWord(evaluation.folds)} parts)`,
     dataset: `of all ${pictures(evaluation.total)}; some of them may have been trained on, so new pictures may fare worse`,
   }[evaluation.on];
   return `${accuracyText(evaluation)} right, ${on}.`;

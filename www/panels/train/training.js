@@ -17,24 +17,24 @@ import { curvesText, obstacle, planText, progressText, resultText } from "./stat
 
 /** @param {TrainingHandlers} on */
 export function createTraining(on) {
-  const plan = make("p", "study-soft");
+  const plan = make("p", "panel-soft");
   const start = button("Train", () => settings.valid() && on.train());
   start.className = "button primary";
   const settings = createSettings(on);
-  const progress = make("p", "study-progress");
+  const progress = make("p", "panel-progress");
   const pause = button("Pause", () => on.steer(pause.textContent === "Pause" ? "pause" : "resume"));
   const stop = button("Stop and keep", () => on.steer("stop"));
   const cancel = button("Cancel", on.cancelTraining);
   const bar = document.createElement("progress");
   bar.setAttribute("aria-label", "Epochs done");
-  const controls = make("div", "study-row", progress, bar, pause, stop, cancel);
-  const result = make("p", "study-result");
+  const controls = make("div", "panel-row", progress, bar, pause, stop, cancel);
+  const result = make("p", "panel-result");
   const loss = createCurves("Loss (cross-entropy)", (value) => value.toFixed(2));
   const accuracy = createCurves("Accuracy", (value) => `${Math.round(value * 100)} %`);
-  const words = make("p", "study-soft");
+  const words = make("p", "panel-soft");
   const epochs = details("Epochs as a table");
-  const curves = make("div", "study-two", loss.element, accuracy.element);
-  const element = make("section", "study-part", make("h2", "", "Train"), plan, start, controls, result, settings.element, curves, words, epochs);
+  const curves = make("div", "panel-two", loss.element, accuracy.element);
+  const element = make("section", "panel-part", make("h2", "", "Train"), plan, start, controls, result, settings.element, curves, words, epochs);
   element.id = "train";
   element.setAttribute("aria-label", "Training");
 
@@ -121,7 +121,7 @@ const SHARES = [
 /** @param {TrainingHandlers} on */
 function createSettings(on) {
   const form = document.createElement("form");
-  form.className = "study-form";
+  form.className = "panel-form";
   form.noValidate = true;
   form.addEventListener("submit", (event) => event.preventDefault());
 
@@ -145,10 +145,10 @@ function createSettings(on) {
   listen(dropout, () => on.setting({ dropout: dropout.valueAsNumber / 100 }));
   const unitsField = labelled("Units", units, "of the hidden layer, 1 to 8,192");
   const dropoutField = labelled("Dropout", dropout, "% of the units left out in each step, 0 to 95");
-  const optimizer = select([{ value: "adamw", words: "AdamW" }, { value: "adam", words: "Adam" }], "adamw", "Optimizer");
+  const optimizer = select([{ value: "adamw", label: "AdamW" }, { value: "adam", label: "Adam" }], "adamw", "Optimizer");
   optimizer.addEventListener("change", () => on.setting({ optimizer: optimizer.value === "adam" ? "adam" : "adamw" }));
   const weights = select(
-    [{ value: "none", words: "every picture counts the same" }, { value: "balanced", words: "rare classes count more" }], "none", "Class weights",
+    [{ value: "none", label: "every picture counts the same" }, { value: "balanced", label: "rare classes count more" }], "none", "Class weights",
   );
   weights.addEventListener("change", () => on.setting({ classWeights: weights.value === "balanced" ? "balanced" : "none" }));
   const name = document.createElement("input");
@@ -156,12 +156,12 @@ function createSettings(on) {
   name.maxLength = 80;
   name.addEventListener("change", () => on.setting({ name: name.value.trim() }));
 
-  const layerLabel = make("label", "study-check", layer, "Hidden layer");
+  const layerLabel = make("label", "panel-check", layer, "Hidden layer");
   form.append(
     layerLabel, unitsField, dropoutField,
     ...numbers.map((field) => field.element), ...shares.map((field) => field.element),
     labelled("Optimizer", optimizer, ""), labelled("Class weights", weights, ""), labelled("Name of the head", name, "for people"),
-    make("div", "study-row", button("Reset to defaults", on.resetSettings)),
+    make("div", "panel-row", button("Reset to defaults", on.resetSettings)),
   );
   const element = details("Settings", form);
 
@@ -224,5 +224,5 @@ function percentOf(share) {
 /** @param {string} words @param {HTMLElement} field @param {string} unit @returns {HTMLElement} */
 function labelled(words, field, unit) {
   field.removeAttribute("aria-label");
-  return make("label", "study-field", make("span", "", words), " ", field, " ", make("small", "", unit));
+  return make("label", "panel-field", make("span", "", words), " ", field, " ", make("small", "", unit));
 }

@@ -22,10 +22,10 @@ import { createWhy } from "./why.js";
  */
 
 /** @param {Handlers} on */
-export function createStudyView(on) {
+export function createTrainView(on) {
   const parts = [createTraining(on), createEvaluation(on), createFiles(on), createRuns(on), createMap(on)];
   const why = createWhy(on.attempt, on.announce);
-  byId("study", HTMLElement).append(...parts.map(({ element }) => element), why.element);
+  byId("train", HTMLElement).append(...parts.map(({ element }) => element), why.element);
   const { render } = createRenderer((/** @type {State} */ state, /** @type {State | null} */ before) => {
     for (const part of parts) part.render(state, before);
   });
