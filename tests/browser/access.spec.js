@@ -22,7 +22,7 @@ const results = (page) => page.getByRole("list", { name: "Results" }).getByRole(
 /** @param {Page} page */
 const training = (page) => page.getByRole("region", { name: "Training", exact: true });
 /** @param {Page} page */
-const judged = (page) => page.getByRole("region", { name: "How good is it" });
+const judged = (page) => page.getByRole("region", { name: "Evaluation" });
 /** @param {Page} page */
 const gallery = (page) => page.getByRole("listbox", { name: "Pictures of the classes" });
 /** @param {Page} page */
@@ -153,7 +153,7 @@ test("an accessibility checker finds nothing wrong in any view, light or dark", 
   await judged(page).getByRole("spinbutton").fill("2");
   await judged(page).getByRole("spinbutton").blur();
   await button(judged(page), "Cross-validate").click();
-  await expect(judged(page)).toContainText("each judged by a head that was not trained on it", PATIENT);
+  await expect(judged(page)).toContainText("each evaluated by a head that was not trained on it", PATIENT);
   await check("cross-validation", "#train-evaluation");
   await drawMap(page);
   await check("map", "#train-map");

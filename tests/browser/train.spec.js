@@ -23,7 +23,7 @@ const result = (page) => training(page).getByText(/^Validation accuracy \d/);
 /** @param {Page} page */
 const matrix = (page) => page.getByRole("table", { name: "Confusion matrix", exact: true });
 /** @param {Page} page */
-const judged = (page) => page.getByRole("region", { name: "How good is it" });
+const judged = (page) => page.getByRole("region", { name: "Evaluation" });
 /** @param {Page} page */
 const runs = (page) => page.getByRole("table", { name: "Runs", exact: true }).getByRole("row");
 
@@ -102,7 +102,7 @@ test("the confusion matrix opens up to pictures that can be given another class"
   await expect(shown.getByRole("listitem")).toHaveCount(Math.min(pictures, 24));
   const choice = shown.getByRole("combobox").first();
   await choice.selectOption({ label: "dog" });
-  await expect(judged(page)).toContainText("Since then 1 picture got another class.");
+  await expect(judged(page)).toContainText("Since this evaluation: 1 picture relabelled.");
   await expect(choice).toHaveValue(await choice.locator("option", { hasText: /^dog$/ }).getAttribute("value") ?? "");
   await page.keyboard.press("Escape");
   await expect(shown).toBeHidden();
@@ -115,10 +115,10 @@ test("cross-validation judges every picture and lists doubtful labels", async ({
   await judged(page).getByRole("spinbutton").fill("3");
   await judged(page).getByRole("spinbutton").blur();
   await page.getByRole("button", { name: "Cross-validate" }).click();
-  await expect(judged(page)).toContainText("each judged by a head that was not trained on it (three parts)", { timeout: 120_000 });
+  await expect(judged(page)).toContainText("each evaluated by a head that was not trained on it (three folds)", { timeout: 120_000 });
   expect(sum(await matrix(page).getByRole("button").allTextContents())).toBe(PICTURES);
   const doubts = page.getByRole("region", { name: "Likely mislabels" });
-  const words = doubts.getByText(/whose label the heads/);
+  const words = doubts.getByText(/with labels that the cross-validated heads/);
   const many = sum([/^([\d,]+) /.exec((await words.textContent()) ?? "")?.[1] ?? "0"]);
   expect(many).toBeGreaterThan(2);
   await doubts.getByRole("button", { name: /^Keep/ }).first().click();
@@ -138,11 +138,11 @@ test("runs are compared, restored after a reload, and removed with a way back", 
   await openTen(page);
   await train(page);
   const first = await result(page).textContent();
-  await set(page, { Seed: "7", "Epochs, at most": "2" });
+  await set(page, { Seed: "7", "Maximum epochs": "2" });
   await train(page);
   await expect(runs(page).filter({ hasText: "2 epochs at most, seed 7" })).toHaveCount(1);
   for (const run of ["Run 1", "Run 2"]) await page.getByRole("checkbox", { name: `Compare ${run}` }).check();
-  await expect(page.getByText(/is right \d+\.\d points more often than|Both are right equally often/)).toBeVisible();
+  await expect(page.getByText(/is \d+\.\d points more accurate than|Both have the same accuracy/)).toBeVisible();
   await expect(page.getByRole("table", { name: "F1 by class" }).getByRole("row")).toHaveCount(11);
   await page.getByRole("button", { name: "Restore Run 1" }).click();
   await expect(result(page)).toHaveText(first ?? "");
@@ -163,21 +163,21 @@ test("runs are compared, restored after a reload, and removed with a way back", 
 
 test("the same seed gives the same head to the byte, in three forms that can be saved and one that can be loaded", async ({ page }) => {
   await openTen(page);
-  await set(page, { "Epochs, at most": "2" });
+  await set(page, { "Maximum epochs": "2" });
   await train(page);
   const one = await saveHead(page);
   await train(page);
   const other = await saveHead(page);
   expect(sha256(other)).toBe(sha256(one));
-  await page.getByRole("combobox", { name: "Form of the head's file" }).selectOption("onnx");
+  await page.getByRole("combobox", { name: "Head file format" }).selectOption("onnx");
   expect((await saveHead(page)).includes("latents")).toBe(true);
-  await page.getByRole("combobox", { name: "Form of the head's file" }).selectOption("npz");
+  await page.getByRole("combobox", { name: "Head file format" }).selectOption("npz");
   expect((await saveHead(page)).subarray(0, 2).toString()).toBe("PK");
   await page.getByRole("button", { name: "Use the shipped head" }).click();
-  await expect(page.getByText("In use: the head that comes with the page")).toBeVisible();
+  await expect(page.getByText("In use: the shipped head")).toBeVisible();
   await page.getByLabel("Load head").setInputFiles({ name: "head.safetensors", mimeType: "application/octet-stream", buffer: one });
   await expect(page.getByText("loaded from a file.")).toBeVisible();
-  await page.getByRole("combobox", { name: "Form of the head's file" }).selectOption("safetensors");
+  await page.getByRole("combobox", { name: "Head file format" }).selectOption("safetensors");
   expect(sha256(await saveHead(page))).toBe(sha256(one));
   await page.getByLabel("Load head").setInputFiles({ name: "notes.txt", mimeType: "text/plain", buffer: Buffer.from("no head") });
   await expect(page.getByRole("alert")).toHaveCount(1);
@@ -186,14 +186,14 @@ test("the same seed gives the same head to the byte, in three forms that can be 
 
 test("stop and keep keeps what there is, cancel leaves the head that was in use", async ({ page }) => {
   await openTen(page);
-  await set(page, { "Epochs, at most": "5000", Patience: "0" });
+  await set(page, { "Maximum epochs": "5000", Patience: "0" });
   await page.getByRole("button", { name: "Train", exact: true }).click();
   await expect(training(page).getByText(/^Epoch \d+ of 5,000/)).toBeVisible();
   await page.getByRole("button", { name: "Pause" }).click();
   await expect(training(page).getByText(/paused$/)).toBeVisible();
   await page.getByRole("button", { name: "Resume" }).click();
   await page.getByRole("button", { name: "Stop and keep" }).click();
-  await expect(result(page)).toContainText("Stopped early by hand.", TRAINED);
+  await expect(result(page)).toContainText("Stopped manually.", TRAINED);
   const kept = await saveHead(page);
   await page.getByRole("button", { name: "Train", exact: true }).click();
   await expect(training(page).getByText(/^Epoch \d+ of 5,000/)).toBeVisible();
@@ -205,9 +205,9 @@ test("stop and keep keeps what there is, cancel leaves the head that was in use"
 
 test("training without held-out pictures says that nobody knows how good it is", async ({ page }) => {
   await openTen(page);
-  await set(page, { "Epochs, at most": "2", "Held out": "0" });
+  await set(page, { "Maximum epochs": "2", "Held out": "0" });
   await page.getByRole("button", { name: "Train", exact: true }).click();
-  await expect(training(page).getByText(/^Trained without held-out pictures, so nobody knows how good it is/)).toBeVisible(TRAINED);
+  await expect(training(page).getByText(/^Trained without held-out pictures, so the accuracy is unknown/)).toBeVisible(TRAINED);
 });
 
 test("a class without pictures and a single class are told before training", async ({ page }) => {
@@ -222,11 +222,11 @@ test("a class without pictures and a single class are told before training", asy
 
 test("the threshold below which the page is unsure is kept with the head", async ({ page }) => {
   await openTen(page);
-  await set(page, { "Epochs, at most": "2" });
+  await set(page, { "Maximum epochs": "2" });
   await train(page);
   const slider = page.getByRole("slider", { name: "Unsure below" });
   await slider.fill("70");
-  await expect(judged(page)).toContainText(/Below 70 % the page says it is unsure: that is \d+ % of these pictures; of the others \d+ % are right\./);
+  await expect(judged(page)).toContainText(/Answers below 70 % are marked as unsure: \d+ % of these pictures\. Of the others, \d+ % are right\./);
   await expect.poll(async () => (await saveHead(page)).includes('"unsure_below":"0.7')).toBe(true);
   await page.waitForTimeout(1500); // it is kept a moment after the last move
   await page.reload();
@@ -279,7 +279,7 @@ for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
     await page.emulateMedia({ colorScheme });
     await page.setViewportSize({ width: 320, height: 640 });
     await openTen(page);
-    await set(page, { "Epochs, at most": "2" });
+    await set(page, { "Maximum epochs": "2" });
     await train(page);
     await matrix(page).getByRole("button", { name: /pictures? of cat answered as dog$/ }).click();
     await page.getByRole("button", { name: "Draw map" }).click();

@@ -1,5 +1,5 @@
 // @ts-check
-/** How good the head is: in words, by class, by confusion, by doubtful label, and how far its percentages can be trusted. */
+/** Evaluation of the head: accuracy, per-class scores, confusion matrix, likely mislabels, calibration, unsure threshold. */
 import { button, make } from "../../ui/dom.js";
 import { percent, pictures } from "../../ui/format.js";
 import { createMatrix } from "./matrix.js";
@@ -8,7 +8,7 @@ import { classSelect, fileName, thumbnail } from "./widgets.js";
 import { answersOf, calibrationText, cellText, confusionsText, crossingText, doubtful, headlineText, nameOf, rounded, shownEvaluation, staleText, unsureText } from "./state.js";
 
 /** @import { Evaluation } from "../../engine/engine.js" */
-/** @import { Picture } from "../../project/project.js" */
+/** @import { Picture } from "../../project/types.js" */
 /** @import { Source, State } from "./state.js" */
 /**
  * @typedef {{
@@ -18,27 +18,27 @@ import { answersOf, calibrationText, cellText, confusionsText, crossingText, dou
  * }} EvaluationHandlers
  */
 
-/** So many classes leave room for their table beside the matrix. */
-const FEW = 12;
+/** Up to this many classes, the class table fits beside the matrix. */
+const MAX_SIDE_BY_SIDE = 12;
 const CELL_PAGE = 24;
 const DOUBTFUL_PAGE = 8;
-/** @type {readonly { source: Source, words: string }[]} */
+/** @type {readonly { source: Source, label: string }[]} */
 const SOURCES = [
-  { source: "validation", words: "Held-out pictures" },
-  { source: "folds", words: "Cross-validation" },
-  { source: "dataset", words: "All pictures" },
+  { source: "validation", label: "Held-out pictures" },
+  { source: "folds", label: "Cross-validation" },
+  { source: "dataset", label: "All pictures" },
 ];
 
 /** @param {EvaluationHandlers} on */
 export function createEvaluation(on) {
-  const sources = SOURCES.map(({ source, words }) => {
+  const sources = SOURCES.map(({ source, label }) => {
     const radio = document.createElement("input");
     radio.type = "radio";
     radio.name = "train-source";
     radio.addEventListener("change", () => on.source(source));
-    return { source, radio, label: make("label", "", radio, words) };
+    return { source, radio, label: make("label", "", radio, label) };
   });
-  const which = make("fieldset", "switch", make("legend", "unseen", "Judged on"), ...sources.map(({ label }) => label));
+  const which = make("fieldset", "switch", make("legend", "unseen", "Evaluated on"), ...sources.map(({ label }) => label));
 
   const folds = document.createElement("input");
   folds.type = "number";
@@ -47,19 +47,19 @@ export function createEvaluation(on) {
   folds.step = "1";
   folds.addEventListener("change", () => folds.checkValidity() && on.folds(folds.valueAsNumber));
   const cross = button("Cross-validate", () => folds.reportValidity() && on.crossValidate());
-  const again = button("Check the head in use", on.check);
+  const evaluate = button("Evaluate current head", on.check);
   const crossProgress = document.createElement("progress");
   crossProgress.setAttribute("aria-label", "Cross-validation");
-  const crossWords = make("span", "panel-soft");
+  const crossText = make("span", "panel-soft");
   const cancel = button("Cancel", on.cancelCrossing);
-  const asking = make("div", "panel-row", cross, make("label", "panel-inline", "in", folds, "parts"), again);
-  const crossing = make("div", "panel-row", crossWords, crossProgress, cancel);
+  const actions = make("div", "panel-row", cross, make("label", "panel-inline", "with", folds, "folds"), evaluate);
+  const crossing = make("div", "panel-row", crossText, crossProgress, cancel);
 
-  const nothing = make("p", "panel-soft", "Nothing has been judged yet. Train a head, or cross-validate: that trains one head for each part of the pictures, on all the others, and asks it about the part it has not seen.");
+  const empty = make("p", "panel-soft", "No evaluation yet. Train a head, or cross-validate: for each fold, a head is trained on the other folds and tested on that fold.");
   const headline = make("p", "panel-result");
   const worst = make("p", "");
   const stale = make("span", "");
-  const recheck = button("Check again", on.check);
+  const recheck = button("Evaluate again", on.check);
   const staleRow = make("div", "panel-row", stale, recheck);
   const matrix = createMatrix(on.cell);
   const cell = createCell(on, matrix.focus);
@@ -68,8 +68,8 @@ export function createEvaluation(on) {
   const labels = createDoubtful(on);
   const calibration = make("div", "");
   const unsure = createUnsure(on.unsure);
-  const judged = make("div", "", headline, worst, staleRow, cells, labels.element, calibration);
-  const element = part("train-evaluation", "How good is it", make("div", "panel-row", which, asking, crossing), nothing, judged, unsure.element);
+  const results = make("div", "", headline, worst, staleRow, cells, labels.element, calibration);
+  const element = part("train-evaluation", "Evaluation", make("div", "panel-row", which, actions, crossing), empty, results, unsure.element);
 
   return { element, render };
 
@@ -85,30 +85,30 @@ export function createEvaluation(on) {
     }
     which.hidden = sources.filter(({ radio }) => !radio.disabled).length < 2;
     if (document.activeElement !== folds) folds.value = String(state.folds);
-    asking.hidden = state.crossing !== null;
-    cross.disabled = again.disabled = !state.ready || state.training !== null;
+    actions.hidden = state.crossing !== null;
+    cross.disabled = evaluate.disabled = !state.ready || state.training !== null;
     crossing.hidden = !state.crossing;
     if (state.crossing) {
       if (!before?.crossing) cancel.focus();
-      crossWords.textContent = crossingText(state.crossing);
+      crossText.textContent = crossingText(state.crossing);
       crossProgress.max = state.crossing.total || 1;
       crossProgress.value = state.crossing.done;
     } else if (before?.crossing && (document.activeElement === document.body || crossing.contains(document.activeElement))) cross.focus();
-    nothing.hidden = evaluation !== null;
-    judged.hidden = !evaluation;
+    empty.hidden = evaluation !== null;
+    results.hidden = !evaluation;
     unsure.render(state, evaluation);
     if (!evaluation) return;
     if (fresh) {
       headline.textContent = headlineText(evaluation);
       worst.textContent = confusionsText(evaluation);
       classes.replaceChildren(classTable(evaluation));
-      cells.classList.toggle("few", evaluation.classes.length <= FEW);
+      cells.classList.toggle("few", evaluation.classes.length <= MAX_SIDE_BY_SIDE);
       calibration.replaceChildren(...reliability(evaluation));
     }
     if (fresh || state.project !== before?.project) {
-      const words = staleText(state, evaluation);
-      stale.textContent = words ?? "";
-      staleRow.hidden = !words;
+      const text = staleText(state, evaluation);
+      stale.textContent = text ?? "";
+      staleRow.hidden = !text;
       recheck.hidden = state.source === "folds";
     }
     if (fresh || state.cell !== before?.cell) matrix.render(evaluation, state.cell);
@@ -120,31 +120,30 @@ export function createEvaluation(on) {
 /** @param {Evaluation} evaluation @returns {HTMLElement} */
 function classTable({ classes, macroF1 }) {
   return make("div", "panel-block", make("h3", "", "By class"), table(
-    `By class; the mean of F1 is ${rounded(macroF1)}`, ["Class", "Precision", "Recall", "F1", "Pictures"],
+    `By class; mean F1 ${rounded(macroF1)}`, ["Class", "Precision", "Recall", "F1", "Pictures"],
     classes.map(({ name, precision, recall, f1, pictures: many }) => [name, bar(precision), bar(recall), bar(f1), String(many)]),
-  ), make("p", "panel-soft", "Precision: how many of the answers are right. Recall: how many of the pictures are found. F1: both in one."));
+  ), make("p", "panel-soft", "Precision: share of the answers that are right. Recall: share of the pictures that are found. F1: harmonic mean of both."));
 }
 
-// ---- a cell's pictures ----
+// ---- pictures of a cell ----
 
-/** @param {EvaluationHandlers} on @param {() => unknown} back  Where the focus goes once it is closed. */
-function createCell(on, back) {
+/** @param {EvaluationHandlers} on @param {() => unknown} restoreFocus  Called when the cell is closed. */
+function createCell(on, restoreFocus) {
   const title = make("h3", "");
   const hint = make("p", "panel-soft");
   /** @type {State | null} */
   let shown = null;
   const list = paged(CELL_PAGE, (/** @type {{ picture: Picture, probability: number }} */ answer) => item(answer), "Pictures of the cell");
   list.list.className = "panel-pictures";
-  const shut = () => {
+  const close = () => {
     on.cell(null);
-    back();
+    restoreFocus();
   };
-  const close = button("Close", shut);
-  const element = make("section", "panel-block panel-cell", make("div", "panel-row", title, close), hint, list.element);
+  const element = make("section", "panel-block panel-cell", make("div", "panel-row", title, button("Close", close)), hint, list.element);
   element.id = "train-cell";
   element.setAttribute("aria-label", "Pictures of the cell");
   element.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") shut();
+    if (event.key === "Escape") close();
   });
 
   return { element, render };
@@ -157,7 +156,7 @@ function createCell(on, back) {
     const answers = answersOf(state, evaluation, state.cell);
     const [truth, answered] = state.cell.map((index) => evaluation.classes[index].name);
     title.textContent = cellText(answers.length, truth, answered);
-    hint.textContent = answers.length ? "The surest answer first. Give a picture another class right here." : "There are no pictures in this cell.";
+    hint.textContent = answers.length ? "Sorted by confidence. You can change a picture's class here." : "There are no pictures in this cell.";
     const focused = element.contains(document.activeElement) ? document.activeElement?.getAttribute("aria-label") : null;
     list.render(answers, fromStart);
     if (focused) [...element.querySelectorAll("select")].find((select) => select.getAttribute("aria-label") === focused)?.focus();
@@ -167,7 +166,7 @@ function createCell(on, back) {
   function item({ picture, probability }) {
     const { project } = /** @type {State} */ (shown);
     return make(
-      "li", "", thumbnail(on.pictureUrl(picture)), fileName(picture), make("span", "panel-soft", `${percent(probability)} sure`),
+      "li", "", thumbnail(on.pictureUrl(picture)), fileName(picture), make("span", "panel-soft", `confidence ${percent(probability)}`),
       classSelect(project, picture.label, `Class of ${nameOf(picture)}`, (label) => on.relabel([picture.id], label)),
     );
   }
@@ -177,11 +176,11 @@ function createCell(on, back) {
 
 /** @param {EvaluationHandlers} on */
 function createDoubtful(on) {
-  const words = make("p", "panel-soft");
+  const summary = make("p", "panel-soft");
   /** @typedef {ReturnType<typeof doubtful>[number]} Doubt */
   const list = paged(DOUBTFUL_PAGE, (/** @type {Doubt} */ doubt) => item(doubt), "Likely mislabels");
   list.list.className = "panel-doubts";
-  const element = make("section", "panel-block", make("h3", "", "Likely mislabels"), words, list.element);
+  const element = make("section", "panel-block", make("h3", "", "Likely mislabels"), summary, list.element);
   element.setAttribute("aria-label", "Likely mislabels");
 
   return { element, render };
@@ -191,9 +190,9 @@ function createDoubtful(on) {
     element.hidden = evaluation.on !== "folds";
     if (element.hidden) return;
     const doubts = doubtful(state, evaluation);
-    words.textContent = doubts.length
-      ? `${pictures(doubts.length)} whose label the heads that had not seen them doubt most. Look at each: the label may be wrong, or the picture hard.`
-      : "No label looks wrong.";
+    summary.textContent = doubts.length
+      ? `${pictures(doubts.length)} with labels that the cross-validated heads disagree with. Check each one: the label may be wrong, or the picture may be hard to classify.`
+      : "No likely mislabels.";
     const index = [...list.list.children].findIndex((one) => one.contains(document.activeElement));
     list.render(doubts);
     if (index < 0) return;
@@ -220,30 +219,30 @@ function createDoubtful(on) {
   }
 }
 
-// ---- trust ----
+// ---- calibration and threshold ----
 
 /** @param {Evaluation} evaluation @returns {HTMLElement[]} */
 function reliability(evaluation) {
   const columns = evaluation.bins.map(({ confidence, accuracy, pictures: many }, index) => {
     const from = index / evaluation.bins.length;
     const column = make("div", "panel-bin");
-    column.title = many ? `Says ${rounded(confidence)}, is right ${rounded(accuracy)}: ${pictures(many)}` : "No answers";
+    column.title = many ? `Confidence ${rounded(confidence)}, accuracy ${rounded(accuracy)}: ${pictures(many)}` : "No answers";
     if (many) {
       const right = make("span", "panel-bin-right");
       right.style.blockSize = `${accuracy * 100}%`;
-      const says = make("span", "panel-bin-confidence");
-      says.style.insetBlockEnd = `${confidence * 100}%`;
-      column.append(right, says);
+      const confidenceLine = make("span", "panel-bin-confidence");
+      confidenceLine.style.insetBlockEnd = `${confidence * 100}%`;
+      column.append(right, confidenceLine);
     }
     column.append(make("span", "panel-bin-name", `${Math.round(from * 100)}`));
     return column;
   });
   const plot = make("div", "panel-bins", ...columns);
-  plot.setAttribute("aria-hidden", "true"); // the table below tells the same
+  plot.setAttribute("aria-hidden", "true"); // the table below has the same data
   return [make(
     "div", "panel-block", make("h3", "", "Can the percentages be trusted?"), make("p", "", calibrationText(evaluation)), plot,
-    make("p", "panel-soft", "Bars: how often answers are right, by how sure it says it is, in percent. Lines: how often they would be if the percentages were exact."),
-    details("Calibration as a table", table("Calibration", ["Says", "Is right", "Pictures"], evaluation.bins.map(({ confidence, accuracy, pictures: many }, index) => [
+    make("p", "panel-soft", "Bars: accuracy of the answers in each range of confidence, in percent. Lines: accuracy if the confidence were exact."),
+    details("Calibration as a table", table("Calibration", ["Confidence", "Accuracy", "Pictures"], evaluation.bins.map(({ confidence, accuracy, pictures: many }, index) => [
       `${index * 10}–${(index + 1) * 10} %${many ? ` (mean ${rounded(confidence)})` : ""}`, many ? rounded(accuracy) : "–", String(many),
     ]))),
   )];
@@ -258,10 +257,10 @@ function createUnsure(choose) {
   slider.step = "1";
   slider.addEventListener("input", () => choose(slider.valueAsNumber / 100));
   const share = make("output", "");
-  const words = make("p", "panel-soft");
+  const effect = make("p", "panel-soft");
   const element = make(
-    "div", "panel-block", make("h3", "", "When it should say that it is unsure"),
-    make("label", "panel-slider", make("span", "unseen", "Unsure below"), slider, share), words,
+    "div", "panel-block", make("h3", "", "Unsure answers"),
+    make("label", "panel-slider", make("span", "unseen", "Unsure below"), slider, share), effect,
   );
   return { element, render };
 
@@ -271,6 +270,6 @@ function createUnsure(choose) {
     slider.value = String(Math.round(unsureBelow * 100));
     share.textContent = rounded(unsureBelow);
     slider.setAttribute("aria-valuetext", share.textContent);
-    words.textContent = evaluation ? unsureText(evaluation, unsureBelow) : "";
+    effect.textContent = evaluation ? unsureText(evaluation, unsureBelow) : "";
   }
 }

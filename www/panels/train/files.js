@@ -1,14 +1,14 @@
 // @ts-check
-/** The head in use as a file: saved in three forms, loaded, or the page's own put back. */
+/** Saves the head in use in one of three formats, loads a head from a file, or restores the shipped one. */
 import { button, make } from "../../ui/dom.js";
 import { details, part, select } from "../../ui/widgets.js";
 
 /** @import { State } from "./state.js" */
-/** @typedef {"safetensors" | "onnx" | "npz"} Form */
-/** @typedef {{ saveHead(form: Form): unknown, loadHead(file: File): unknown, resetHead(): unknown }} FilesHandlers */
+/** @typedef {"safetensors" | "onnx" | "npz"} HeadFormat */
+/** @typedef {{ saveHead(format: HeadFormat): unknown, loadHead(file: File): unknown, resetHead(): unknown }} FilesHandlers */
 
-const FORMS = [
-  { value: "safetensors", label: ".safetensors (this page)" },
+const FORMATS = [
+  { value: "safetensors", label: ".safetensors" },
   { value: "onnx", label: ".onnx" },
   { value: "npz", label: ".npz (Keras)" },
 ];
@@ -27,8 +27,8 @@ probabilities = head.predict(latents)  # [N, 2048] -> [N, len(file["classes"])]
 /** @param {FilesHandlers} on */
 export function createFiles(on) {
   const inUse = make("p", "panel-soft");
-  const form = select(FORMS, "safetensors", "Form of the head's file");
-  const save = button("Save head", () => on.saveHead(/** @type {Form} */ (form.value)));
+  const format = select(FORMATS, "safetensors", "Head file format");
+  const save = button("Save head", () => on.saveHead(/** @type {HeadFormat} */ (format.value)));
   const input = document.createElement("input");
   input.type = "file";
   input.accept = ".safetensors";
@@ -48,14 +48,14 @@ export function createFiles(on) {
     copied.textContent = "Copied";
   });
   const keras = details("Open the .npz in Keras", code, make("div", "panel-row", copy, copied));
-  const element = part("train-files", "The head", inUse, make("div", "panel-row", make("span", "joined", save, form), load, reset), keras);
+  const element = part("train-files", "The head", inUse, make("div", "panel-row", make("span", "joined", save, format), load, reset), keras);
 
   return { element, render };
 
   /** @param {State} state @param {State | null} _before */
   function render({ ready, training, headName, runInUse, runs, head }, _before) {
     const run = runs.find(({ id }) => id === runInUse);
-    inUse.textContent = !ready ? "" : run ? `In use: the head of ${run.name}.` : head ? `In use: ${headName}, loaded from a file.` : `In use: the head that comes with the page, ${headName}.`;
+    inUse.textContent = !ready ? "" : run ? `In use: the head of ${run.name}.` : head ? `In use: ${headName}, loaded from a file.` : `In use: the shipped head, ${headName}.`;
     save.disabled = reset.disabled = input.disabled = !ready || training !== null;
   }
 }

@@ -7,7 +7,7 @@ import { details, part, select, table } from "../../ui/widgets.js";
 import { fileName, thumbnail } from "./widgets.js";
 import { centres, nameOf } from "./state.js";
 
-/** @import { Picture } from "../../project/project.js" */
+/** @import { Picture } from "../../project/types.js" */
 /** @import { State } from "./state.js" */
 /** @typedef {{ map(method: "pca" | "umap"): unknown, cancelMap(): unknown, relabel(pictures: readonly number[], label: number): unknown, pictureUrl(picture: Picture): string | null }} MapHandlers */
 /** @typedef {{ picture: Picture, x: number, y: number }} Point  `x` and `y` are 0 to 1. */

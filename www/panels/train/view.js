@@ -1,5 +1,5 @@
 // @ts-check
-/** The study's room on the page: its parts in order, rendered at most once a frame. */
+/** View of the train panel: composes its sections. */
 import { byId } from "../../ui/dom.js";
 import { createRenderer } from "../../ui/render.js";
 import { createEvaluation } from "./evaluation.js";
@@ -18,7 +18,7 @@ import { createWhy } from "./why.js";
 
 /**
  * @typedef {TrainingHandlers & EvaluationHandlers & FilesHandlers & RunsHandlers & MapHandlers
- *   & { attempt(verb: () => Promise<unknown>): unknown, announce(words: string): unknown }} Handlers
+ *   & { attempt(task: () => Promise<unknown>): unknown, announce(text: string): unknown }} Handlers
  */
 
 /** @param {Handlers} on */

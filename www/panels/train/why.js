@@ -6,7 +6,7 @@ import { select } from "../../ui/widgets.js";
 import { fileName, thumbnail } from "./widgets.js";
 
 /** @import { Prediction } from "../../engine/engine.js" */
-/** @import { Picture } from "../../project/project.js" */
+/** @import { Picture } from "../../project/types.js" */
 /**
  * @typedef {{
  *   name: string, picture: ImageBitmap, predictions: readonly Prediction[], label: string,

@@ -4,7 +4,7 @@ import { make } from "../../ui/dom.js";
 import { select } from "../../ui/widgets.js";
 import { nameOf } from "./state.js";
 
-/** @import { Picture, Project } from "../../project/project.js" */
+/** @import { Picture, Project } from "../../project/types.js" */
 
 /** @param {string | null} url @returns {HTMLElement} an empty frame where the picture has no image, only latents */
 export function thumbnail(url) {
