@@ -136,7 +136,7 @@ test("an accessibility checker finds nothing wrong in any view, light or dark", 
     navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException("no", "NotAllowedError"));
   });
   await button(page, "Webcam for dog").click();
-  await expect(page.getByRole("dialog").getByRole("alert")).toHaveText(/camera was refused/);
+  await expect(page.getByRole("dialog").getByRole("alert")).toHaveText(/camera was denied/);
   await check("webcam", "dialog[open]");
   await page.keyboard.press("Escape");
   await button(results(page).first(), "Teach").click();
@@ -315,7 +315,7 @@ test("a screen reader is told what comes of loading, of pictures and of training
 
   await teach(page, "cat", [1, 2, 3, 4].map((seed) => picture(`cat-${seed}.png`, seed)));
   await expectHeard(page, "bar: Latents computed");
-  await expectHeard(page, "announcer: Read 4 pictures");
+  await expectHeard(page, "announcer: Computed latents of 4 pictures");
   await trainTen(page);
   await expectHeard(page, "announcer: Training");
   await expectHeard(page, "bar: Epochs done");

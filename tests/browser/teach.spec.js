@@ -115,7 +115,7 @@ test("a name that is empty or taken says so and goes back", async ({ page }) => 
   await addClass(page, "dog");
   const name = card(page, "dog").getByLabel("Class name");
   await name.fill("cat");
-  await expect(card(page, "dog").getByRole("alert")).toHaveText(/one named "cat" already/);
+  await expect(card(page, "dog").getByRole("alert")).toHaveText(/"cat" already exists/);
   await name.press("Enter");
   await expect(name).toHaveValue("dog");
   await name.fill("");
@@ -133,7 +133,7 @@ test("pictures move by number key, by button and by drag, and every step is undo
   await twoClasses(page);
   await tile(page, "cat-1.png", "cat").click();
   await page.keyboard.press("Shift+ArrowRight");
-  await expect(page.getByText("2 pictures chosen")).toBeVisible();
+  await expect(page.getByText("2 pictures selected")).toBeVisible();
   await page.keyboard.press("2");
   await expectCounts(page, { cat: 1, dog: 4 });
   await expect(tile(page, "cat-1.png", "dog")).toBeVisible();
@@ -166,9 +166,9 @@ test("the gallery obeys the keyboard", async ({ page }) => {
   await page.keyboard.press("Space");
   await expect(tile(page, "cat-2.png", "cat")).toHaveAttribute("aria-selected", "false");
   await page.keyboard.press("Control+a");
-  await expect(page.getByText("5 pictures chosen")).toBeVisible();
+  await expect(page.getByText("5 pictures selected")).toBeVisible();
   await page.keyboard.press("Escape");
-  await expect(page.getByText("chosen")).toHaveCount(0);
+  await expect(page.getByText("selected")).toHaveCount(0);
   await page.keyboard.press("End");
   await expect(tile(page, "dog-5.png", "dog")).toBeFocused();
   await page.keyboard.press("Delete");
@@ -217,7 +217,7 @@ test("the same picture twice in a class counts once", async ({ page }) => {
   await fill(page, "cat", [picture("one.png", 1)]);
   await expectCounts(page, { cat: 1 });
   await fill(page, "cat", [picture("copy.png", 1), picture("two.png", 2)]);
-  await expect(message(page)).toContainText("1 picture was there already.");
+  await expect(message(page)).toContainText("1 picture was already there.");
   await expectCounts(page, { cat: 2 });
 });
 
@@ -274,7 +274,7 @@ test("folders become classes, picked or in a zip", async ({ page }, info) => {
   const buffer = Buffer.from(await (await zip.close()).arrayBuffer());
   await page.getByLabel("Zip", { exact: true }).setInputFiles([{ name: "more.zip", mimeType: "application/zip", buffer }]);
   await expectCounts(page, { cat: 2, dog: 2, bird: 1 });
-  await expect(message(page)).toContainText("1 picture was there already.");
+  await expect(message(page)).toContainText("1 picture was already there.");
 });
 
 test("pictures dropped or pasted on a class go there, and elsewhere are classified", async ({ page }) => {
@@ -313,7 +313,7 @@ test("the ten classes are there at once, and their gallery keeps the document sm
   await expect(gallery(page).locator(":focus")).toHaveAttribute("aria-posinset", "5000");
   expect(await options.count()).toBeLessThan(120);
   await page.getByRole("button", { name: "Ten-class latents" }).click();
-  await expect(message(page)).toContainText("5,000 pictures were there already.", { timeout: 20_000 });
+  await expect(message(page)).toContainText("5,000 pictures were already there.", { timeout: 20_000 });
   await kept(page, 5000);
   await page.reload();
   await expect(page.getByText("10 classes · 5,000 pictures")).toBeVisible(LOADED);
@@ -359,7 +359,7 @@ test("latents are saved in two forms, and several tables are loaded together", a
     await download.saveAs(paths[paths.length - 1]);
   }
   await page.getByLabel("Load latents", { exact: true }).setInputFiles(paths);
-  await expect(message(page)).toHaveText(/10 pictures were there already\./);
+  await expect(message(page)).toHaveText(/10 pictures were already there\./);
   await page.getByRole("button", { name: "Undo", exact: true }).click(); // the pictures of dog
   await expectCounts(page, { cat: 3, dog: 0 });
   await page.getByLabel("Load latents", { exact: true }).setInputFiles(paths);
@@ -377,7 +377,7 @@ test("webcam pictures go into the class, and a refused camera says so", async ({
     navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException("no", "NotAllowedError"));
   });
   await page.getByRole("button", { name: "Webcam for me" }).click();
-  await expect(page.getByRole("dialog").getByRole("alert")).toHaveText(/camera was refused/);
+  await expect(page.getByRole("dialog").getByRole("alert")).toHaveText(/camera was denied/);
   await page.keyboard.press("Escape");
   await page.evaluate(() => {
     navigator.mediaDevices.getUserMedia = async () => {

@@ -3,8 +3,8 @@
 import { button, byId, make } from "../ui/dom.js";
 import { megabytes, pictures } from "../ui/format.js";
 
-/** @import { Project } from "../project/project.js" */
-/** @import { Store } from "../project/store.js" */
+/** @import { Project } from "../project/types.js" */
+/** @import { Store } from "../project/store-types.js" */
 /** @import { Toast } from "../ui/toast.js" */
 
 const BASES = "inception-web weights";
@@ -21,7 +21,7 @@ export async function keepPage({ build, toast }) {
   let asked = false;
   workers.addEventListener("controllerchange", () => {
     if (asked) location.reload();
-    else if (!first) toast.say("The page was renewed in another tab. Reload this one, too, when you are ready.");
+    else if (!first) toast.notify("The page was renewed in another tab. Reload this one, too, when you are ready.");
   });
   const fresh = await fetch("pkg/site.json?fresh", { cache: "no-store" }).catch(() => null);
   if (!fresh?.ok) return; // without a network, or without a server
@@ -33,9 +33,9 @@ export async function keepPage({ build, toast }) {
   if (!registration) return;
   const offer = () => {
     if (!registration.waiting || !workers.controller) return;
-    toast.offer("A new version of this page is ready.", {
-      words: "Use it now",
-      press() {
+    toast.prompt("A new version of this page is ready.", {
+      label: "Use it now",
+      onClick() {
         asked = true;
         registration.waiting?.postMessage("take over");
       },

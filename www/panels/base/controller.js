@@ -4,12 +4,12 @@
  * converted and kept first; then the page starts again with it. Classes and pictures stay.
  */
 import { convertBase } from "../../engine/engine.js";
-import { inWords, megabytes } from "../../ui/format.js";
+import { numberWord, megabytes } from "../../ui/format.js";
 import { fetchFrom } from "./remote.js";
 import { createBaseView } from "./view.js";
 
 /** @import { Context } from "../../app/context.js" */
-/** @import { KeptBase, LoadProgress } from "../../engine/engine.js" */
+/** @import { KeptBase, LoadProgress } from "../../engine/types.js" */
 
 const CHOSEN = "inception-web base";
 const KEPT = "inception-web bases";
@@ -60,8 +60,8 @@ export function createBase(context) {
 
   return {
     /** Whether files that were dropped are a base's. @param {readonly { name: string, file: File }[]} files */
-    takes: (files) => files.some(({ name }) => WEIGHTS.test(name)) || Promise.all(files.map(({ name, file }) => isBase(name, file))).then((are) => are.includes(true)),
-    came: (/** @type {readonly { file: File }[]} */ files) => bring("Reading the file", async () => ({ files: files.map(({ file }) => file) })),
+    accepts: (files) => files.some(({ name }) => WEIGHTS.test(name)) || Promise.all(files.map(({ name, file }) => isBase(name, file))).then((are) => are.includes(true)),
+    onFiles: (/** @type {readonly { file: File }[]} */ files) => bring("Reading the file", async () => ({ files: files.map(({ file }) => file) })),
     get busy() {
       return working !== null;
     },
@@ -113,7 +113,7 @@ export function createBase(context) {
 
   /** @param {LoadProgress} progress */
   function converting({ stage, done, total }) {
-    const words = stage === "runtime" ? "Getting the converter" : stage === "check" ? "Checking the base" : `Converting, step ${inWords(done + 1)} of ${inWords(total)}`;
+    const words = stage === "runtime" ? "Getting the converter" : stage === "check" ? "Checking the base" : `Converting, step ${numberWord(done + 1)} of ${numberWord(total)}`;
     view.progress(words, stage === "prepare" ? done / total : null);
   }
 

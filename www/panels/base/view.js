@@ -2,7 +2,7 @@
 /** The menu of bases: choices, what each still needs, progress. */
 import { button, byId, make, picker } from "../../ui/dom.js";
 
-/** @import { KeptBase } from "../../engine/engine.js" */
+/** @import { KeptBase } from "../../engine/types.js" */
 
 /** Choices that are always there, by their values. @type {[string, string][]} */
 const CHOICES = [

@@ -2,7 +2,7 @@
 /** Times the engine on one device, and says what came of it in a line. No DOM but what makes pixels of pictures. */
 import { createEngine } from "../../engine/engine.js";
 
-/** @import { Engine, LoadProgress } from "../../engine/engine.js" */
+/** @import { Engine, LoadProgress } from "../../engine/types.js" */
 /** @typedef {"webgpu" | "cpu"} Device */
 /** Milliseconds a picture: the median, and the bounds of the middle half. @typedef {{ median: number, low: number, high: number }} Times */
 /** What is timed: so many pictures at a time; without times where it would take too long. @typedef {{ batch: number, times: Times | null }} Timed */

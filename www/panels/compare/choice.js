@@ -17,7 +17,7 @@ export function createChoice(on) {
   const seed = number("Seed", "same seed, same pictures: same table", 0, (value) => on.choose({ seed: value }));
   const epochs = number("Epochs", "passes over the pictures; empty: each model's own", 1, (value) => on.choose({ epochs: Number.isNaN(value) ? null : value }), true);
   const fieldsInOrder = [perClass, testPerClass, seed, epochs];
-  const quick = make("div", "study-row compare-quick");
+  const quick = make("div", "panel-row compare-quick");
   quick.setAttribute("role", "group");
   quick.setAttribute("aria-label", "Pictures a class, quick choices");
   const boxes = WAYS.map((way) => {
@@ -27,21 +27,21 @@ export function createChoice(on) {
     box.addEventListener("change", () => on.choose({ ways: WAYS.filter((_, at) => boxes[at].checked) }));
     return box;
   });
-  const models = make("fieldset", "compare-models", make("legend", "", "Models"), ...boxes.map((box, at) => make("label", "study-check", box, NAMES[WAYS[at]])));
-  const fields = make("div", "study-form", make("div", "study-field", perClass.element, quick), testPerClass.element, models);
-  const more = details("Options", make("div", "study-form", seed.element, epochs.element));
+  const models = make("fieldset", "compare-models", make("legend", "", "Models"), ...boxes.map((box, at) => make("label", "panel-check", box, NAMES[WAYS[at]])));
+  const fields = make("div", "panel-form", make("div", "panel-field", perClass.element, quick), testPerClass.element, models);
+  const more = details("Options", make("div", "panel-form", seed.element, epochs.element));
   const layers = make("div", "");
   const architectures = details("Layers and parameters", layers);
-  const plan = make("p", "study-soft");
+  const plan = make("p", "panel-soft");
   plan.setAttribute("aria-live", "polite");
   const start = button("Compare", () => valid() && on.compare());
   start.className = "button primary";
-  const progress = make("p", "study-progress");
+  const progress = make("p", "panel-progress");
   const bar = document.createElement("progress");
   bar.setAttribute("aria-label", "Progress of the comparison");
   const cancel = button("Cancel", on.cancel);
-  const row = make("div", "study-row", progress, bar, cancel);
-  const element = make("div", "study-block", make("h3", "", "What to compare"), fields, more, architectures, plan, start, row);
+  const row = make("div", "panel-row", progress, bar, cancel);
+  const element = make("div", "panel-block", make("h3", "", "What to compare"), fields, more, architectures, plan, start, row);
 
   return { element, render };
 
@@ -101,7 +101,7 @@ export function createChoice(on) {
 /** @param {Architecture} of @returns {HTMLElement} */
 function architecture({ name, layers, parameters, frozenParameters }) {
   const shape = (/** @type {readonly number[]} */ output) => `(None, ${output.join(", ")})`;
-  const total = make("p", "study-soft", `${count(parameters)} parameters are learnt${frozenParameters ? `; the ${count(frozenParameters)} of Inception V3, whose 2048 latents come in, stay as they are` : ""}.`);
+  const total = make("p", "panel-soft", `${count(parameters)} parameters are learnt${frozenParameters ? `; the ${count(frozenParameters)} of Inception V3, whose 2048 latents come in, stay as they are` : ""}.`);
   return make("div", "compare-layers", table(`${name}: layers`, ["Layer", "Output shape", "Parameters"], layers.map((row) => [row.name, shape(row.output), count(row.parameters)])), total);
 }
 
@@ -118,7 +118,7 @@ function number(words, unit, least, changed, mayBeEmpty = false) {
     if (good) changed(input.valueAsNumber);
   });
   return {
-    element: make("label", "study-field", make("span", "", words), " ", input, " ", make("small", "", unit)),
+    element: make("label", "panel-field", make("span", "", words), " ", input, " ", make("small", "", unit)),
     input,
     show(value) {
       if (document.activeElement === input) return;

@@ -8,10 +8,9 @@ import { setFiles } from "./files.js";
 import { NAMES, SEEDS, WAYS, busy, filters, initialState, outcomeText, plain, reduce, sizesWanted } from "./state.js";
 import { createCompareView } from "./view.js";
 
-/** @import { Arrival } from "../../ui/drop.js" */
-/** @import { CompareOptions, Comparison, CurveOptions, LearningCurve, PictureSet, SetFile } from "../../engine/comparison.js" */
-/** @import { Compare, Context } from "../../app/context.js" */
-/** @import { Engine } from "../../engine/engine.js" */
+/** @import { DroppedFile } from "../../ui/drop.js" */
+/** @import { CompareOptions, Comparison, CurveOptions, Engine, LearningCurve, PictureSet, SetFile } from "../../engine/types.js" */
+/** @import { ComparePanel, Context } from "../../app/context.js" */
 /** @import { Action, Choice } from "./state.js" */
 
 /** Test pictures shown at first, and with each press on "Show more". */
@@ -20,7 +19,7 @@ const SHOWN = 60;
 const PLAN_AFTER = 150;
 const NO_SET = "There are no pictures yet. Choose CIFAR-10's files, or a folder or .zip with a folder per class.";
 
-/** @param {Context} context @returns {Compare} */
+/** @param {Context} context @returns {ComparePanel} */
 export function createCompare(context) {
   let state = initialState;
   /** @type {AbortController | null} */ let work = null;
@@ -62,9 +61,9 @@ export function createCompare(context) {
       const pictures = context.project().pictures.filter(({ file }) => file).length;
       if (pictures !== state.taught) dispatch({ type: "taught", pictures });
     },
-    holds: (target) => view.element.contains(target),
-    takes: (files, target) => files.some(({ name }) => isCifar(name)) || (files.length > 0 && view.element.contains(target)),
-    came: (files) => attempt(() => open(files)),
+    contains: (target) => view.element.contains(target),
+    accepts: (files, target) => files.some(({ name }) => isCifar(name)) || (files.length > 0 && view.element.contains(target)),
+    onFiles: (files) => attempt(() => open(files)),
     get busy() {
       return busy(state);
     },
@@ -85,7 +84,7 @@ export function createCompare(context) {
 
   // ---- the set ----
 
-  /** @param {readonly Arrival[]} arrivals @param {boolean} [cifar] whether CIFAR-10's files were asked for */
+  /** @param {readonly DroppedFile[]} arrivals @param {boolean} [cifar] whether CIFAR-10's files were asked for */
   async function open(arrivals, cifar = false) {
     await openSet(arrivals.length === 1 ? last(arrivals[0].name) : placeOf(arrivals), async (signal) => {
       dispatch({ type: "opening", progress: { done: 0, total: 0, words: "Looking into the files" } });
@@ -260,7 +259,7 @@ export function createCompare(context) {
   }
 }
 
-/** What a set of several files is called: their folder, if they lie in one. @param {readonly Arrival[]} arrivals @returns {string} */
+/** What a set of several files is called: their folder, if they lie in one. @param {readonly DroppedFile[]} arrivals @returns {string} */
 function placeOf(arrivals) {
   const folders = new Set(arrivals.map(({ name }) => (name.includes("/") ? name.slice(0, name.indexOf("/")) : "")));
   const [folder] = folders;

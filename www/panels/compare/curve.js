@@ -11,24 +11,24 @@ import { NAMES, WAYS, busy, curveOutcome, curveText, curvingText, sizesOf, sizes
 
 /** @param {CurveHandlers} on */
 export function createCurve(on) {
-  const words = make("p", "study-soft");
+  const words = make("p", "panel-soft");
   const start = button("Learning curve", () => on.learningCurve());
   const largest = document.createElement("select");
-  largest.className = "study-select";
+  largest.className = "panel-select";
   largest.addEventListener("change", () => on.largest(Number(largest.value)));
-  const asking = make("div", "study-row", start, make("label", "study-inline", "up to ", largest, " pictures a class"));
-  const progress = make("p", "study-progress");
+  const asking = make("div", "panel-row", start, make("label", "panel-inline", "up to ", largest, " pictures a class"));
+  const progress = make("p", "panel-progress");
   const bar = document.createElement("progress");
   bar.setAttribute("aria-label", "Trainings done");
   const cancel = button("Cancel", on.cancel);
-  const row = make("div", "study-row", progress, bar, cancel);
+  const row = make("div", "panel-row", progress, bar, cancel);
   const plot = createCurves("Right on test pictures, against pictures a class", (value) => `${Math.round(value * 100)} %`, { over: "Pictures a class:", logarithmic: true });
-  const note = make("p", "study-soft", "Points are the mean of the seeds, whiskers reach from the lowest to the highest.");
-  const outcome = make("p", "study-result");
+  const note = make("p", "panel-soft", "Points are the mean of the seeds, whiskers reach from the lowest to the highest.");
+  const outcome = make("p", "panel-result");
   const box = make("div", "");
-  const save = make("div", "study-row", button("Save curve as JSON", on.saveCurve));
+  const save = make("div", "panel-row", button("Save curve as JSON", on.saveCurve));
   const drawn = make("div", "", outcome, plot.element, note, box, save);
-  const element = make("div", "study-block", make("h3", "", "With how many pictures?"), words, asking, row, drawn);
+  const element = make("div", "panel-block", make("h3", "", "With how many pictures?"), words, asking, row, drawn);
 
   return { element, render };
 

@@ -3,8 +3,8 @@
 import { unzipPictures } from "../../project/archive.js";
 import { isCifar, isZip } from "../../ui/drop.js";
 
-/** @import { Arrival } from "../../ui/drop.js" */
-/** @import { SetFile } from "../../engine/comparison.js" */
+/** @import { DroppedFile } from "../../ui/drop.js" */
+/** @import { SetFile } from "../../engine/types.js" */
 
 const TEST = /^tests?(ing)?$/i;
 const TRAIN = /^train(ing)?$/i;
@@ -14,12 +14,12 @@ const NEITHER = /^val(id|idation)?$/i;
 /**
  * Files as the engine takes them, and those of them that could not be opened. Zips are opened; one without folders in it is a class by its
  * own name. What lies in no folder is left to the engine to refuse where CIFAR-10's files were `expected`, so that each gets its sentence.
- * @param {readonly Arrival[]} arrivals @param {boolean} expected @param {AbortSignal} signal
+ * @param {readonly DroppedFile[]} arrivals @param {boolean} expected @param {AbortSignal} signal
  * @returns {Promise<{ files: SetFile[], refused: { name: string, message: string }[] }>}
  */
 export async function setFiles(arrivals, expected, signal) {
   const cifar = arrivals.some(({ name }) => isCifar(name));
-  /** @type {Arrival[]} */
+  /** @type {DroppedFile[]} */
   const found = [];
   /** @type {{ name: string, message: string }[]} */
   const refused = [];

@@ -5,25 +5,25 @@ import { count } from "../../ui/format.js";
 import { pixelled } from "./pixels.js";
 import { agreementText, aloneText, filters, rights } from "./state.js";
 
-/** @import { Comparison } from "../../engine/comparison.js" */
+/** @import { Comparison } from "../../engine/types.js" */
 /** @import { State } from "./state.js" */
 /** @typedef {{ filter(filter: string): unknown, more(): unknown }} GridHandlers */
 
 /** @param {GridHandlers} on */
 export function createGrid(on) {
-  const agreement = make("p", "study-soft");
+  const agreement = make("p", "panel-soft");
   const filter = document.createElement("select");
-  filter.className = "study-select";
+  filter.className = "panel-select";
   filter.addEventListener("change", () => on.filter(filter.value));
   const list = make("ul", "compare-grid");
   list.setAttribute("role", "list");
   list.setAttribute("aria-label", "Test pictures");
-  const none = make("p", "study-soft", "No test picture is like that.");
+  const none = make("p", "panel-soft", "No test picture is like that.");
   const more = button("Show more", on.more);
   const element = make(
-    "div", "study-block",
+    "div", "panel-block",
     make("h3", "", "Test pictures, and what each model says"),
-    make("div", "study-row", make("label", "study-inline", "Show ", filter)), agreement, list, none, more,
+    make("div", "panel-row", make("label", "panel-inline", "Show ", filter)), agreement, list, none, more,
   );
 
   return { element, render };

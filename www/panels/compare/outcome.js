@@ -6,24 +6,23 @@ import { table } from "../../ui/widgets.js";
 import { count, percent } from "../../ui/format.js";
 import { NAMES, WAYS, extractionText, memorisedText, outcomeText, scoreText, short } from "./state.js";
 
-/** @import { EpochReport } from "../../engine/engine.js" */
-/** @import { WayResult } from "../../engine/comparison.js" */
+/** @import { EpochReport, ModelResult } from "../../engine/types.js" */
 /** @import { State } from "./state.js" */
 /** @typedef {{ saveComparison(): unknown, saveTable(): unknown }} OutcomeHandlers */
 
 /** @param {OutcomeHandlers} on */
 export function createOutcome(on) {
-  const inWords = (/** @type {number} */ value) => `${Math.round(value * 100)} %`;
-  const test = createCurves("Right on test pictures (at most 200 of them)", inWords);
-  const training = createCurves("Right on training pictures", inWords);
-  const curves = make("div", "study-two", test.element, training.element);
-  const words = make("p", "study-result");
-  const memorised = make("p", "study-soft");
+  const asPercent = (/** @type {number} */ value) => `${Math.round(value * 100)} %`;
+  const test = createCurves("Right on test pictures (at most 200 of them)", asPercent);
+  const training = createCurves("Right on training pictures", asPercent);
+  const curves = make("div", "panel-two", test.element, training.element);
+  const words = make("p", "panel-result");
+  const memorised = make("p", "panel-soft");
   const box = make("div", "");
   const intervals = make("div", "compare-intervals");
   const json = button("Save JSON", on.saveComparison);
-  const save = make("div", "study-row", json, button("Save CSV", on.saveTable));
-  const element = make("div", "study-block", make("h3", "", "Side by side"), curves, box, intervals, words, memorised, save);
+  const save = make("div", "panel-row", json, button("Save CSV", on.saveTable));
+  const element = make("div", "panel-block", make("h3", "", "Side by side"), curves, box, intervals, words, memorised, save);
 
   return { element, render };
 
@@ -55,7 +54,7 @@ function lines(epochs, which) {
   return WAYS.map((way) => ({ name: NAMES[way], values: own(epochs[way]) }));
 }
 
-/** @param {readonly WayResult[]} results @returns {HTMLElement} */
+/** @param {readonly ModelResult[]} results @returns {HTMLElement} */
 function side(results) {
   const columns = ["Model", "Parameters", "Train accuracy (95 %)", "Test accuracy (95 %)", "Seconds to train", "ms to predict a picture", "Extraction by Inception"];
   return table("Comparison", columns, results.map((one) => [
@@ -65,7 +64,7 @@ function side(results) {
   ]));
 }
 
-/** A dot for each accuracy on test pictures, with its 95 % interval; the same numbers are in the table. @param {readonly WayResult[]} results */
+/** A dot for each accuracy on test pictures, with its 95 % interval; the same numbers are in the table. @param {readonly ModelResult[]} results */
 function plot(results) {
   const figure = make("figure", "compare-plot", make("figcaption", "", "Right on test pictures, with the 95 % interval"));
   figure.setAttribute("aria-hidden", "true");

@@ -1,40 +1,40 @@
 // @ts-check
 /** Bringing a picture set, and looking at it. */
-import { named, setOfFolder } from "../../ui/drop.js";
+import { filesOf, datasetOfFolder } from "../../ui/drop.js";
 import { button, make, picker } from "../../ui/dom.js";
 import { details } from "../../ui/widgets.js";
-import { count, inWords, pictures } from "../../ui/format.js";
+import { count, numberWord, pictures } from "../../ui/format.js";
 import { strip } from "./pixels.js";
 import { plain, setText } from "./state.js";
 
-/** @import { Arrival } from "../../ui/drop.js" */
-/** @import { PictureSet } from "../../engine/comparison.js" */
+/** @import { DroppedFile } from "../../ui/drop.js" */
+/** @import { PictureSet } from "../../engine/types.js" */
 /** @import { State } from "./state.js" */
-/** @typedef {{ cifar(files: readonly Arrival[]): unknown, files(files: readonly Arrival[]): unknown, taught(): unknown, cancel(): unknown }} SetHandlers */
+/** @typedef {{ cifar(files: readonly DroppedFile[]): unknown, files(files: readonly DroppedFile[]): unknown, taught(): unknown, cancel(): unknown }} SetHandlers */
 
 /** Files left out that are listed by name. */
 const LISTED = 20;
 
 /** @param {SetHandlers} on */
 export function createSet(on) {
-  const cifar = picker("Choose CIFAR-10 files", (files) => on.cifar(named(files)));
+  const cifar = picker("Choose CIFAR-10 files", (files) => on.cifar(filesOf(files)));
   cifar.input.multiple = true;
   cifar.label.classList.add("primary");
-  const folder = picker("Pictures in folders", (files) => on.files(setOfFolder(files)));
+  const folder = picker("Pictures in folders", (files) => on.files(datasetOfFolder(files)));
   folder.input.multiple = true;
   folder.input.webkitdirectory = true;
   folder.label.classList.add("folder");
   folder.label.title = "Each folder becomes a class; train and test folders around them are understood";
-  const zip = picker("Pictures in a .zip", (files) => on.files(named(files)));
+  const zip = picker("Pictures in a .zip", (files) => on.files(filesOf(files)));
   zip.input.accept = ".zip,application/zip";
   zip.input.multiple = true;
   zip.label.title = "A .zip with a folder per class, or a .zip per class";
   const taught = button("Use the classes under Teach", on.taught);
-  const opening = make("p", "study-progress");
+  const opening = make("p", "panel-progress");
   const bar = document.createElement("progress");
   bar.setAttribute("aria-label", "Files read");
-  const row = make("div", "study-row", opening, bar, button("Cancel", on.cancel));
-  const summary = make("p", "study-result");
+  const row = make("div", "panel-row", opening, bar, button("Cancel", on.cancel));
+  const summary = make("p", "panel-result");
   const refused = make("ul", "compare-refused");
   refused.setAttribute("role", "list");
   refused.setAttribute("aria-label", "Files that were left out");
@@ -42,8 +42,8 @@ export function createSet(on) {
   look.open = true;
   const element = make(
     "div", "",
-    make("p", "study-soft compare-intro", "The same small pictures, classified in three ways: by a multi-layer perceptron and by a convolutional network, which learn from 32x32 pixels alone, and by a head on what Inception sees. All are trained here, one after another, and asked about pictures that they were not trained on. Bring CIFAR-10 (its .bin or Python files, or the whole .tar.gz), or pictures of your own."),
-    make("div", "study-row", cifar.label, folder.label, zip.label, taught),
+    make("p", "panel-soft compare-intro", "The same small pictures, classified in three ways: by a multi-layer perceptron and by a convolutional network, which learn from 32x32 pixels alone, and by a head on what Inception sees. All are trained here, one after another, and asked about pictures that they were not trained on. Bring CIFAR-10 (its .bin or Python files, or the whole .tar.gz), or pictures of your own."),
+    make("div", "panel-row", cifar.label, folder.label, zip.label, taught),
     row, summary, refused, look,
   );
 
@@ -81,9 +81,9 @@ function gallery({ classes, samples, means, training, test }) {
     const counts = `${pictures(training[label])}${test[label] ? `, ${count(test[label])} to test on` : ""}`;
     return make(
       "div", "compare-class",
-      make("div", "compare-class-head", make("h3", "", name), make("span", "study-soft", counts)),
-      own.length ? strip(own, `${inWords(own.length)} pictures of ${name}`) : make("p", "study-soft", "No pictures to train on."),
-      ...(mean ? [make("div", "compare-mean", strip([mean], `The mean picture of ${name}`), make("span", "study-soft", "mean"))] : []),
+      make("div", "compare-class-head", make("h3", "", name), make("span", "panel-soft", counts)),
+      own.length ? strip(own, `${numberWord(own.length)} pictures of ${name}`) : make("p", "panel-soft", "No pictures to train on."),
+      ...(mean ? [make("div", "compare-mean", strip([mean], `The mean picture of ${name}`), make("span", "panel-soft", "mean"))] : []),
     );
   }));
 }

@@ -3,20 +3,19 @@
  * What the three ways know: the set, what is to be compared, the comparison or learning curve under way, and what came of it; and its words.
  * No DOM, no engine and no clock: times come in with the actions, in milliseconds.
  */
-import { count, duration, inWords, listOf, percent, pictures, sentence } from "../../ui/format.js";
+import { count, duration, numberWord, listOf, percent, pictures, sentence } from "../../ui/format.js";
 
-/** @import { ComparePlan, CompareProgress, Comparison, CurveProgress, LearningCurve, PictureSet, Way, WayResult } from "../../engine/comparison.js" */
-/** @import { EpochReport } from "../../engine/engine.js" */
+/** @import { ComparePlan, CompareProgress, Comparison, CurveProgress, EpochReport, LearningCurve, PictureSet, ModelKind, ModelResult } from "../../engine/types.js" */
 
-/** @typedef {{ perClass: number, testPerClass: number, ways: readonly Way[], seed: number, epochs: number | null }} Choice */
+/** @typedef {{ perClass: number, testPerClass: number, ways: readonly ModelKind[], seed: number, epochs: number | null }} Choice */
 /** @typedef {{ done: number, total: number, key: string, since: number, now: number }} Pace  Since when the same kind of work goes on. */
-/** @typedef {Pick<WayResult, "way" | "name" | "parameters" | "frozenParameters" | "layers">} Architecture */
+/** @typedef {Pick<ModelResult, "way" | "name" | "parameters" | "frozenParameters" | "layers">} Architecture */
 /** @typedef {{ done: number, total: number, words: string }} Opening  `total` 0: nobody knows how long. */
 /** @typedef {Pick<State, "epochs" | "results" | "comparison" | "shown" | "filter">} Outcome */
 /**
  * @typedef {{
- *   progress: CurveProgress | null, pace: Pace | null, sizes: readonly number[], ways: readonly Way[],
- *   speeds: Readonly<Partial<Record<Way, number>>>, before: Pick<State, "points" | "curve">,
+ *   progress: CurveProgress | null, pace: Pace | null, sizes: readonly number[], ways: readonly ModelKind[],
+ *   speeds: Readonly<Partial<Record<ModelKind, number>>>, before: Pick<State, "points" | "curve">,
  * }} Curving  `speeds` are milliseconds that a model's last training took for each picture a class.
  */
 /**
@@ -33,8 +32,8 @@ import { count, duration, inWords, listOf, percent, pictures, sentence } from ".
  *   trouble: string | null,
  *   architectures: readonly Architecture[],
  *   comparing: { progress: CompareProgress | null, pace: Pace | null, before: Outcome } | null,
- *   epochs: Readonly<Partial<Record<Way, readonly EpochReport[]>>>,
- *   results: readonly WayResult[],
+ *   epochs: Readonly<Partial<Record<ModelKind, readonly EpochReport[]>>>,
+ *   results: readonly ModelResult[],
  *   comparison: Comparison | null,
  *   filter: string,
  *   shown: readonly { at: number, pixels: Uint8ClampedArray<ArrayBuffer> }[],
@@ -56,19 +55,19 @@ import { count, duration, inWords, listOf, percent, pictures, sentence } from ".
  *   | { type: "largest", size: number }
  *   | { type: "comparing" }
  *   | { type: "compare progress", progress: CompareProgress, at: number }
- *   | { type: "result", result: WayResult }
+ *   | { type: "result", result: ModelResult }
  *   | { type: "compared", comparison: Comparison | null }
  *   | { type: "filter", filter: string }
  *   | { type: "shown", pictures: State["shown"] }
- *   | { type: "curving", sizes: readonly number[], ways: readonly Way[] }
+ *   | { type: "curving", sizes: readonly number[], ways: readonly ModelKind[] }
  *   | { type: "curve progress", progress: CurveProgress, at: number }
  *   | { type: "curved", curve: LearningCurve | null }
  * } Action
  */
 
-/** @type {readonly Way[]} */
+/** @type {readonly ModelKind[]} */
 export const WAYS = ["mlp", "cnn", "transfer"];
-/** @type {Readonly<Record<Way, WayResult["name"]>>} */
+/** @type {Readonly<Record<ModelKind, ModelResult["name"]>>} */
 export const NAMES = { mlp: "MLP", cnn: "CNN", transfer: "Inception transfer" };
 /** What a person starts with: enough to see something, little enough to wait for. */
 const AT_FIRST = { perClass: 30, testPerClass: 20 };
@@ -236,7 +235,7 @@ export function setText({ set, setName }) {
   if (!set) return "";
   const [training, test] = [set.training, set.test].map((counts) => counts.reduce((a, b) => a + b, 0));
   const tests = test ? `, ${count(test)} to test on` : "; test pictures will be held out of them";
-  return `${setName}: ${pictures(training)} of ${set.classes.length === 1 ? "one class" : `${inWords(set.classes.length)} classes`} to train on${tests}.`;
+  return `${setName}: ${pictures(training)} of ${set.classes.length === 1 ? "one class" : `${numberWord(set.classes.length)} classes`} to train on${tests}.`;
 }
 
 /** @param {State} state @returns {string} */
@@ -310,7 +309,7 @@ export function scoreText({ accuracy, interval: [low, high] }) {
   return `${percent(accuracy)} (${(low * 100).toFixed(1)}–${(high * 100).toFixed(1)})`;
 }
 
-/** @param {WayResult} result @returns {string} */
+/** @param {ModelResult} result @returns {string} */
 export function extractionText({ extraction }) {
   if (!extraction) return "–";
   const { pictures: read, kept, seconds } = extraction;
@@ -323,7 +322,7 @@ export function short(time) {
   return time < 10 ? time.toFixed(2) : time < 100 ? time.toFixed(1) : count(Math.round(time));
 }
 
-/** What the figures say, and what they do not. @param {readonly WayResult[]} results @returns {string} */
+/** What the figures say, and what they do not. @param {readonly ModelResult[]} results @returns {string} */
 export function outcomeText(results) {
   if (results.length < 2) return "";
   const most = Math.max(...results.map(({ test }) => test.correct));
@@ -338,7 +337,7 @@ export function outcomeText(results) {
   return `${lead} The intervals of ${listOf([...best, ...near].map(({ name }) => name))} overlap: ${count(test.total)} test pictures cannot tell them apart.`;
 }
 
-/** @param {readonly WayResult[]} results @returns {string} */
+/** @param {readonly ModelResult[]} results @returns {string} */
 export function memorisedText(results) {
   const learnt = results.filter(({ training, test }) => training.accuracy - test.accuracy > 0.25);
   if (!learnt.length) return "";

@@ -5,7 +5,7 @@ import { initialState, isBusy, reduce, toCsv, toJson } from "./state.js";
 import { createView } from "./view.js";
 
 /** @import { Context } from "../../app/context.js" */
-/** @import { Engine, LoadProgress, Prediction } from "../../engine/engine.js" */
+/** @import { Engine, LoadProgress, Prediction } from "../../engine/types.js" */
 /** @import { Action, Row } from "./state.js" */
 
 const STALLED_AFTER = 30_000;
@@ -121,7 +121,7 @@ export function createPredict(context, page) {
 
   /** @param {readonly { name: string, file: Blob }[]} pictures */
   async function add(pictures) {
-    if (!pictures.length) throw new Error("There is no picture in that. Try JPEG, PNG, WebP or GIF files.");
+    if (!pictures.length) throw new Error("No pictures found. Choose JPEG, PNG, WebP or GIF files.");
     dispatch({ type: "added", pictures, at: performance.now() });
     await work();
   }

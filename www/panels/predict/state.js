@@ -4,12 +4,12 @@
  * No DOM, no engine and no clock: times come in with the actions, in milliseconds.
  */
 
-import { count, duration, hundredths, inWords, megabytes, pace, percent, pictures } from "../../ui/format.js";
+import { count, duration, percentNumber, numberWord, megabytes, pace, percent, pictures } from "../../ui/format.js";
 
-/** @typedef {import("../../engine/engine.js").Prediction} Prediction */
-/** @typedef {import("../../engine/engine.js").Answer} Answer */
-/** @typedef {import("../../engine/engine.js").LoadProgress} LoadProgress */
-/** @typedef {Pick<import("../../engine/engine.js").Engine, "device" | "deviceName" | "notice" | "fingerprint" | "classes" | "base" | "head" | "unsureBelow">} About */
+/** @typedef {import("../../engine/types.js").Prediction} Prediction */
+/** @typedef {import("../../engine/types.js").Answer} Answer */
+/** @typedef {import("../../engine/types.js").LoadProgress} LoadProgress */
+/** @typedef {Pick<import("../../engine/types.js").Engine, "device" | "deviceName" | "notice" | "fingerprint" | "classes" | "base" | "head" | "unsureBelow">} About */
 /** @typedef {{ id: number, name: string, file: Blob }} Waiting */
 /** @typedef {{ id: number, name: string, file: Blob, answer: Answer | null, error: string | null }} Row  Exactly one of answer and error is set. */
 /** @typedef {{ done: number, total: number, broken: number, startedAt: number | null, now: number, end: "finished" | "cancelled" | null }} Batch */
@@ -170,10 +170,10 @@ function loadingText({ stage, done, total }) {
 /** @param {number} classes @param {About["head"]} head @returns {string} */
 function headText(classes, { accuracy, interval, testPictures }) {
   if (!classes) return "none yet";
-  if (accuracy === null) return `${inWords(classes)} classes`;
+  if (accuracy === null) return `${numberWord(classes)} classes`;
   const on = testPictures === null ? "held-out pictures" : `${count(testPictures)} held-out pictures`;
-  const sure = interval ? ` (95 % interval ${hundredths(interval[0])}–${percent(interval[1])})` : "";
-  return `${inWords(classes)} classes, ${percent(accuracy)} right on ${on}${sure}`;
+  const sure = interval ? ` (95 % interval ${percentNumber(interval[0])}–${percent(interval[1])})` : "";
+  return `${numberWord(classes)} classes, ${percent(accuracy)} right on ${on}${sure}`;
 }
 
 /** @param {State} state @returns {string} one line on the batch: how far, how fast, how long */
@@ -200,7 +200,7 @@ export function announcement(state) {
   const best = rows.at(-1)?.answer?.predictions[0];
   if (best && batch?.total === 1 && batch.end) {
     const verb = isUnsure(best, engine) ? "is hard to tell, perhaps" : "looks like";
-    return `${rows.at(-1)?.name} ${verb} ${best.label}, ${hundredths(best.probability)} percent sure`;
+    return `${rows.at(-1)?.name} ${verb} ${best.label}, ${percentNumber(best.probability)} percent sure`;
   }
   if (batch?.end) return `${batch.end === "finished" ? "Done" : "Cancelled"}: ${tally(batch)}`;
   if (batch && engine.phase === "ready") return `So far ${tally(batch)}`;
@@ -230,7 +230,7 @@ export function caveatText({ classes }) {
     return `The network knows ${count(classes.length)} things, ${classes.slice(0, 3).map(first).join(", ")} and so on. `
       + "Anything else is forced into one of them, whatever the percentage says.";
   }
-  return `The network knows only ${inWords(classes.length)} things: ${classes.join(", ")}. `
+  return `The network knows only ${numberWord(classes.length)} things: ${classes.join(", ")}. `
     + "Anything else is forced into one of them, whatever the percentage says.";
 }
 

@@ -1,7 +1,7 @@
 // @ts-check
 /** How answers are shown, and what people do with them. Names of files and words of errors go in as text, never as markup. */
-import { CARRIED, named, ofFolder } from "../../ui/drop.js";
-import { alert, button, byId, calm, link, make } from "../../ui/dom.js";
+import { DRAG_TYPES, filesOf, picturesOfFolder } from "../../ui/drop.js";
+import { alert, button, byId, prefersReducedMotion, link, make } from "../../ui/dom.js";
 import { percent, sentence } from "../../ui/format.js";
 import { createRenderer } from "../../ui/render.js";
 import { announcement, batchText, caveatText, facts, isBusy, isUnsure, statusText } from "./state.js";
@@ -140,7 +140,7 @@ export function createView(on) {
     if (!current(list) && list.firstElementChild) reach(list.firstElementChild, true);
     if (scrollToNext && items.length) {
       scrollToNext = false;
-      items[0].scrollIntoView({ block: "nearest", behavior: calm() ? "auto" : "smooth" });
+      items[0].scrollIntoView({ block: "nearest", behavior: prefersReducedMotion() ? "auto" : "smooth" });
     }
     if (fresh.length > items.length) render(state);
   }
@@ -215,7 +215,7 @@ function frame({ id, answer }, url) {
   const box = make("div", "frame");
   if (!answer || !url) return box;
   box.draggable = true;
-  box.addEventListener("dragstart", (event) => event.dataTransfer?.setData(CARRIED.answer, String(id)));
+  box.addEventListener("dragstart", (event) => event.dataTransfer?.setData(DRAG_TYPES.answer, String(id)));
   const picture = document.createElement("img");
   picture.alt = "";
   picture.decoding = "async";
@@ -269,12 +269,12 @@ function listenForPickers(add) {
   const files = byId("files", HTMLInputElement);
   const folder = byId("folder", HTMLInputElement);
   files.addEventListener("change", () => {
-    const chosen = named(files.files);
+    const chosen = filesOf(files.files);
     files.value = "";
     if (chosen.length) add(chosen);
   });
   folder.addEventListener("change", () => {
-    const chosen = ofFolder(folder.files);
+    const chosen = picturesOfFolder(folder.files);
     folder.value = "";
     add(chosen);
   });

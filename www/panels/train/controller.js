@@ -7,7 +7,7 @@ import { headlineText, initialState, obstacle, reduce, resultText } from "./stat
 import { createTrainView } from "./view.js";
 
 /** @import { Context, TrainPanel } from "../../app/context.js" */
-/** @import { Engine } from "../../engine/engine.js" */
+/** @import { Engine } from "../../engine/types.js" */
 /** @import { Kept, Run, Store } from "../../project/store-types.js" */
 /** @import { Action } from "./state.js" */
 

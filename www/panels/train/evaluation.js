@@ -7,7 +7,7 @@ import { bar, details, paged, part, table } from "../../ui/widgets.js";
 import { classSelect, fileName, thumbnail } from "./widgets.js";
 import { answersOf, calibrationText, cellText, confusionsText, crossingText, doubtful, headlineText, nameOf, rounded, shownEvaluation, staleText, unsureText } from "./state.js";
 
-/** @import { Evaluation } from "../../engine/engine.js" */
+/** @import { Evaluation } from "../../engine/types.js" */
 /** @import { Picture } from "../../project/types.js" */
 /** @import { Source, State } from "./state.js" */
 /**

@@ -5,7 +5,7 @@ import { count } from "../../ui/format.js";
 import { head, scrolling } from "../../ui/widgets.js";
 import { cellText } from "./state.js";
 
-/** @import { Evaluation } from "../../engine/engine.js" */
+/** @import { Evaluation } from "../../engine/types.js" */
 
 /** Upper limit of classes in the matrix, for readability and for the number of buttons. */
 const MAX_CLASSES = 60;

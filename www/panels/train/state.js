@@ -5,7 +5,7 @@
  */
 import { count, duration, percentNumber, numberWord, listOf, percent, pictures } from "../../ui/format.js";
 
-/** @import { Embedded, EpochReport, Evaluation, TrainOptions, TrainReport, BatchProgress } from "../../engine/engine.js" */
+/** @import { Embedded, EpochReport, Evaluation, TrainOptions, TrainReport, BatchProgress } from "../../engine/types.js" */
 /** @import { Picture, Project } from "../../project/types.js" */
 /** @import { Run } from "../../project/store-types.js" */
 

@@ -6,7 +6,7 @@ import { createCurves } from "../../ui/curves.js";
 import { details, select, table } from "../../ui/widgets.js";
 import { curvesText, obstacle, planText, progressText, resultText } from "./state.js";
 
-/** @import { EpochReport } from "../../engine/engine.js" */
+/** @import { EpochReport } from "../../engine/types.js" */
 /** @import { Settings, State } from "./state.js" */
 /**
  * @typedef {{
@@ -202,7 +202,7 @@ function number(min, max, step) {
 }
 
 /** @param {HTMLInputElement} input @param {() => unknown} onValid */
-function listen(input, tell) {
+function listen(input, onValid) {
   input.addEventListener("change", () => {
     const valid = input.checkValidity();
     input.setAttribute("aria-invalid", String(!valid));

@@ -5,7 +5,7 @@ import { percent } from "../../ui/format.js";
 import { select } from "../../ui/widgets.js";
 import { fileName, thumbnail } from "./widgets.js";
 
-/** @import { Prediction } from "../../engine/engine.js" */
+/** @import { Prediction } from "../../engine/types.js" */
 /** @import { Picture } from "../../project/types.js" */
 /**
  * @typedef {{
