@@ -196,6 +196,6 @@ test("a folder of anything gives its pictures, and says so where it has none", a
   writeFileSync(join(folder, "notes.txt"), "no picture");
   await open(page);
   await page.getByLabel("Choose a folder").setInputFiles(folder);
-  await expect(page.getByRole("alert")).toHaveText("There is no picture in that. Try JPEG, PNG, WebP or GIF files.");
+  await expect(page.getByRole("alert")).toHaveText("No pictures found. Choose JPEG, PNG, WebP or GIF files.");
   await expect(results(page)).toHaveCount(0);
 });

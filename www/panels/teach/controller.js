@@ -1,49 +1,36 @@
 // @ts-check
 /** Controller of the teach panel: edits classes and pictures, computes latents, saves every change, reads and writes project files. */
 import { download } from "../../ui/dom.js";
-import { addClass, addNamed, addPictures, emptyProject, hashOf, mergeClasses, moveClass, openFile, relabel, removeClass, removePictures, renameClass } from "../../project/project.js";
+import { addClass, addNamed, addPictures, hashOf, mergeClasses, moveClass, relabel, removeClass, removePictures, renameClass } from "../../project/project.js";
 import { listOf, pictures, sentence } from "../../ui/format.js";
-import { addedText, gallery, initialState, missingLatents, reduce } from "./state.js";
+import { createAutosave } from "./autosave.js";
+import { createLatentsJob } from "./latents.js";
+import { addedText, gallery, initialState, reduce } from "./state.js";
 import { createTeachView } from "./view.js";
 
 /** @import { DroppedFile, DroppedFiles } from "../../ui/drop.js" */
 /** @import { Context } from "../../app/context.js" */
-/** @import { Embedded, Engine } from "../../engine/types.js" */
+/** @import { Answer, Embedded, Engine } from "../../engine/types.js" */
 /** @import { Picture, Project } from "../../project/types.js" */
 /** @import { Kept } from "../../project/store-types.js" */
 /** @import { Toast } from "../../ui/toast.js" */
-/** @import { Row } from "../predict/state.js" */
 /** @import { Action } from "./state.js" */
 
 const TEN_CLASSES = "ten-classes/latents.safetensors";
-const THUMBNAIL = 128;
-/** Pictures per engine call. Small, so that pictures removed in the meantime are not computed. */
-const ROUND = 16;
-/** Latents per transaction. */
-const LATENTS_PER_SAVE = 256;
 /** Files read in parallel. */
 const READERS = 4;
-/** Class names in a message; of more, only the number is given. */
-const NAMED = 5;
+/** Maximum number of class names in a message. */
+const MAX_NAMES = 5;
 
 /**
  * @param {Context} context
  * @param {{
- *   toast: Toast, row(id: number): Row | undefined, projectChanged(): unknown,
+ *   toast: Toast, row(id: number): { name: string, file: Blob, answer: Answer | null } | undefined, projectChanged(): unknown,
  *   train: { ready(kept: Kept): Promise<void>, kept(): Pick<Kept, "runs" | "runInUse" | "head"> },
  * }} page
  */
 export function createTeach(context, page) {
   let state = initialState;
-  /** @type {Project} the project as stored */
-  let saved = emptyProject;
-  /** Hashes with stored latents. @type {Set<string>} */
-  const stored = new Set();
-  let saving = false;
-  /** Message of the last save if it failed. @type {string | null} */
-  let saveError = null;
-  /** @type {AbortController | null} */
-  let computing = null;
   /** @type {AbortController | null} */
   let cancelTask = null;
   let tasks = 0;
@@ -52,6 +39,8 @@ export function createTeach(context, page) {
   /** @type {{ resolve(): void, reject(error: Error): void }[]} */
   let waiting = [];
 
+  const autosave = createAutosave(context, { state: () => state, dispatch, toast: page.toast });
+  const latentsJob = createLatentsJob(context, { state: () => state, dispatch, latentsStored: autosave.latentsStored, latentsChanged, projectChanged });
   const view = createTeachView({
     addClass: () => context.attempt(async () => newClass()),
     rename,
@@ -80,9 +69,9 @@ export function createTeach(context, page) {
     redo: () => step("redone"),
     compute() {
       dispatch({ type: "held", hashes: new Set() });
-      compute();
+      latentsJob.compute();
     },
-    cancelComputing: () => computing?.abort(),
+    cancelComputing: latentsJob.cancel,
     cancelTask: () => cancelTask?.abort(),
     dismiss: () => dispatch({ type: "dismissed" }),
     tenClasses: () => context.attempt(tenClasses),
@@ -114,7 +103,7 @@ export function createTeach(context, page) {
     imageOf: (picture) => imageOf(picture).image,
     /** Whether closing the page would lose data. */
     get busy() {
-      return saving || computing !== null || tasks > 0 || saveError !== null || (!context.store() && state.project.pictures.length > 0);
+      return autosave.pending || latentsJob.running || tasks > 0 || (!context.store() && state.project.pictures.length > 0);
     },
   };
 
@@ -128,7 +117,7 @@ export function createTeach(context, page) {
 
   /** Shows the stored project. `refused` is the reason if changes cannot be saved. @param {Project} project @param {Error | null} refused */
   function open(project, refused) {
-    saved = project;
+    autosave.projectStored(project);
     if (refused) dispatch({ type: "notice", message: sentence(refused.message) });
     dispatch({ type: "loaded", project });
     page.projectChanged();
@@ -142,10 +131,8 @@ export function createTeach(context, page) {
       dispatch({ type: "notice", message: sentence(cause.message) });
     });
     for (const [hash, embedded] of state.embedded) engine.dataset.embedded.set(hash, embedded);
-    for (const [hash, embedded] of kept?.embedded ?? []) {
-      engine.dataset.embedded.set(hash, embedded);
-      stored.add(hash);
-    }
+    for (const [hash, embedded] of kept?.embedded ?? []) engine.dataset.embedded.set(hash, embedded);
+    autosave.latentsStored(kept?.embedded.keys() ?? []);
     dispatch({ type: "embedded", embedded: engine.dataset.embedded });
     await page.train.ready(kept ?? { project: state.project, embedded: new Map(), runs: [], runInUse: null, head: null });
     projectChanged();
@@ -177,8 +164,8 @@ export function createTeach(context, page) {
     const engine = context.engine();
     if (engine) engine.dataset.project = state.project;
     page.projectChanged();
-    persist();
-    compute();
+    autosave.save();
+    latentsJob.compute();
   }
 
   /** @param {"undone" | "redone"} type */
@@ -196,125 +183,11 @@ export function createTeach(context, page) {
     page.toast.notify(message, { label: "Take it back", onClick: () => step("undone") });
   }
 
-  /** Saves until the store matches the state. */
-  async function persist() {
-    const store = context.store();
-    if (!store || saving || !state.loaded) return;
-    saving = true;
-    try {
-      for (;;) {
-        const latents = unsavedLatents();
-        if (latents.size) { // before the pictures, because some pictures consist only of their latents
-          await store.saveEmbedded(/** @type {Engine} */ (context.engine()).fingerprint, latents);
-          for (const hash of latents.keys()) stored.add(hash);
-        } else if (saved !== state.project) {
-          const target = state.project;
-          await store.saveProject(saved, target);
-          saved = target;
-        } else break;
-      }
-      if (saveError) dispatch({ type: "notice", message: null });
-      saveError = null;
-    } catch (cause) {
-      const message = sentence(cause instanceof Error ? cause.message : String(cause));
-      console.error(cause);
-      if (message !== saveError) page.toast.error(message);
-      saveError = message;
-      dispatch({ type: "notice", message });
-    } finally {
-      saving = false;
-    }
-  }
-
-  /** @returns {Map<string, Embedded>} the next latents to save, by hash */
-  function unsavedLatents() {
-    /** @type {Map<string, Embedded>} */
-    const latents = new Map();
-    if (!context.engine()) return latents;
-    for (const { hash } of state.project.pictures) {
-      const embedded = stored.has(hash) ? undefined : state.embedded.get(hash);
-      if (embedded && latents.size < LATENTS_PER_SAVE) latents.set(hash, embedded);
-    }
-    return latents;
-  }
-
-  // ---- latents ----
-
-  /** Computes missing latents, except cancelled ones. Only one run at a time. */
-  async function compute() {
-    const engine = context.engine();
-    if (computing || !engine || !state.loaded || !wanted().length) return;
-    const run = new AbortController();
-    computing = run;
-    /** @type {number | null} */
-    let read = null;
-    await context.attempt(async () => {
-      read = await computeAll(engine, run.signal);
-    });
-    computing = null;
-    dispatch({ type: "computing", job: null });
-    if (read === null) {
-      dispatch({ type: "held", hashes: new Set(missingLatents(state).keys()) });
-      return;
-    }
-    if (read) context.announce(`Computed latents of ${pictures(read)}`);
-    compute(); // pictures added at the last moment
-  }
-
-  function wanted() {
-    return [...missingLatents(state)].filter(([hash]) => !state.held.has(hash));
-  }
-
-  /** @param {Engine} engine @param {AbortSignal} signal @returns {Promise<number>} number of pictures computed */
-  async function computeAll(engine, signal) {
-    const { embedded } = engine.dataset;
-    const lookedUp = new Set();
-    let done = 0;
-    let startedAt = 0;
-    for (let missing = wanted(); missing.length; missing = wanted()) {
-      const unknown = missing.map(([hash]) => hash).filter((hash) => !lookedUp.has(hash));
-      for (const hash of unknown) lookedUp.add(hash);
-      const found = unknown.length ? await context.store()?.findEmbedded(engine.fingerprint, unknown) : undefined;
-      if (found?.size) {
-        for (const [hash, one] of found) {
-          embedded.set(hash, one);
-          stored.add(hash);
-        }
-        latentsChanged(engine);
-        continue;
-      }
-      const round = missing.slice(0, ROUND);
-      startedAt ||= performance.now();
-      const job = () => ({ done, total: done + wanted().length, startedAt, now: performance.now() });
-      dispatch({ type: "computing", job: job() });
-      /** @type {Map<string, string>} */
-      const reasons = new Map();
-      const files = await Promise.all(round.map(([, file]) => openFile(file)));
-      await engine.embed(files, {
-        thumbnails: THUMBNAIL,
-        signal,
-        onPicture(index, outcome) {
-          const [hash] = round[index];
-          done += 1;
-          if (outcome instanceof Error) reasons.set(hash, sentence(outcome.message));
-          else embedded.set(hash, outcome);
-          latentsChanged(engine);
-          dispatch({ type: "computing", job: job() });
-        },
-      });
-      if (reasons.size) {
-        dispatch({ type: "broke", reasons });
-        projectChanged();
-      }
-    }
-    return done;
-  }
-
   /** @param {Engine} engine */
   function latentsChanged(engine) {
     dispatch({ type: "embedded", embedded: engine.dataset.embedded });
     page.projectChanged();
-    persist();
+    autosave.save();
   }
 
   // ---- classes ----
@@ -414,7 +287,7 @@ export function createTeach(context, page) {
     const names = [...new Set(classNames.values())].sort((a, b) => a.localeCompare(b, undefined, { numeric: true }));
     const added = (await hashed(sorted)).map((each) => ({ ...each, className: classNames.get(each.name) ?? "" }));
     const { project, ids, duplicates } = addNamed(state.project, names, added);
-    const where = `${pictures(ids.length)} to ${names.length === 1 ? "the class" : `${names.length} classes`}: ${listOf(names, NAMED)}`;
+    const where = `${pictures(ids.length)} to ${names.length === 1 ? "the class" : `${names.length} classes`}: ${listOf(names, MAX_NAMES)}`;
     const before = state.project;
     change(project, `Add ${pictures(ids.length)} in folders`);
     const message = addedText(ids.length ? where : "", duplicates, files.length - sorted.length);
@@ -536,7 +409,7 @@ export function createTeach(context, page) {
       const after = engine.dataset.project;
       const added = after.pictures.length - before.pictures.length;
       change(after, label);
-      const message = [addedText(added ? `${pictures(added)} to ${listOf(classes, NAMED)}` : "", duplicates), notice && sentence(notice)].filter(Boolean).join(" ");
+      const message = [addedText(added ? `${pictures(added)} to ${listOf(classes, MAX_NAMES)}` : "", duplicates), notice && sentence(notice)].filter(Boolean).join(" ");
       if (after === before) page.toast.notify(message);
       else notifyWithUndo(message);
     });
@@ -569,12 +442,10 @@ export function createTeach(context, page) {
       const wasEmpty = !state.project.classes.length;
       onProgress({ done: 0, total: 0 }); // the duration of saving is unknown
       await context.store()?.replace(engine.fingerprint, kept);
-      stored.clear();
-      for (const [hash, embedded] of kept.embedded) {
-        engine.dataset.embedded.set(hash, embedded);
-        stored.add(hash);
-      }
-      saved = context.store() ? kept.project : saved;
+      autosave.forgetLatents();
+      for (const [hash, embedded] of kept.embedded) engine.dataset.embedded.set(hash, embedded);
+      autosave.latentsStored(kept.embedded.keys());
+      if (context.store()) autosave.projectStored(kept.project);
       dispatch({ type: "embedded", embedded: engine.dataset.embedded });
       dispatch({ type: "held", hashes: new Set() });
       change(kept.project, "Open project");
