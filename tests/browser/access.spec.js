@@ -292,10 +292,10 @@ test("a screen reader is told what comes of loading, of pictures and of training
   await open(page);
   await expectHeard(page, "bar: Loading the network");
   await expectHeard(page, /^announcer: (Downloading the network, \d+ percent|Almost ready)$/);
-  await expectHeard(page, "announcer: The network is ready on the processor");
+  await expectHeard(page, "announcer: The network is ready on the CPU");
 
   await page.getByLabel("Choose pictures").setInputFiles([picture("alone.png", 1)]);
-  await expectHeard(page, /^announcer: alone\.png (looks like|is hard to tell, perhaps) \w+, \d+\.\d percent sure$/);
+  await expectHeard(page, /^announcer: alone\.png (looks like|is unsure, perhaps) \w+, \d+\.\d percent sure$/);
   await button(page, "Clear").click();
   await page.getByLabel("Choose pictures").setInputFiles([...[1, 2, 3, 4, 5, 6, 7, 8].map((seed) => picture(`p${seed}.png`, seed)), BROKEN]);
   await expectHeard(page, "bar: Pictures answered");

@@ -55,9 +55,9 @@ test("a base without classes reads pictures, and says that it has none to answer
   await page.getByLabel("Choose weights files").setInputFiles(path);
   await expect(page.locator("#status")).toContainText("head: none yet", { timeout: 100_000 });
   await page.getByRole("button", { name: "Cat", exact: true }).click();
-  await expect(page.getByText("Read, but no classes to answer with yet")).toBeVisible();
+  await expect(page.getByText("Processed, but there are no classes yet")).toBeVisible();
   await page.getByText("Details", { exact: true }).click();
-  await expect(page.locator("#head-note")).toHaveText("This base has no classes of its own. Teach it some, below: it answers with those.");
+  await expect(page.locator("#head-note")).toHaveText("This base has no classes. Add some under Teach and train a head.");
 });
 
 test("an address that gives something else is a sentence, and the base in use stays", async ({ page }) => {
@@ -85,8 +85,8 @@ test("an address that gives something else is a sentence, and the base in use st
       ["text", "text.safetensors is not what was expected (the format is none of those that are known here)"],
     ]) {
       await menu(page).selectOption("From a URL");
-      await page.getByLabel("Address of the weights").fill(`http://${host}/${file}.safetensors`);
-      await page.getByRole("button", { name: "Fetch", exact: true }).click();
+      await page.getByLabel("URL of the weights").fill(`http://${host}/${file}.safetensors`);
+      await page.getByRole("button", { name: "Download", exact: true }).click();
       await expect(page.getByRole("alert").filter({ hasText: sentence }).first()).toBeVisible();
       await expect(menu(page)).toBeEnabled();
       await expect(menu(page)).toHaveValue("built-in");
@@ -110,7 +110,7 @@ test("an address that gives a base makes it the base", async ({ page }) => {
     await page.goto("?device=cpu");
     await ready(page);
     await menu(page).selectOption("From a URL");
-    await page.getByLabel("Address of the weights").fill(`http://127.0.0.1:${port}/inception.safetensors`);
+    await page.getByLabel("URL of the weights").fill(`http://127.0.0.1:${port}/inception.safetensors`);
     await page.keyboard.press("Enter");
     await expect(page.locator("#status")).toContainText("Inception V3 from inception.safetensors", { timeout: 100_000 });
   } finally {
