@@ -39,10 +39,10 @@ test("the CPU is measured from the keyboard, a line to share is copied, and noth
   const rows = page.getByRole("table", { name: "How long the network takes" }).getByRole("row");
   await expect(rows).toHaveText([
     "CPU (wasm SIMD)",
-    /^A picture, one at a time[\d,.]+ ms[\d,.]+ to [\d,.]+ ms$/,
-    /^A picture, eight at a time[\d,.]+ ms[\d,.]+ to [\d,.]+ ms$/,
-    /^First answer[\d.]+ (s|min \d+ s)with the download$/,
-    /^Self-check, off by at most(0|\de-\d+)of the largest latent$/,
+    /^Per picture, one at a time[\d,.]+ ms[\d,.]+ to [\d,.]+ ms$/,
+    /^Per picture, eight at a time[\d,.]+ ms[\d,.]+ to [\d,.]+ ms$/,
+    /^First answer[\d.]+ (s|min \d+ s)including the download$/,
+    /^Self-test, maximum error(0|\de-\d+)relative to the largest latent$/,
   ]);
   const { version, weights } = await (await page.request.get("pkg/site.json")).json();
   const line = await page.getByLabel("A line to share").inputValue();
@@ -50,7 +50,7 @@ test("the CPU is measured from the keyboard, a line to share is copied, and noth
   expect(parts).toHaveLength(4);
   expect(parts[0]).toBe(`inception-web ${version}, base ${weights.fingerprint.slice(0, 12)} u8`);
   expect(parts[1]).toMatch(
-    /^CPU \(wasm SIMD\): [\d,.]+ ms an image at batch 1 \([\d,.]+ to [\d,.]+ ms\), [\d,.]+ ms an image at batch 8 \([\d,.]+ to [\d,.]+ ms\), first answer [\d,.]+ ms, self-check off by (0|\de-\d+)$/,
+    /^CPU \(wasm SIMD\): [\d,.]+ ms an image at batch 1 \([\d,.]+ to [\d,.]+ ms\), [\d,.]+ ms an image at batch 8 \([\d,.]+ to [\d,.]+ ms\), first answer [\d,.]+ ms, self-test off by (0|\de-\d+)$/,
   );
   expect(parts[2]).toMatch(/^Chrome \d+, \w+, \d+ threads$/);
   expect(parts[3]).toMatch(/^\d{4}-\d\d-\d\d$/);
@@ -63,7 +63,7 @@ test("the CPU is measured from the keyboard, a line to share is copied, and noth
   // The weights are kept now, and the line says so.
   await measure(page).click();
   await expect(status(page)).toHaveText("Done.", MEASURED);
-  await expect(page.getByLabel("A line to share")).toHaveValue(/ms \(weights kept\), self-check/);
+  await expect(page.getByLabel("A line to share")).toHaveValue(/ms \(weights cached\), self-test/);
 });
 
 test("a measurement is cancelled at once, and the next one begins anew", async ({ page }) => {
@@ -84,7 +84,7 @@ test("a measurement is cancelled at once, and the next one begins anew", async (
 
 test("a browser without a graphics card says so, and offers the CPU alone", async ({ page }) => {
   await page.goto("bench.html");
-  await expect(page.getByText(/^(This browser offers no WebGPU|No graphics card answered), so only the CPU can be measured\.$/)).toBeVisible();
+  await expect(page.getByText(/^(This browser has no WebGPU|No GPU was found), so only the CPU can be measured\.$/)).toBeVisible();
   await expect(page.getByLabel("Graphics card (WebGPU)")).toBeDisabled();
   await page.getByLabel("CPU", { exact: true }).uncheck();
   await expect(measure(page)).toBeDisabled();
