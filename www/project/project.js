@@ -134,8 +134,7 @@ export async function openFile(file) {
 /** @param {Blob | ArrayBufferView} content @returns {Promise<string>} SHA-256 in hexadecimal */
 export async function hashOf(content) {
   const bytes = content instanceof Blob ? await content.arrayBuffer() : /** @type {ArrayBufferView<ArrayBuffer>} */ (content);
-  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
-  return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return sha256(bytes);
 }
 
 /** @param {Project} project @param {(NewPicture & { label: number })[]} pictures @returns {{ project: Project, ids: number[], duplicates: number }} */
