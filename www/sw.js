@@ -80,7 +80,7 @@ async function download(url, sha256) {
   throw new Error(`${url} does not match version ${VERSION}`);
 }
 
-/** @param {Response} response */
+/** SHA-256 in hexadecimal, as in util/sha256.js: a classic service worker cannot import modules. @param {Response} response */
 async function hash(response) {
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", await response.arrayBuffer()));
   return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");

@@ -195,7 +195,7 @@ test("a worker answers every message by its number, whatever is in it, and goes 
     await say(2, "toString", {});
     await say(3, undefined, undefined);
     await say(4, "predict", { latents: new Float32Array(2048), topK: 1 }); // nothing is loaded yet
-    await say(5, "load", { device: "cpu", lifeline: "a test" });
+    await say(5, "load", { device: "cpu", liveness: "a test" });
     worker.postMessage(null);
     await say(6, "answer", { pictures: "none", topK: "many" });
     await say(7, "predict", { latents: new Float32Array(3), topK: 1 });
@@ -267,7 +267,7 @@ test("three hundred messages at random get a reply each, and the worker answers 
       worker.postMessage({ id, method: "answer", args: { pictures: [picture], topK: 3, thumbnails: 0 } });
       return (await reply(id)).value?.[0].predictions;
     };
-    worker.postMessage({ id: -1, method: "load", args: { device: "cpu", lifeline: "a test" } });
+    worker.postMessage({ id: -1, method: "load", args: { device: "cpu", liveness: "a test" } });
     await reply(-1);
     const before = await known(-2);
 
@@ -275,13 +275,13 @@ test("three hundred messages at random get a reply each, and the worker answers 
     const below = (n) => (state = (state * 48271) % 2147483647) % n;
     const one = (of) => of[below(of.length)];
     const odd = () => one([undefined, null, -1, 0, 1, 2.5, NaN, Infinity, 2 ** 31, "", "safetensors", "cpu", "cancel", "stop", [], {}, [null], new Float32Array(2048), new Float32Array(4096), new Float32Array(0), new Uint32Array([0, 9]), new Uint8Array(30), new Blob(["x"]), [new Blob([])], [new File(["x"], "x.bin")]]);
-    const names = ["pictures", "topK", "thumbnails", "latents", "labels", "classes", "names", "files", "form", "rows", "count", "bytes", "share", "settings", "folds", "options", "way", "from", "picture", "label", "wish"];
+    const names = ["pictures", "topK", "thumbnails", "latents", "labels", "classes", "names", "files", "form", "rows", "count", "bytes", "share", "settings", "folds", "options", "way", "from", "picture", "label", "command"];
     const safe = methods.filter((name) => name !== "load"); // which makes a new session
     for (let id = 0; id < 300; id++) {
       const args = one([() => odd(), () => Object.fromEntries(Array.from({ length: below(6) }, () => [one(names), odd()])), () => Object.fromEntries(names.map((name) => [name, odd()]))])();
       worker.postMessage({ id, method: below(12) ? one(safe) : odd(), args: args instanceof Blob ? {} : args });
     }
-    worker.postMessage({ id: 300, method: "steer", args: { wish: "resume" } });
+    worker.postMessage({ id: 300, method: "control", args: { command: "resume" } });
     const kinds = {};
     for (let id = 0; id <= 300; id++) {
       const { error } = await reply(id);

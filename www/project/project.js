@@ -1,5 +1,6 @@
 // @ts-check
 /** Operations on a project: each returns a new value and leaves its argument unchanged. No DOM, no worker, no storage. */
+import { sha256 } from "../util/sha256.js";
 
 /** @import { Class, Picture, Project } from "./types.js" */
 /** @typedef {Pick<Picture, "name" | "hash" | "file">} NewPicture */
