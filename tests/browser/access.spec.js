@@ -298,7 +298,7 @@ test("a screen reader is told what comes of loading, of pictures and of training
   await expectHeard(page, /^announcer: alone\.png (looks like|is unsure, perhaps) \w+, \d+\.\d percent sure$/);
   await button(page, "Clear").click();
   await page.getByLabel("Choose pictures").setInputFiles([...[1, 2, 3, 4, 5, 6, 7, 8].map((seed) => picture(`p${seed}.png`, seed)), BROKEN]);
-  await expectHeard(page, "bar: Pictures answered");
+  await expectHeard(page, "bar: Pictures classified");
   await expectHeard(page, /^announcer: So far \d of 9 pictures/);
   await expectHeard(page, "announcer: Done: 9 of 9 pictures, 1 could not be read");
   await expect(page.getByRole("list", { name: "Results" })).toMatchAriaSnapshot(`
@@ -366,7 +366,7 @@ function crowded(page) {
         }
       }
     }
-    const rows = document.querySelectorAll(".pickers, .tools, .bar, .top, .teach-tools, .class-head, .class-actions, .gallery-bar, .ways, .card-ways, .panel-row, .panel-form");
+    const rows = document.querySelectorAll(".pickers, .tools, .bar, .top, .teach-tools, .class-head, .class-actions, .gallery-bar, .actions, .card-actions, .panel-row, .panel-form");
     for (const row of rows) {
       const all = [...row.querySelectorAll("button, label.button, select, summary, a")].filter((one) => one.checkVisibility() && !one.closest("details:not([open]) > :not(summary)"));
       for (const [at, one] of all.entries()) {

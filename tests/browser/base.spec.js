@@ -78,9 +78,9 @@ test("an address that gives something else is a sentence, and the base in use st
     await page.goto("?device=cpu");
     await ready(page);
     for (const [file, sentence] of [
-      ["missing", `${host} answered 404, there is no such file; check the address`],
-      ["page", `${host} sent a web page, no weights; check the address`],
-      ["closed", `${host} could not be asked (Failed to fetch): there is no connection, or it lets no page of another site read this file.`],
+      ["missing", `${host} returned status 404 (file not found); check the URL`],
+      ["page", `${host} returned a web page instead of weights; check the URL`],
+      ["closed", `no response from ${host} (Failed to fetch): there is no connection, or the server does not allow other sites to read the file (CORS).`],
       ["hash", `the server said ${"a".repeat(64)}; try again`],
       ["text", "text.safetensors is not what was expected (the format is none of those that are known here)"],
     ]) {

@@ -45,7 +45,7 @@ test("the CPU is measured from the keyboard, a line to share is copied, and noth
     /^Self-test, maximum error(0|\de-\d+)relative to the largest latent$/,
   ]);
   const { version, weights } = await (await page.request.get("pkg/site.json")).json();
-  const line = await page.getByLabel("A line to share").inputValue();
+  const line = await page.getByLabel("Result as text").inputValue();
   const parts = line.split(" | ");
   expect(parts).toHaveLength(4);
   expect(parts[0]).toBe(`inception-web ${version}, base ${weights.fingerprint.slice(0, 12)} u8`);
@@ -55,7 +55,7 @@ test("the CPU is measured from the keyboard, a line to share is copied, and noth
   expect(parts[2]).toMatch(/^Chrome \d+, \w+, \d+ threads$/);
   expect(parts[3]).toMatch(/^\d{4}-\d\d-\d\d$/);
 
-  await page.getByRole("button", { name: "Copy the line" }).click();
+  await page.getByRole("button", { name: "Copy", exact: true }).click();
   await expect(status(page)).toHaveText("Copied.");
   expect(await page.evaluate(() => navigator.clipboard.readText())).toBe(line);
   expect(sent).toEqual([]);
@@ -63,7 +63,7 @@ test("the CPU is measured from the keyboard, a line to share is copied, and noth
   // The weights are kept now, and the line says so.
   await measure(page).click();
   await expect(status(page)).toHaveText("Done.", MEASURED);
-  await expect(page.getByLabel("A line to share")).toHaveValue(/ms \(weights cached\), self-test/);
+  await expect(page.getByLabel("Result as text")).toHaveValue(/ms \(weights cached\), self-test/);
 });
 
 test("a measurement is cancelled at once, and the next one begins anew", async ({ page }) => {
@@ -85,7 +85,7 @@ test("a measurement is cancelled at once, and the next one begins anew", async (
 test("a browser without a graphics card says so, and offers the CPU alone", async ({ page }) => {
   await page.goto("bench.html");
   await expect(page.getByText(/^(This browser has no WebGPU|No GPU was found), so only the CPU can be measured\.$/)).toBeVisible();
-  await expect(page.getByLabel("Graphics card (WebGPU)")).toBeDisabled();
+  await expect(page.getByLabel("GPU (WebGPU)")).toBeDisabled();
   await page.getByLabel("CPU", { exact: true }).uncheck();
   await expect(measure(page)).toBeDisabled();
 });
@@ -96,7 +96,7 @@ test("a device that the engine leaves is told, and gives no line", async ({ page
   await page.getByLabel("CPU", { exact: true }).uncheck();
   await measure(page).click();
   await expect(page.getByText(/^WebGPU was not measured\. (This browser offers no WebGPU|No graphics card answered), so the CPU does the work\.$/)).toBeVisible(MEASURED);
-  await expect(page.getByLabel("A line to share")).toBeHidden();
+  await expect(page.getByLabel("Result as text")).toBeHidden();
 });
 
 test("the page's details lead to the measurement", async ({ page }) => {

@@ -10,7 +10,7 @@ const HIDE_AFTER_MS = 12_000;
 export function createToast() {
   /** @type {number | undefined} */
   let timer;
-  const content = make("div", "toast-words");
+  const content = make("div", "toast-content");
   content.setAttribute("aria-live", "polite"); // a live region must exist before its content changes
   const close = button("", hide);
   close.className = "toast-close";

@@ -57,8 +57,8 @@ export function createView(on) {
       const [gpu] = boxes.filter(({ value }) => value === "webgpu");
       gpu.disabled = !usable;
       gpu.checked = selected;
-      byId("gpu-words", HTMLElement).textContent = note ?? "";
-      byId("gpu-words", HTMLElement).hidden = !note;
+      byId("gpu-note", HTMLElement).textContent = note ?? "";
+      byId("gpu-note", HTMLElement).hidden = !note;
       choice.disabled = false;
       allow();
     },
@@ -127,7 +127,7 @@ function tableParts(measured) {
     return times ? [milliseconds(times.median), make("small", "", middleHalf(times))] : ["skipped: takes too long"];
   }));
   return [
-    make("caption", "unseen", "How long the network takes"),
+    make("caption", "visually-hidden", "How long the network takes"),
     make("thead", "", make("tr", "", make("td", ""), ...heads)),
     make("tbody", "", ...rows,
       row("First answer", ({ first, cached }) => [duration(first / 1000), make("small", "", cached ? "weights from the cache" : "including the download")]),

@@ -100,7 +100,7 @@ export function createView(on) {
   function paintErrors({ engine, message }) {
     const boxes = [];
     if (engine.phase === "failed") {
-      const actions = make("p", "ways", button("Try again", on.retry));
+      const actions = make("p", "actions", button("Try again", on.retry));
       if (["device", "crash"].includes(engine.kind)) actions.append(" ", link("Run on the CPU", "?device=cpu"));
       if (on.customised) actions.append(" ", link("Open the default page", "?"));
       boxes.push(make("div", "box", alert(sentence(engine.message)), actions));
@@ -209,7 +209,7 @@ function cardActions(row, on) {
   const why = button("Why?", () => on.why(row));
   const teach = button("Teach", () => on.teach(row));
   teach.title = "Add this picture to one of your classes";
-  return make("p", "card-ways", why, " ", teach);
+  return make("p", "card-actions", why, " ", teach);
 }
 
 /** @param {Row} row @param {string | null} url @returns {HTMLElement} */
@@ -322,7 +322,7 @@ function current(list) {
 
 /** Adds a card and its buttons to the tab order, or removes them. One card has the tab stop; arrow keys move between cards. @param {Element} item @param {boolean} on */
 function setTabStop(item, on) {
-  for (const part of [item, ...item.querySelectorAll(".card-ways button")]) part.setAttribute("tabindex", on ? "0" : "-1");
+  for (const part of [item, ...item.querySelectorAll(".card-actions button")]) part.setAttribute("tabindex", on ? "0" : "-1");
 }
 
 /** Moves the focus to a neighbour before a card is removed; after the last card, to the file input. @param {HTMLElement} item */

@@ -106,7 +106,7 @@ export function createTeachView(on) {
       alert(`${pictures(n)} could not be read and ${n === 1 ? "was" : "were"} left out:`),
       make("ul", "", ...broken.slice(-MAX_LISTED).map(({ name, reason }) => make("li", "", make("b", "", name), ` ${reason}`))),
       ...more,
-      make("p", "ways", button("Dismiss", on.dismiss)),
+      make("p", "actions", button("Dismiss", on.dismiss)),
     );
   }
 
@@ -239,7 +239,7 @@ function createChooser() {
   const dialog = document.createElement("dialog");
   dialog.className = "chooser";
   dialog.setAttribute("aria-labelledby", title.id);
-  dialog.append(title, list, make("p", "ways", button("Close", () => dialog.close())));
+  dialog.append(title, list, make("p", "actions", button("Close", () => dialog.close())));
   document.body.append(dialog);
   dialog.addEventListener("keydown", ({ key }) => {
     const number = Number(key);

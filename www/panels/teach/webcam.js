@@ -31,7 +31,7 @@ export function createWebcam(done) {
   const dialog = document.createElement("dialog");
   dialog.className = "webcam";
   dialog.setAttribute("aria-labelledby", title.id);
-  dialog.append(title, video, problem, strip, countText, make("p", "ways", shutter, keep, discard));
+  dialog.append(title, video, problem, strip, countText, make("p", "actions", shutter, keep, discard));
   document.body.append(dialog);
 
   /** @type {DroppedFile[]} */
