@@ -81,25 +81,25 @@ test("a set is seen, compared in three ways, and every test picture has its thre
     await expect(room(page).getByRole("img", { name: `ten pictures of ${name}` })).toBeVisible();
     await expect(room(page).getByRole("img", { name: `The mean picture of ${name}` })).toBeVisible();
   }
-  await fill(page, { "Pictures a class": "6", "Test pictures a class": "3" });
-  await expect(room(page)).toContainText("18 pictures to train on, 9 to test on. Inception has to read them first");
+  await fill(page, { "Pictures per class": "6", "Test pictures per class": "3" });
+  await expect(room(page)).toContainText("18 pictures to train on, 9 to test on. The latents of all pictures have to be computed first");
 
   await compareButton(page).click();
   await expect(room(page).getByRole("progressbar", { name: "Progress of the comparison" })).toBeVisible();
-  await expect(room(page)).toContainText(/Inception reads the pictures · \d+ of 27/);
+  await expect(room(page)).toContainText(/Computing latents · \d+ of 27/);
   await expect(compareButton(page)).toBeVisible(TRAINED);
   for (const name of ["MLP", "CNN", "Inception transfer"]) {
     const row = table(page).getByRole("row").filter({ has: page.getByRole("rowheader", { name, exact: true }) });
     await expect(row).toContainText("100.0 %");
   }
   await expect(table(page)).toContainText(/for 27 pictures/);
-  await expect(room(page)).toContainText("MLP, CNN and Inception transfer are right equally often: 100.0 % of 9 pictures.");
+  await expect(room(page)).toContainText("MLP, CNN and Inception transfer have the same accuracy: 100.0 % of 9 pictures.");
 
   const tiles = room(page).getByRole("list", { name: "Test pictures" }).locator("> li");
   await expect(tiles).toHaveCount(9);
   await expect(tiles.first()).toContainText(/✓MLP red, right.*✓CNN red, right.*✓Transfer red, right/);
-  await room(page).getByLabel("Show").selectOption({ label: "Where they disagree (0)" });
-  await expect(room(page)).toContainText("No test picture is like that.");
+  await room(page).getByLabel("Show").selectOption({ label: "Models disagree (0)" });
+  await expect(room(page)).toContainText("No test pictures match.");
   await expect(tiles).toHaveCount(0);
 
   const json = JSON.parse(await saved(page, "Save JSON"));
@@ -122,7 +122,7 @@ test("a set is seen, compared in three ways, and every test picture has its thre
 test("the same seed gives the same table, and what Inception has read is not read again, after a reload either", async ({ page }) => {
   const ask = async () => {
     await openSet(page);
-    await fill(page, { "Pictures a class": "3", "Test pictures a class": "2" });
+    await fill(page, { "Pictures per class": "3", "Test pictures per class": "2" });
     await compareButton(page).click();
     await expect(compareButton(page)).toBeVisible(TRAINED);
     const json = JSON.parse(await saved(page, "Save JSON"));
@@ -137,7 +137,7 @@ test("the same seed gives the same table, and what Inception has read is not rea
   const second = await ask();
   expect(second.extraction).toMatchObject({ pictures: 0, kept: 15 });
   expect(second.json).toEqual(first.json);
-  await expect(room(page)).toContainText("Inception has read all of them already.");
+  await expect(room(page)).toContainText("The latents of all pictures are cached.");
 });
 
 test("the learning curve has a point for each model and size; cancelling keeps what there is", async ({ page }) => {
@@ -145,11 +145,11 @@ test("the learning curve has a point for each model and size; cancelling keeps w
   await openSet(page);
   await room(page).getByLabel("Inception transfer", { exact: true }).uncheck();
   await room(page).getByText("Options", { exact: true }).click();
-  await fill(page, { "Pictures a class": "6", "Test pictures a class": "3", Epochs: "8" });
+  await fill(page, { "Pictures per class": "6", "Test pictures per class": "3", Epochs: "8" });
   await room(page).getByRole("button", { name: "Learning curve" }).click();
   const curve = page.getByRole("table", { name: /^Learning curve/ });
   await expect(room(page).getByRole("button", { name: "Save curve as JSON" })).toBeVisible(TRAINED);
-  await expect(curve.getByRole("columnheader")).toHaveText(["Pictures a class", "2", "5", "10", "12"]);
+  await expect(curve.getByRole("columnheader")).toHaveText(["Pictures per class", "2", "5", "10", "12"]);
   await expect(curve.getByRole("rowheader")).toHaveText(["MLP", "CNN"]);
   const { points, seeds } = JSON.parse(await saved(page, "Save curve as JSON"));
   expect(seeds).toEqual([0, 1, 2]);

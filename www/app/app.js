@@ -74,7 +74,7 @@ listenForFiles({
     else if (compare.accepts(files, target)) await compare.onFiles(files);
     else await teach.onFiles(dropped, target, (pictures) => predict.add(pictures));
   }),
-  hint: (target) => (compare.contains(target) ? "Drop to compare three ways" : teach.hint(target)),
+  hint: (target) => (compare.contains(target) ? "Drop to compare models" : teach.hint(target)),
 });
 addEventListener("beforeunload", (event) => {
   if (teach.busy || train.busy || compare.busy || base.busy) event.preventDefault();

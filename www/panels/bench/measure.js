@@ -124,7 +124,7 @@ export function share(part) {
 
 /**
  * One line of text with all results and the environment.
- * @param {(Measured | Failed)[]} results @param {{ version: string, browser: string, system: string, cores: number, date: string }} where
+ * @param {(Measured | Failed)[]} results @param {{ version: string, browser: string, system: string, cores: number, date: string }} environment
  * @returns {string}
  */
 export function line(results, { version, browser, system, cores, date }) {

@@ -1,5 +1,5 @@
 // @ts-check
-/** The room of the three ways on the page: its parts in order, rendered at most once a frame. */
+/** View of the compare panel: composes its sections. */
 import { byId } from "../../ui/dom.js";
 import { createRenderer } from "../../ui/render.js";
 import { part } from "../../ui/widgets.js";

@@ -3,7 +3,8 @@
 import { download } from "../../ui/dom.js";
 import { relabel } from "../../project/project.js";
 import { pictures } from "../../ui/format.js";
-import { headlineText, initialState, obstacle, reduce, resultText } from "./state.js";
+import { initialState, reduce } from "./state.js";
+import { headlineText, obstacle, resultText } from "./texts.js";
 import { createTrainView } from "./view.js";
 
 /** @import { Context, TrainPanel } from "../../app/context.js" */

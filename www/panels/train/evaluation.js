@@ -5,7 +5,8 @@ import { percent, pictures } from "../../ui/format.js";
 import { createMatrix } from "./matrix.js";
 import { bar, details, paged, part, table } from "../../ui/widgets.js";
 import { classSelect, fileName, thumbnail } from "./widgets.js";
-import { answersOf, calibrationText, cellText, confusionsText, crossingText, doubtful, headlineText, nameOf, rounded, shownEvaluation, staleText, unsureText } from "./state.js";
+import { answersOf, doubtful, shownEvaluation } from "./state.js";
+import { calibrationText, cellText, confusionsText, crossingText, headlineText, nameOf, rounded, staleText, unsureText } from "./texts.js";
 
 /** @import { Evaluation } from "../../engine/types.js" */
 /** @import { Picture } from "../../project/types.js" */
@@ -38,7 +39,7 @@ export function createEvaluation(on) {
     radio.addEventListener("change", () => on.source(source));
     return { source, radio, label: make("label", "", radio, label) };
   });
-  const which = make("fieldset", "switch", make("legend", "unseen", "Evaluated on"), ...sources.map(({ label }) => label));
+  const which = make("fieldset", "switch", make("legend", "visually-hidden", "Evaluated on"), ...sources.map(({ label }) => label));
 
   const folds = document.createElement("input");
   folds.type = "number";
@@ -260,7 +261,7 @@ function createUnsure(choose) {
   const effect = make("p", "panel-soft");
   const element = make(
     "div", "panel-block", make("h3", "", "Unsure answers"),
-    make("label", "panel-slider", make("span", "unseen", "Unsure below"), slider, share), effect,
+    make("label", "panel-slider", make("span", "visually-hidden", "Unsure below"), slider, share), effect,
   );
   return { element, render };
 

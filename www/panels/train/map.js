@@ -5,7 +5,8 @@ import { count, pictures } from "../../ui/format.js";
 import { oncePerFrame } from "../../ui/render.js";
 import { details, part, select, table } from "../../ui/widgets.js";
 import { fileName, thumbnail } from "./widgets.js";
-import { centres, nameOf } from "./state.js";
+import { centres } from "./state.js";
+import { nameOf } from "./texts.js";
 
 /** @import { Picture } from "../../project/types.js" */
 /** @import { State } from "./state.js" */
@@ -52,7 +53,7 @@ export function createMap(on) {
   canvas.setAttribute("aria-label", "Map of all pictures");
   const tooltip = make("div", "panel-tooltip");
   tooltip.hidden = true;
-  const liveRegion = make("p", "unseen");
+  const liveRegion = make("p", "visually-hidden");
   liveRegion.setAttribute("aria-live", "polite");
   const frame = make("div", "panel-map", canvas, tooltip, liveRegion);
   const legend = make("div", "panel-legend");

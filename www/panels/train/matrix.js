@@ -3,7 +3,7 @@
 import { button, make } from "../../ui/dom.js";
 import { count } from "../../ui/format.js";
 import { head, scrolling } from "../../ui/widgets.js";
-import { cellText } from "./state.js";
+import { cellText } from "./texts.js";
 
 /** @import { Evaluation } from "../../engine/types.js" */
 

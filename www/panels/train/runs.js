@@ -4,7 +4,8 @@ import { button, make } from "../../ui/dom.js";
 import { count, duration, percent } from "../../ui/format.js";
 import { createCurves } from "../../ui/curves.js";
 import { head, part, scrolling, table } from "../../ui/widgets.js";
-import { accuracyText, comparisonText, differences, picturesOf, settingText } from "./state.js";
+import { picturesOf } from "./state.js";
+import { accuracyText, comparisonText, differences, settingText } from "./texts.js";
 
 /** @import { Run } from "../../project/store-types.js" */
 /** @import { Settings, State } from "./state.js" */

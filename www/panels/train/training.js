@@ -4,7 +4,7 @@ import { button, make } from "../../ui/dom.js";
 import { count, percent } from "../../ui/format.js";
 import { createCurves } from "../../ui/curves.js";
 import { details, select, table } from "../../ui/widgets.js";
-import { curvesText, obstacle, planText, progressText, resultText } from "./state.js";
+import { curvesText, obstacle, planText, progressText, resultText } from "./texts.js";
 
 /** @import { EpochReport } from "../../engine/types.js" */
 /** @import { Settings, State } from "./state.js" */

@@ -2,7 +2,7 @@
 /** Widgets shared by the train panel: thumbnails, file names, class menus. */
 import { make } from "../../ui/dom.js";
 import { select } from "../../ui/widgets.js";
-import { nameOf } from "./state.js";
+import { nameOf } from "./texts.js";
 
 /** @import { Picture, Project } from "../../project/types.js" */
 
