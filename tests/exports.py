@@ -202,10 +202,10 @@ def check_head(folder, kind, table, pictures, train):
         check(len(got) in (len(pictures), len(rows)) and off < TOLERANCE, f"{kind} head: probabilities by {source} equal those by safetensors (max difference {off:.1e})")
 
 
-def same(ours, theirs):
+def same(actual, expected):
     """Compares f64 scores up to rounding. Undefined scores are null in our JSON and NaN in scikit-learn."""
-    ours = np.array([np.nan if score is None else score for score in ours], dtype=np.float64)
-    return np.allclose(ours, theirs, rtol=0, atol=1e-9, equal_nan=True)
+    actual = np.array([np.nan if score is None else score for score in actual], dtype=np.float64)
+    return np.allclose(actual, expected, rtol=0, atol=1e-9, equal_nan=True)
 
 
 def check_scores(folder):

@@ -48,7 +48,7 @@ export function duration(seconds) {
 export function pace({ done, total }, seconds) {
   if (!done || !seconds) return `${count(done)} of ${pictures(total)}`;
   const speed = done / seconds;
-  return `${count(done)} of ${pictures(total)} · ${speed < 10 ? speed.toFixed(1) : Math.round(speed)} a second · ${duration((total - done) / speed)} left`;
+  return `${count(done)} of ${pictures(total)} · ${speed < 10 ? speed.toFixed(1) : Math.round(speed)} per second · ${duration((total - done) / speed)} left`;
 }
 
 /** @param {readonly string[]} names @param {number} [most] @returns {string} "a, b and c"; of more than `most` names the first ones "and 3 more" */
