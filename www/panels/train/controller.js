@@ -27,9 +27,9 @@ export function createTrain(context) {
   /** @type {AbortController | null} */
   let training = null;
   /** @type {AbortController | null} */
-  let crossing = null;
+  let crossValidationRun = null;
   /** @type {AbortController | null} */
-  let mapping = null;
+  let mapRun = null;
   /** @type {number | undefined} */
   let unsureTimer;
 
@@ -42,7 +42,7 @@ export function createTrain(context) {
     source: (source) => dispatch({ type: "source", source }),
     folds: (folds) => dispatch({ type: "folds", folds }),
     crossValidate: () => context.attempt(crossValidate),
-    cancelCrossing: () => crossing?.abort(),
+    cancelCrossValidation: () => crossValidationRun?.abort(),
     check: () => context.attempt(check),
     cell: (cell) => dispatch({ type: "cell", cell }),
     relabel: relabelPictures,
@@ -57,7 +57,7 @@ export function createTrain(context) {
     renameRun: (id, name) => context.attempt(() => renameRun(id, name)),
     selectRun: (id, selected) => dispatch({ type: "run selected", id, selected }),
     map: (method) => context.attempt(() => map(method)),
-    cancelMap: () => mapping?.abort(),
+    cancelMap: () => mapRun?.abort(),
     pictureUrl: context.pictureUrl,
     attempt: context.attempt,
     announce: context.announce,
@@ -70,7 +70,7 @@ export function createTrain(context) {
     why,
     kept: () => ({ runs: [...state.runs], runInUse: state.runInUse, head: state.head }),
     get busy() {
-      return state.training !== null || state.crossing !== null;
+      return state.training !== null || state.crossValidation !== null;
     },
   };
 
@@ -171,20 +171,20 @@ export function createTrain(context) {
   async function crossValidate() {
     const problem = obstacle(state);
     if (problem) throw new Error(problem);
-    if (crossing || !state.settings) return;
+    if (crossValidationRun || !state.settings) return;
     const { folds } = state;
-    crossing = new AbortController();
-    dispatch({ type: "crossing", progress: { done: 0, total: folds, folds } });
+    crossValidationRun = new AbortController();
+    dispatch({ type: "cross-validation progress", progress: { done: 0, total: folds, folds } });
     try {
       const evaluation = await engine().evaluate({ ...state.settings, folds }, {
-        signal: crossing.signal,
-        onProgress: (progress) => dispatch({ type: "crossing", progress: { ...progress, folds } }),
+        signal: crossValidationRun.signal,
+        onProgress: (progress) => dispatch({ type: "cross-validation progress", progress: { ...progress, folds } }),
       });
       dispatch({ type: "evaluated", evaluation });
       context.announce(headlineText(evaluation));
     } finally {
-      crossing = null;
-      dispatch({ type: "crossing", progress: null });
+      crossValidationRun = null;
+      dispatch({ type: "cross-validation progress", progress: null });
     }
   }
 
@@ -291,18 +291,18 @@ export function createTrain(context) {
 
   /** @param {"pca" | "umap"} method */
   async function map(method) {
-    if (mapping) return;
-    mapping = new AbortController();
-    dispatch({ type: "mapping", progress: { method, done: 0, total: 0 } });
+    if (mapRun) return;
+    mapRun = new AbortController();
+    dispatch({ type: "map progress", progress: { method, done: 0, total: 0 } });
     try {
-      const atlas = await engine().map(method, {
-        signal: mapping.signal,
-        onProgress: (progress) => dispatch({ type: "mapping", progress: { method, ...progress } }),
+      const latentMap = await engine().map(method, {
+        signal: mapRun.signal,
+        onProgress: (progress) => dispatch({ type: "map progress", progress: { method, ...progress } }),
       });
-      dispatch({ type: "mapped", atlas: { method, ...atlas } });
+      dispatch({ type: "map ready", latentMap: { method, ...latentMap } });
     } finally {
-      mapping = null;
-      dispatch({ type: "mapping", progress: null });
+      mapRun = null;
+      dispatch({ type: "map progress", progress: null });
     }
   }
 

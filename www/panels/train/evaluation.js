@@ -6,14 +6,14 @@ import { createMatrix } from "./matrix.js";
 import { bar, details, paged, part, table } from "../../ui/widgets.js";
 import { classSelect, fileName, thumbnail } from "./widgets.js";
 import { answersOf, doubtful, shownEvaluation } from "./state.js";
-import { calibrationText, cellText, confusionsText, crossingText, headlineText, nameOf, rounded, staleText, unsureText } from "./texts.js";
+import { calibrationText, cellText, confusionsText, crossValidationText, headlineText, nameOf, rounded, staleText, unsureText } from "./texts.js";
 
 /** @import { Evaluation } from "../../engine/types.js" */
 /** @import { Picture } from "../../project/types.js" */
 /** @import { Source, State } from "./state.js" */
 /**
  * @typedef {{
- *   source(source: Source): unknown, crossValidate(): unknown, cancelCrossing(): unknown, folds(folds: number): unknown, check(): unknown,
+ *   source(source: Source): unknown, crossValidate(): unknown, cancelCrossValidation(): unknown, folds(folds: number): unknown, check(): unknown,
  *   cell(cell: readonly [number, number] | null): unknown, relabel(pictures: readonly number[], label: number): unknown,
  *   keepLabel(picture: Picture): unknown, unsure(below: number): unknown, pictureUrl(picture: Picture): string | null,
  * }} EvaluationHandlers
@@ -47,14 +47,14 @@ export function createEvaluation(on) {
   folds.max = "10";
   folds.step = "1";
   folds.addEventListener("change", () => folds.checkValidity() && on.folds(folds.valueAsNumber));
-  const cross = button("Cross-validate", () => folds.reportValidity() && on.crossValidate());
+  const crossValidate = button("Cross-validate", () => folds.reportValidity() && on.crossValidate());
   const evaluate = button("Evaluate current head", on.check);
-  const crossProgress = document.createElement("progress");
-  crossProgress.setAttribute("aria-label", "Cross-validation");
-  const crossText = make("span", "panel-soft");
-  const cancel = button("Cancel", on.cancelCrossing);
-  const actions = make("div", "panel-row", cross, make("label", "panel-inline", "with", folds, "folds"), evaluate);
-  const crossing = make("div", "panel-row", crossText, crossProgress, cancel);
+  const crossValidationBar = document.createElement("progress");
+  crossValidationBar.setAttribute("aria-label", "Cross-validation");
+  const crossValidationStatus = make("span", "panel-soft");
+  const cancel = button("Cancel", on.cancelCrossValidation);
+  const actions = make("div", "panel-row", crossValidate, make("label", "panel-inline", "with", folds, "folds"), evaluate);
+  const crossValidation = make("div", "panel-row", crossValidationStatus, crossValidationBar, cancel);
 
   const empty = make("p", "panel-soft", "No evaluation yet. Train a head, or cross-validate: for each fold, a head is trained on the other folds and tested on that fold.");
   const headline = make("p", "panel-result");
@@ -70,7 +70,7 @@ export function createEvaluation(on) {
   const calibration = make("div", "");
   const unsure = createUnsure(on.unsure);
   const results = make("div", "", headline, worst, staleRow, cells, labels.element, calibration);
-  const element = part("train-evaluation", "Evaluation", make("div", "panel-row", which, actions, crossing), empty, results, unsure.element);
+  const element = part("train-evaluation", "Evaluation", make("div", "panel-row", which, actions, crossValidation), empty, results, unsure.element);
 
   return { element, render };
 
@@ -86,15 +86,15 @@ export function createEvaluation(on) {
     }
     which.hidden = sources.filter(({ radio }) => !radio.disabled).length < 2;
     if (document.activeElement !== folds) folds.value = String(state.folds);
-    actions.hidden = state.crossing !== null;
-    cross.disabled = evaluate.disabled = !state.ready || state.training !== null;
-    crossing.hidden = !state.crossing;
-    if (state.crossing) {
-      if (!before?.crossing) cancel.focus();
-      crossText.textContent = crossingText(state.crossing);
-      crossProgress.max = state.crossing.total || 1;
-      crossProgress.value = state.crossing.done;
-    } else if (before?.crossing && (document.activeElement === document.body || crossing.contains(document.activeElement))) cross.focus();
+    actions.hidden = state.crossValidation !== null;
+    crossValidate.disabled = evaluate.disabled = !state.ready || state.training !== null;
+    crossValidation.hidden = !state.crossValidation;
+    if (state.crossValidation) {
+      if (!before?.crossValidation) cancel.focus();
+      crossValidationStatus.textContent = crossValidationText(state.crossValidation);
+      crossValidationBar.max = state.crossValidation.total || 1;
+      crossValidationBar.value = state.crossValidation.done;
+    } else if (before?.crossValidation && (document.activeElement === document.body || crossValidation.contains(document.activeElement))) crossValidate.focus();
     empty.hidden = evaluation !== null;
     results.hidden = !evaluation;
     unsure.render(state, evaluation);

@@ -93,7 +93,7 @@ export function createMap(on) {
 
   new ResizeObserver(() => draw()).observe(frame);
   DARK.addEventListener("change", () => {
-    if (shown?.atlas) paintLegend(shown);
+    if (shown?.latentMap) paintLegend(shown);
     draw();
   });
   listen();
@@ -103,25 +103,25 @@ export function createMap(on) {
   /** @param {State} state @param {State | null} before */
   function render(state, before) {
     shown = state;
-    const { data, atlas, mapping, project } = state;
-    element.hidden = data.embedded < 3 && !atlas;
+    const { data, latentMap, mapProgress, project } = state;
+    element.hidden = data.embedded < 3 && !latentMap;
     intro.textContent = `Each picture is a point. Pictures with similar latents are close together: ${pictures(data.embedded)}, ${data.classes.length} classes. Two dimensions show only part of the information in the latents.`;
-    pca.textContent = atlas ? "PCA" : "Draw map";
-    pca.disabled = umap.disabled = !state.ready || mapping !== null || data.embedded < 3;
-    pca.ariaPressed = atlas ? String(atlas.method === "pca") : null;
-    umap.ariaPressed = atlas ? String(atlas.method === "umap") : null;
-    working.hidden = !mapping;
-    if (mapping) {
-      progressWords.textContent = mapping.method === "pca" ? "PCA" : mapping.total ? `UMAP, step ${count(mapping.done)} of ${count(mapping.total)}` : "UMAP: finding the nearest neighbours";
-      if (mapping.total) {
-        progress.max = mapping.total;
-        progress.value = mapping.done;
+    pca.textContent = latentMap ? "PCA" : "Draw map";
+    pca.disabled = umap.disabled = !state.ready || mapProgress !== null || data.embedded < 3;
+    pca.ariaPressed = latentMap ? String(latentMap.method === "pca") : null;
+    umap.ariaPressed = latentMap ? String(latentMap.method === "umap") : null;
+    working.hidden = !mapProgress;
+    if (mapProgress) {
+      progressWords.textContent = mapProgress.method === "pca" ? "PCA" : mapProgress.total ? `UMAP, step ${count(mapProgress.done)} of ${count(mapProgress.total)}` : "UMAP: finding the nearest neighbours";
+      if (mapProgress.total) {
+        progress.max = mapProgress.total;
+        progress.value = mapProgress.done;
       } else progress.removeAttribute("value");
-      if (!before?.mapping && document.activeElement === document.body) cancel.focus();
-    } else if (before?.mapping && document.activeElement === document.body) umap.focus();
-    content.hidden = !atlas;
-    if (!atlas || (atlas === before?.atlas && project === before.project)) return;
-    place(state, atlas !== before?.atlas);
+      if (!before?.mapProgress && document.activeElement === document.body) cancel.focus();
+    } else if (before?.mapProgress && document.activeElement === document.body) umap.focus();
+    content.hidden = !latentMap;
+    if (!latentMap || (latentMap === before?.latentMap && project === before.project)) return;
+    place(state, latentMap !== before?.latentMap);
     paintLegend(state);
     paintSummary(state);
     paintSelection();
@@ -129,17 +129,17 @@ export function createMap(on) {
   }
 
   /** @param {State} state @param {boolean} fresh */
-  function place({ project, atlas }, fresh) {
-    if (!atlas) return;
+  function place({ project, latentMap }, fresh) {
+    if (!latentMap) return;
     const byId = new Map(project.pictures.map((picture) => [picture.id, picture]));
-    points = atlas.ids.flatMap((id, index) => {
+    points = latentMap.ids.flatMap((id, index) => {
       const picture = byId.get(id);
-      return picture ? [{ picture, x: atlas.points[2 * index], y: atlas.points[2 * index + 1] }] : [];
+      return picture ? [{ picture, x: latentMap.points[2 * index], y: latentMap.points[2 * index + 1] }] : [];
     });
     selected = new Set([...selected].filter((id) => byId.has(id)));
     if (fresh) {
       view = { scale: 1, x: 0, y: 0 };
-      bounds = boundsOf(atlas.points);
+      bounds = boundsOf(latentMap.points);
     }
     setFocused(null);
   }
@@ -228,10 +228,10 @@ export function createMap(on) {
 
   /** @param {State} state */
   function paintSummary(state) {
-    if (!state.atlas) return;
+    if (!state.latentMap) return;
     summary.replaceChildren(details("Distances between classes", table(
       "Classes on the map", ["Class", "Pictures", "Nearest class", "Distance between centres (share of the map's longer side)"],
-      centres(state, state.atlas).map(({ name, pictures: many, nearest, distance }) => [name, count(many), nearest ?? "–", nearest ? `${Math.round(distance * 100)} %` : "–"]),
+      centres(state, state.latentMap).map(({ name, pictures: many, nearest, distance }) => [name, count(many), nearest ?? "–", nearest ? `${Math.round(distance * 100)} %` : "–"]),
     )));
     canvas.setAttribute("aria-label", `Map of ${pictures(points.length)} in ${state.project.classes.length} classes`);
   }

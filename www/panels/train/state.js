@@ -20,7 +20,7 @@
  *   worked: number, pausedAt: number | null, idle: number, stopping: boolean,
  * }} Training  Times in milliseconds: `worked` is spent in epochs, `idle` paused.
  */
-/** @typedef {{ method: "pca" | "umap", ids: readonly number[], points: Float32Array }} Atlas  The map: `points` holds x and y of each id. */
+/** @typedef {{ method: "pca" | "umap", ids: readonly number[], points: Float32Array }} LatentMap  The map: `points` holds x and y of each id. */
 /**
  * @typedef {{
  *   ready: boolean,
@@ -33,7 +33,7 @@
  *   evaluations: Readonly<Partial<Record<Source, Evaluation>>>,
  *   source: Source,
  *   folds: number,
- *   crossing: (BatchProgress & { folds: number }) | null,
+ *   crossValidation: (BatchProgress & { folds: number }) | null,
  *   cell: readonly [number, number] | null,
  *   keptLabels: ReadonlySet<string>,
  *   unsureBelow: number,
@@ -43,8 +43,8 @@
  *   headName: string,
  *   selectedRuns: readonly number[],
  *   removed: Run | null,
- *   atlas: Atlas | null,
- *   mapping: (BatchProgress & { method: "pca" | "umap" }) | null,
+ *   latentMap: LatentMap | null,
+ *   mapProgress: (BatchProgress & { method: "pca" | "umap" }) | null,
  * }} State
  *   `report` belongs to the run in use; `keptLabels` are doubtful labels that the user confirmed; removing `removed` can be undone.
  */
@@ -62,7 +62,7 @@
  *   | { type: "ended" }
  *   | { type: "trained", run: Run, unsureBelow: number }
  *   | { type: "in use", run: Run | null, head: Uint8Array | null, headName: string, unsureBelow: number }
- *   | { type: "crossing", progress: (BatchProgress & { folds: number }) | null }
+ *   | { type: "cross-validation progress", progress: (BatchProgress & { folds: number }) | null }
  *   | { type: "evaluated", evaluation: Evaluation }
  *   | { type: "source", source: Source }
  *   | { type: "folds", folds: number }
@@ -74,8 +74,8 @@
  *   | { type: "run removed", id: number }
  *   | { type: "run restored", run: Run }
  *   | { type: "run selected", id: number, selected: boolean }
- *   | { type: "mapping", progress: State["mapping"] }
- *   | { type: "mapped", atlas: Atlas }
+ *   | { type: "map progress", progress: State["mapProgress"] }
+ *   | { type: "map ready", latentMap: LatentMap }
  * } Action
  */
 
@@ -91,7 +91,7 @@ export const initialState = {
   evaluations: {},
   source: "validation",
   folds: 5,
-  crossing: null,
+  crossValidation: null,
   cell: null,
   keptLabels: new Set(),
   unsureBelow: 0,
@@ -101,8 +101,8 @@ export const initialState = {
   headName: "",
   selectedRuns: [],
   removed: null,
-  atlas: null,
-  mapping: null,
+  latentMap: null,
+  mapProgress: null,
 };
 
 /**
@@ -170,8 +170,8 @@ export function reduce(state, action) {
         headName: action.headName,
         unsureBelow: action.unsureBelow,
       };
-    case "crossing":
-      return { ...state, crossing: action.progress };
+    case "cross-validation progress":
+      return { ...state, crossValidation: action.progress };
     case "evaluated": {
       const { on } = action.evaluation;
       return { ...state, evaluations: { ...state.evaluations, [on]: action.evaluation }, source: on, cell: null };
@@ -201,10 +201,10 @@ export function reduce(state, action) {
       return { ...state, runs: [...state.runs, action.run].sort((a, b) => a.id - b.id), removed: null };
     case "run selected":
       return { ...state, selectedRuns: [...state.selectedRuns.filter((id) => id !== action.id), ...(action.selected ? [action.id] : [])].slice(-2) };
-    case "mapping":
-      return { ...state, mapping: action.progress };
-    case "mapped":
-      return { ...state, atlas: action.atlas, mapping: null };
+    case "map progress":
+      return { ...state, mapProgress: action.progress };
+    case "map ready":
+      return { ...state, latentMap: action.latentMap, mapProgress: null };
   }
 }
 
@@ -290,7 +290,7 @@ export function picturesOf({ report }) {
 
 /**
  * Each class's centre on the map and the class whose centre is nearest.
- * @param {State} state @param {Atlas} atlas
+ * @param {State} state @param {LatentMap} latentMap
  * @returns {{ name: string, pictures: number, nearest: string | null, distance: number }[]}
  */
 export function centres({ project }, { ids, points }) {

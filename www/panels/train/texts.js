@@ -104,8 +104,8 @@ export function confusionsText({ classes, confusion, total, correct }) {
   return total - correct === 1 ? `One mistake: ${worst[0].replace(/ \(1\)$/, "")}.` : `Most common mistakes: ${worst.join(", ")}.`;
 }
 
-/** @param {NonNullable<State["crossing"]>} crossing @returns {string} */
-export function crossingText({ done, total, folds }) {
+/** @param {NonNullable<State["crossValidation"]>} crossValidation @returns {string} */
+export function crossValidationText({ done, total, folds }) {
   return `Fold ${Math.min(folds, Math.floor((folds * done) / (total || 1)) + 1)} of ${folds}`;
 }
 
