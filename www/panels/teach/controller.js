@@ -68,7 +68,7 @@ export function createTeach(context, page) {
     undo: () => step("undone"),
     redo: () => step("redone"),
     compute() {
-      dispatch({ type: "held", hashes: new Set() });
+      dispatch({ type: "cancelled", hashes: new Set() });
       latentsJob.compute();
     },
     cancelComputing: latentsJob.cancel,
@@ -447,7 +447,7 @@ export function createTeach(context, page) {
       autosave.latentsStored(kept.embedded.keys());
       if (context.store()) autosave.projectStored(kept.project);
       dispatch({ type: "embedded", embedded: engine.dataset.embedded });
-      dispatch({ type: "held", hashes: new Set() });
+      dispatch({ type: "cancelled", hashes: new Set() });
       change(kept.project, "Open project");
       await page.train.ready(kept);
       const { project: { name, classes, pictures: all }, runs } = kept;

@@ -45,7 +45,7 @@ export function createLatentsJob(context, { state, dispatch, latentsStored, late
     computing = null;
     dispatch({ type: "computing", job: null });
     if (computed === null) {
-      dispatch({ type: "held", hashes: new Set(missingLatents(state()).keys()) });
+      dispatch({ type: "cancelled", hashes: new Set(missingLatents(state()).keys()) });
       return;
     }
     if (computed) context.announce(`Computed latents of ${pictures(computed)}`);
@@ -53,7 +53,7 @@ export function createLatentsJob(context, { state, dispatch, latentsStored, late
   }
 
   function wanted() {
-    return [...missingLatents(state())].filter(([hash]) => !state().held.has(hash));
+    return [...missingLatents(state())].filter(([hash]) => !state().cancelled.has(hash));
   }
 
   /** @param {Engine} engine @param {AbortSignal} signal @returns {Promise<number>} number of pictures computed */
@@ -92,7 +92,7 @@ export function createLatentsJob(context, { state, dispatch, latentsStored, late
         },
       });
       if (reasons.size) {
-        dispatch({ type: "broke", reasons });
+        dispatch({ type: "pictures broken", reasons });
         projectChanged();
       }
     }

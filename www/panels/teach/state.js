@@ -23,14 +23,14 @@ import { count, pace, pictures } from "../../ui/format.js";
  *   key: string | null,
  *   embedded: ReadonlyMap<string, Embedded>,
  *   revision: number,
- *   held: ReadonlySet<string>,
+ *   cancelled: ReadonlySet<string>,
  *   job: Job | null,
  *   task: Task | null,
  *   broken: readonly Broken[],
  *   shown: number | null,
  *   selection: ReadonlySet<number>,
  * }} State
- *   `embedded` is modified in place; `revision` counts its changes. `held` are the hashes whose computation was cancelled.
+ *   `embedded` is modified in place; `revision` counts its changes. `cancelled` are the hashes whose computation was cancelled.
  *   `shown` is the class that the gallery shows, null for all. Consecutive changes with the same `key` are one undo step, such as the
  *   keystrokes in a name.
  */
@@ -42,9 +42,9 @@ import { count, pace, pictures } from "../../ui/format.js";
  *   | { type: "redone" }
  *   | { type: "embedded", embedded: ReadonlyMap<string, Embedded> }
  *   | { type: "computing", job: Job | null }
- *   | { type: "held", hashes: ReadonlySet<string> }
+ *   | { type: "cancelled", hashes: ReadonlySet<string> }
  *   | { type: "task", task: Task | null }
- *   | { type: "broke", reasons: ReadonlyMap<string, string> }
+ *   | { type: "pictures broken", reasons: ReadonlyMap<string, string> }
  *   | { type: "dismissed" }
  *   | { type: "shown", label: number | null }
  *   | { type: "selected", ids: ReadonlySet<number> }
@@ -66,7 +66,7 @@ export const initialState = {
   key: null,
   embedded: new Map(),
   revision: 0,
-  held: new Set(),
+  cancelled: new Set(),
   job: null,
   task: null,
   broken: [],
@@ -94,12 +94,12 @@ export function reduce(state, action) {
       return { ...state, embedded: action.embedded, revision: state.revision + 1 };
     case "computing":
       return { ...state, job: action.job };
-    case "held":
-      return { ...state, held: action.hashes };
+    case "cancelled":
+      return { ...state, cancelled: action.hashes };
     case "task":
       return { ...state, task: action.task };
-    case "broke":
-      return broke(state, action.reasons);
+    case "pictures broken":
+      return withoutBroken(state, action.reasons);
     case "dismissed":
       return { ...state, broken: [] };
     case "shown":
@@ -141,7 +141,7 @@ function pruned(state) {
 }
 
 /** Removes broken pictures from the project and from its history, so that undo does not bring them back. @param {State} state @param {ReadonlyMap<string, string>} reasons @returns {State} */
-function broke(state, reasons) {
+function withoutBroken(state, reasons) {
   const found = state.project.pictures.filter(({ hash }) => reasons.has(hash));
   const without = (/** @type {Project} */ project) => ({ ...project, pictures: project.pictures.filter(({ hash }) => !reasons.has(hash)) });
   const cleaned = (/** @type {readonly Step[]} */ steps) => steps.map((step) => ({ ...step, project: without(step.project) }));

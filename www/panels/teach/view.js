@@ -85,14 +85,14 @@ export function createTeachView(on) {
   /** @param {State} state */
   function paintProgress(state) {
     const { job, task, broken, notice } = state;
-    const held = job ? 0 : missingLatents(state).size;
+    const waiting = job ? 0 : missingLatents(state).size;
     setText("teach-notice", notice);
     setText("teach-job-text", job && jobText(job));
     setText("teach-task-text", task && taskText(task));
-    setText("teach-held-text", held && state.held.size ? `${pictures(held)} ${held === 1 ? "waits" : "wait"} for latents.` : null);
+    setText("teach-held-text", waiting && state.cancelled.size ? `${pictures(waiting)} ${waiting === 1 ? "waits" : "wait"} for latents.` : null);
     bar("teach-job", job);
     bar("teach-task", task);
-    byId("teach-held", HTMLElement).hidden = !held || !state.held.size;
+    byId("teach-held", HTMLElement).hidden = !waiting || !state.cancelled.size;
     byId("teach-task-cancel", HTMLButtonElement).hidden = !task?.cancel;
     const box = byId("teach-broken", HTMLElement);
     const listed = broken.slice(-MAX_LISTED).map(({ name, reason }) => `${name}: ${reason}`).join("\n");
