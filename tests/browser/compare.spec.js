@@ -173,9 +173,9 @@ test("each invalid file gets an error message, and the previous set stays", asyn
   const alert = page.getByRole("alert");
   const truncated = file("data_batch_2.bin", SET[0].buffer.subarray(0, 5000));
   await choose(page, [truncated]);
-  await expect(alert.filter({ hasText: "5000 bytes are not whole CIFAR-10 records of 3073; get the file again" })).toBeVisible();
+  await expect(alert.filter({ hasText: "got 5000 bytes, expected CIFAR-10 records of 3073 bytes; download the file again" })).toBeVisible();
   await choose(page, [batch("data_batch_3.bin", [0, 12], 2)]);
-  await expect(alert.filter({ hasText: "record 1 has label 12, but there are 10 classes; get the file again" })).toBeVisible();
+  await expect(alert.filter({ hasText: "record 1 has label 12, but there are 10 classes; download the file again" })).toBeVisible();
   await expect(panel(page)).toContainText("36 pictures of three classes to train on");
 
   // Only the invalid file is left out.
@@ -188,7 +188,7 @@ test("each invalid file gets an error message, and the previous set stays", asyn
   await compareButton(page).click();
   await expect(alert.filter({ hasText: 'the class "blue" has no pictures' })).toBeVisible();
   await choose(page, [batch("data_batch_1.bin", [2], 4), META]);
-  await expect(panel(page)).toContainText("1 of the classes have pictures, at least two are needed");
+  await expect(panel(page)).toContainText("classes with pictures: got 1, expected at least 2");
   await openSet(page);
   await expect(panel(page)).toContainText(/pictures to train on, \d+ to test on\./);
 });
