@@ -95,10 +95,10 @@ start();
 /** Shows the kept project at once. `teach.ready` loads its latents later, because they depend on the engine's base. */
 async function open() {
   try {
-    const opened = await openStore();
-    const { project } = await opened.load("");
-    store = opened;
-    teach.open(project, opened.refusal);
+    const newStore = await openStore();
+    const { project } = await newStore.load("");
+    store = newStore;
+    teach.open(project, newStore.refusal);
   } catch (cause) {
     console.error(cause);
     teach.open(emptyProject, cause instanceof Error ? cause : new Error(String(cause)));
