@@ -223,7 +223,7 @@ async function chooseDevice(requested) {
   const adapter = await gpu?.requestAdapter({ powerPreference: "high-performance" }).catch(() => null);
   const software = adapter && (adapter.info?.isFallbackAdapter ?? adapter.isFallbackAdapter);
   const obstacle = !gpu
-    ? "This browser does not support WebGPU"
+    ? "This browser has no WebGPU"
     : !adapter
       ? "No GPU was found"
       : requested === "auto" && software
