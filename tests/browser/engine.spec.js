@@ -273,7 +273,7 @@ test("a worker replies to each of 300 random requests, and classifies as before"
 
     let state = 1;
     const random = (n) => (state = (state * 48271) % 2147483647) % n;
-    const pick = (items) => items[random(of.length)];
+    const pick = (items) => items[random(items.length)];
     const randomValue = () => pick([undefined, null, -1, 0, 1, 2.5, NaN, Infinity, 2 ** 31, "", "safetensors", "cpu", "cancel", "stop", [], {}, [null], new Float32Array(2048), new Float32Array(4096), new Float32Array(0), new Uint32Array([0, 9]), new Uint8Array(30), new Blob(["x"]), [new Blob([])], [new File(["x"], "x.bin")]]);
     const names = ["pictures", "topK", "thumbnails", "latents", "labels", "classes", "names", "files", "form", "rows", "count", "bytes", "share", "settings", "folds", "options", "way", "from", "picture", "label", "command"];
     const safe = methods.filter((name) => name !== "load"); // `load` would replace the session
