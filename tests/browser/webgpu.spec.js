@@ -131,7 +131,7 @@ test("latents and explanations in f16 are close to those in f32", async ({ page 
 
 const F16_FAILURES = [
   { failure: "rejects f16 kernels", reason: /rejected a kernel|failed \(/, script: "" },
-  { failure: "computes wrong f16 results", reason: /it computes wrong latents \(off by .* at most 1e-2 is right\)/, script: EMULATED_F16 + changeKernels('code.replace("sum / f32(area)", "sum / f32(area + 2u)")') },
+  { failure: "computes wrong f16 results", reason: /it computes wrong latents \(error .* expected at most 1e-2\)/, script: EMULATED_F16 + changeKernels('code.replace("sum / f32(area)", "sum / f32(area + 2u)")') },
   { failure: "overflows in f16", reason: /a value is too large for f16/, script: EMULATED_F16 + changeKernels('code.replace("65504.0", "0.5")') },
 ];
 
@@ -195,7 +195,7 @@ const NO_FEATURES = "Object.defineProperty(GPUAdapter.prototype, 'features', { g
 const FAILURES = [
   {
     failure: "computes wrong results",
-    notice: /^Switched from the GPU to the CPU: it computes wrong latents \(off by .* of the largest/,
+    notice: /^Switched from the GPU to the CPU: it computes wrong latents \(error .* of the largest/,
     script: `const createShaderModule = GPUDevice.prototype.createShaderModule;
       GPUDevice.prototype.createShaderModule = function (shader) {
         return createShaderModule.call(this, { ...shader, code: shader.code.replaceAll("max(", "min(") });
@@ -212,9 +212,9 @@ const FAILURES = [
   {
     failure: "has too little memory",
     notice: /^Switched from the GPU to the CPU: the GPU failed \(/,
-    script: `const createShaderModule = GPUDevice.prototype.createBuffer;
+    script: `const createBuffer = GPUDevice.prototype.createBuffer;
       GPUDevice.prototype.createBuffer = function (buffer) {
-        return createShaderModule.call(this, { ...buffer, size: buffer.size > 2 ** 26 ? 2 ** 40 : buffer.size });
+        return createBuffer.call(this, { ...buffer, size: buffer.size > 2 ** 26 ? 2 ** 40 : buffer.size });
       };`,
   },
   {

@@ -158,7 +158,7 @@ test("an exceeded storage quota is reported, and the data stays usable in the ta
   const client = await page.context().newCDPSession(page);
   await client.send("Storage.overrideQuotaForOrigin", { origin: new URL(baseURL ?? "").origin, quotaSize: 30_000_000 });
   await page.getByRole("button", { name: "Ten-class latents", exact: true }).click();
-  await expect(page.getByRole("alert")).toContainText(/space for this page is full .*what you have stays open in this tab, save it with "Save project"/, LOADING);
+  await expect(page.getByRole("alert")).toContainText(/space for this page is full .*your work stays open in this tab, save it with "Save project"/, LOADING);
   await expect(page.getByText("10 classes · 5,000 pictures")).toBeVisible();
   const training = page.getByRole("region", { name: "Training" });
   await training.getByRole("button", { name: "Train", exact: true }).click();
