@@ -81,7 +81,7 @@ test("a URL without weights shows an error, and the base in use stays", async ({
       ["missing", `${host} returned status 404 (file not found); check the URL`],
       ["page", `${host} returned a web page instead of weights; check the URL`],
       ["closed", `no response from ${host} (Failed to fetch): there is no connection, or the server does not allow other sites to read the file (CORS).`],
-      ["hash", `the server said ${"a".repeat(64)}; try again`],
+      ["hash", `expected ${"a".repeat(64)}; try again`],
       ["text", "cannot import text.safetensors (the format is none of those that are known here)"],
     ]) {
       await menu(page).selectOption("From a URL");

@@ -418,7 +418,7 @@ test("closing the page asks for confirmation only while work is in progress", as
 test("without storage the page works and reports that nothing is saved", async ({ page }) => {
   await page.addInitScript(() => Object.defineProperty(globalThis, "indexedDB", { value: undefined }));
   await open(page);
-  await expect(page.getByText(/keeps nothing for this page/)).toBeVisible();
+  await expect(page.getByText(/not available in this browser/)).toBeVisible();
   await addClass(page, "cat");
   await fill(page, "cat", [picture("one.png", 1)]);
   await expectCounts(page, { cat: 1 });
