@@ -180,7 +180,7 @@ test("each invalid file gets an error message, and the previous set stays", asyn
 
   // Only the invalid file is left out.
   await choose(page, [...SET, truncated]);
-  await expect(panel(page).getByRole("list", { name: "Files that were left out" })).toContainText("data_batch_2.bin: 5000 bytes");
+  await expect(panel(page).getByRole("list", { name: "Files that were left out" })).toContainText(/data_batch_2\.bin: .*5000 bytes/);
   await expect(panel(page)).toContainText("36 pictures of three classes to train on");
 
   await choose(page, [batch("data_batch_1.bin", [0, 1], 4), META]);
