@@ -150,7 +150,7 @@ try {
     }
   }
   log();
-  log(`${"".padEnd(36)}ms / step   middle half        loss, first to last   ratio of browser, native`);
+  log(`${"".padEnd(36)}ms / step   middle half        loss, first to last   time ratio to TF.js: page, native`);
   const medians = sides.map(({ times }) => summary(times).median);
   const results = sides.map(({ name, times, losses }, i) => {
     // inception-web restarts in each round, TF.js continues.

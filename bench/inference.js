@@ -108,7 +108,7 @@ async function visit({ browser, client, origin, sentBytes }, { script, device, n
       page.on("crash", () => reject(new Error("the page crashed")));
     });
     failed.catch(() => {});
-    const call = (script, argument) => Promise.race([page.evaluate(script, argument), timedOut, failed]);
+    const call = (pageFunction, argument) => Promise.race([page.evaluate(pageFunction, argument), timedOut, failed]);
     sentBytes.clear();
     await page.goto(`${origin}/bench/inference/index.html?runtime=${script}&device=${device}&pictures=${names.join(",")}`, { waitUntil: "commit" });
     const first = await call(async () => (await import("/bench/inference/visit.js")).first);
