@@ -100,7 +100,7 @@ def check_python_tables(folder, base_id):
         head = folder / "python.safetensors"
         _, stderr = run("train", path, "--out", head, "--epochs", 3)
         heads.add(head.read_bytes())
-        notice = "the file does not say which base made its latents; they are taken to be of the base here"
+        notice = "the file does not name its base; it is assumed to be the current base"
         check((notice in stderr) == ("the base" not in name), f"train reads {name}" + (" and reports the assumed base" if notice in stderr else ""))
     check(len(heads) == 1, f"{len(files)} formats of one table give identical heads")
 
