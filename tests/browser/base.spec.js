@@ -82,7 +82,7 @@ test("a URL without weights shows an error, and the base in use stays", async ({
       ["page", `${host} returned a web page instead of weights; check the URL`],
       ["closed", `no response from ${host} (Failed to fetch): there is no connection, or the server does not allow other sites to read the file (CORS).`],
       ["hash", `expected ${"a".repeat(64)}; try again`],
-      ["text", "cannot import text.safetensors (the format is none of those that are known here)"],
+      ["text", "cannot import text.safetensors (unknown format)"],
     ]) {
       await menu(page).selectOption("From a URL");
       await page.getByLabel("URL of the weights").fill(`http://${host}/${file}.safetensors`);
