@@ -5,7 +5,7 @@ import { chosenBase, createBase, forgetBase } from "../panels/base/controller.js
 import { createCompare } from "../panels/compare/controller.js";
 import { byId, jpegUrl } from "../ui/dom.js";
 import { createEngine } from "../engine/engine.js";
-import { keepPage, showStorage } from "./offline.js";
+import { awaitBuilds, keepPage, showStorage } from "./offline.js";
 import { createPredict } from "../panels/predict/controller.js";
 import { emptyProject } from "../project/project.js";
 import { openStore } from "../project/store.js";
@@ -129,7 +129,20 @@ async function start() {
   const show = () => attempt(() => showStorage(storedProject));
   details.addEventListener("toggle", () => void show());
   if (details.open) await show(); // opened before the listener was there
-  await attempt(() => keepPage({ build, toast }));
+  await attempt(async () => {
+    const site = await awaitBuilds(showPending);
+    if (site) await keepPage({ build, version: site.version, toast });
+  });
+}
+
+/** Says what the server is still building, and enables training when its build is there. @param {readonly string[]} pending */
+function showPending(pending) {
+  const element = byId("building", HTMLElement);
+  const training = pending.includes("tools");
+  train.setBuilding(training);
+  element.hidden = !pending.length;
+  if (training) element.textContent = "Training is being built. This takes a few minutes; the page can already answer.";
+  else if (pending.length) element.textContent = "A faster version is being built. Reload the page in a few minutes to use it.";
 }
 
 /** @returns {"auto" | "webgpu" | "cpu"} */

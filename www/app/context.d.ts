@@ -30,6 +30,8 @@ export interface TrainPanel {
   ready(kept: Kept): Promise<void>;
   /** Call when the project or its latents changed. */
   projectChanged(): void;
+  /** Disables training while the server is still building its code. */
+  setBuilding(building: boolean): void;
   /** Opens a dialog that explains an answer: an evidence map and the nearest training pictures. */
   why(name: string, picture: Blob, latents: Float32Array, label: string): Promise<void>;
   /** All runs and the head in use, for a saved project. */

@@ -10,11 +10,32 @@ import { megabytes, pictures } from "../ui/format.js";
 const WEIGHTS_CACHE = "inception-web weights";
 const PAGE_CACHE_PREFIX = "inception-web page ";
 
+/** Milliseconds between requests for the state of the server's builds. */
+const POLL_MS = 2000;
+
+/**
+ * Waits until the server has made all WebAssembly builds; a development server makes some of them while it serves the page.
+ * @param {(pending: readonly string[]) => unknown} onChange  called with the names of the builds that are missing, and with none at the end
+ * @returns {Promise<{ version: string, pending: readonly string[] } | null>} the complete manifest; null when offline
+ */
+export async function awaitBuilds(onChange) {
+  let shown = "";
+  for (;;) {
+    const response = await fetch("pkg/site.json?fresh", { cache: "no-store" }).catch(() => null);
+    if (!response?.ok) return null;
+    const site = { pending: [], ...(await response.json()) };
+    if (shown !== site.pending.join()) onChange(site.pending);
+    if (!site.pending.length) return site;
+    shown = site.pending.join();
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+}
+
 /**
  * Caches the page for the next visit and offers new versions. Does nothing in a browser without service workers.
- * @param {{ build: string, toast: Toast }} page
+ * @param {{ build: string, version: string, toast: Toast }} page
  */
-export async function keepPage({ build, toast }) {
+export async function keepPage({ build, version, toast }) {
   const workers = navigator.serviceWorker;
   if (!workers) return;
   const firstVisit = !workers.controller;
@@ -23,9 +44,6 @@ export async function keepPage({ build, toast }) {
     if (updateRequested) location.reload();
     else if (!firstVisit) toast.notify("Another tab updated this page. Reload this tab when you are ready.");
   });
-  const response = await fetch("pkg/site.json?fresh", { cache: "no-store" }).catch(() => null);
-  if (!response?.ok) return; // offline
-  const { version } = await response.json();
   const registration = await workers.register(`sw.js?v=${version}&build=${build}`).catch((cause) => {
     console.warn(cause);
     return null;

@@ -21,7 +21,7 @@ import { cacheKey, findWeights, forget, get, keep, openCache, storeDeviation, st
 /** @typedef {typeof import("../pkg/tools/inception_web.js")} Tools  Also trains, evaluates, compares and converts. */
 /** @typedef {{ cpu: Runtime, relaxed: Runtime, webgpu: Runtime, tools: Tools }} Builds */
 /** @import { Chunk, Source, WeightsEntry } from "./weights.js" */
-/** @typedef {{ weights: WeightsEntry, head: string | null, runtimes: Record<keyof Builds, { bytes: number, version: string }>, training: Loaded["defaults"] }} Site */
+/** `pending` builds are still being made by the server. @typedef {{ weights: WeightsEntry, head: string | null, runtimes: Partial<Record<keyof Builds, { bytes: number, version: string }>>, pending: string[], training: Loaded["defaults"] }} Site */
 /** @typedef {(progress: LoadProgress) => void} OnLoadProgress */
 
 const MANIFEST = new URL("../pkg/site.json", import.meta.url);
@@ -32,6 +32,8 @@ const LATENTS = 2048;
 const SIDE = 32;
 /** Chunk size for weights that are already in memory, in bytes. */
 const CHUNK = 1 << 20;
+/** Milliseconds between requests for a build that the server is still making. */
+const POLL_MS = 1000;
 /** Pictures per forward pass: a GPU is faster with several, the CPU is not. */
 const BATCH = { webgpu: 4, cpu: 1 };
 
@@ -116,7 +118,7 @@ async function load({ device: requested, liveness, weights, head }, onProgress) 
   const candidates = [...choice.candidates];
   let source = found;
   /** @type {Processor | undefined} */ let processor;
-  const { version } = site.runtimes[choice.build];
+  const { version } = await entryOf(choice.build);
   /** Stored result of the self-test. @type {number | undefined} */ let stored;
   /** Opens the base on the first candidate that works. @returns {ReturnType<typeof openBase>} */
   const open = async () => {
@@ -217,7 +219,9 @@ const CPU = { device: "cpu", start: "cpu", name: "CPU (wasm SIMD)" };
  */
 async function chooseDevice(requested) {
   const fused = await relaxedSimd();
-  const onCpu = (/** @type {string | null} */ notice) => ({ candidates: [CPU], build: fused ? /** @type {const} */ ("relaxed") : /** @type {const} */ ("cpu"), notice });
+  // A build that the server is still making is used from the next visit on.
+  const relaxed = fused && site.runtimes.relaxed;
+  const onCpu = (/** @type {string | null} */ notice) => ({ candidates: [CPU], build: relaxed ? /** @type {const} */ ("relaxed") : /** @type {const} */ ("cpu"), notice });
   if (requested === "cpu") return onCpu(null);
   const gpu = /** @type {any} */ (navigator).gpu;
   const adapter = await gpu?.requestAdapter({ powerPreference: "high-performance" }).catch(() => null);
@@ -228,7 +232,9 @@ async function chooseDevice(requested) {
       ? "No GPU was found"
       : requested === "auto" && software
         ? "WebGPU is emulated in software here, which is slower than the CPU"
-        : null;
+        : requested === "auto" && !site.runtimes.webgpu
+          ? "The server is still building the code for the GPU"
+          : null;
   if (obstacle) return onCpu(`${obstacle}, so the CPU is used.`);
   const { vendor = "", architecture = "", description = "" } = adapter.info ?? {};
   const gpuName = description || [vendor, architecture].filter(Boolean).join(" ");
@@ -245,9 +251,22 @@ async function manifest() {
   return (await get(MANIFEST)).json();
 }
 
+/** The manifest's entry of a build. Waits while the server is still making it. @param {keyof Builds} build */
+async function entryOf(build) {
+  for (;;) {
+    const entry = site.runtimes[build];
+    if (entry) return entry;
+    if (!site.pending.includes(build)) {
+      throw new Failure("network", `the site has no build ${build}; see the messages of its server, then reload the page`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    site = await manifest();
+  }
+}
+
 /** @template {keyof Builds} B @param {B} build @param {OnLoadProgress} [onProgress] @returns {Promise<Builds[B]>} */
 async function loadRuntime(build, onProgress = () => {}) {
-  const { bytes, version } = site.runtimes[build];
+  const { bytes, version } = await entryOf(build);
   const module = await import(`../pkg/${build}/inception_web.js`).catch((error) => {
     throw new Failure("network", `the runtime could not be fetched (${error.message}); check the connection and reload the page`);
   });

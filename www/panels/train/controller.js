@@ -67,6 +67,9 @@ export function createTrain(context) {
   return {
     ready,
     projectChanged,
+    setBuilding(building) {
+      if (building !== state.building) dispatch({ type: "building", building });
+    },
     why,
     kept: () => ({ runs: [...state.runs], runInUse: state.runInUse, head: state.head }),
     get busy() {

@@ -24,6 +24,7 @@
 /**
  * @typedef {{
  *   ready: boolean,
+ *   building: boolean,
  *   project: Project,
  *   data: Data,
  *   defaults: Settings | null,
@@ -49,7 +50,7 @@
  *   `report` belongs to the run in use; `keptLabels` are doubtful labels that the user confirmed; removing `removed` can be undone.
  */
 /**
- * @typedef {{ type: "ready", defaults: Settings, unsureBelow: number, headName: string, runs: readonly Run[] }
+ * @typedef {{ type: "building", building: boolean } | { type: "ready", defaults: Settings, unsureBelow: number, headName: string, runs: readonly Run[] }
  *   | { type: "project", project: Project, embedded: ReadonlyMap<string, Embedded> }
  *   | { type: "setting", patch: Partial<Settings> }
  *   | { type: "reset settings" }
@@ -82,6 +83,7 @@
 /** @type {State} */
 export const initialState = {
   ready: false,
+  building: false,
   project: { name: "", classes: [], pictures: [], nextId: 1 },
   data: { classes: [], pictures: 0, embedded: 0 },
   defaults: null,
@@ -111,6 +113,8 @@ export const initialState = {
  */
 export function reduce(state, action) {
   switch (action.type) {
+    case "building":
+      return { ...state, building: action.building };
     case "ready":
       return {
         ...withReportOf(state, null),

@@ -10,7 +10,8 @@ import { count, duration, listOf, numberWord, percent, percentNumber, pictures }
 // ---- training ----
 
 /** @param {State} state @returns {string | null} why training cannot start and what to do; null if it can */
-export function obstacle({ data: { classes } }) {
+export function obstacle({ data: { classes }, building }) {
+  if (building) return "Training is being built. It can start in a few minutes.";
   if (!classes.length) return "There is nothing to train on yet. Add two classes with pictures, or load the ten-class latents.";
   const empty = classes.filter((one) => !one.pictures);
   if (empty.length) {

@@ -43,15 +43,15 @@ export function createTraining(on) {
   /** @param {State} state @param {State | null} before */
   function render(state, before) {
     if (state.settings && state.settings !== before?.settings) settings.render(state.settings);
-    if (state.data !== before?.data || state.settings !== before?.settings) plan.textContent = obstacle(state) ?? planText(state);
-    if (state.ready !== before?.ready || state.training !== before?.training || state.report !== before?.report) paintTraining(state, before);
+    if (state.data !== before?.data || state.settings !== before?.settings || state.building !== before?.building) plan.textContent = obstacle(state) ?? planText(state);
+    if (state.ready !== before?.ready || state.building !== before?.building || state.training !== before?.training || state.report !== before?.report) paintTraining(state, before);
   }
 
   /** @param {State} state @param {State | null} before */
-  function paintTraining({ ready, training, report }, before) {
+  function paintTraining({ ready, building, training, report }, before) {
     const focused = controls.contains(document.activeElement);
     start.hidden = training !== null;
-    start.disabled = !ready;
+    start.disabled = !ready || building;
     controls.hidden = !training;
     if (focused && !training) start.focus();
     if (training && !before?.training && document.activeElement === document.body) pause.focus();
