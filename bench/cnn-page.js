@@ -1,15 +1,15 @@
-/** Runs in the page: gives the same pictures to our engine and to TF.js, one worker a backend. cnn.js asks, one side at a time. */
-import { askable } from "./ask.js";
+/** Runs in the page: trains on the same pictures with inception-web and with TF.js (one worker per backend). Controlled by cnn.js. */
+import { startWorker } from "./start-worker.js";
 
 const FILES = ["batches.meta.txt", "data_batch_1.bin", "test_batch.bin"];
 const SIDE = 32, CHANNELS = 3;
 
-let work, engine;
+let task, engine;
 const backends = {};
 
-/** Starts our side; returns the device's name. */
-export async function open(wish) {
-  work = wish;
+/** Starts inception-web; returns the name of its device. */
+export async function open(options) {
+  task = options;
   const { createEngine } = await import("/site/engine.js");
   engine = await createEngine({ device: "cpu" });
   const files = await Promise.all(FILES.map(async (name) => ({ name, file: await (await fetch(`/data/${name}`)).blob() })));
@@ -17,13 +17,13 @@ export async function open(wish) {
   return engine.deviceName;
 }
 
-/** Trains ours on all the pictures. */
-export async function ours() {
-  const { models: [model], split } = await engine.ways.compare({ ways: ["cnn"], perClass: 0, testPerClass: 1, epochs: work.epochs });
+/** Trains with inception-web on all pictures. */
+export async function trainOurs() {
+  const { models: [model], split } = await engine.ways.compare({ ways: ["cnn"], perClass: 0, testPerClass: 1, epochs: task.epochs });
   return { seconds: model.trainSeconds, pictures: split.training, losses: model.epochs.map(({ loss }) => loss), parameters: model.parameters };
 }
 
-/** Starts TF.js on a backend; returns a sentence on it, and its parameters. */
+/** Starts TF.js on a backend; returns its description, and the number of parameters. */
 export async function start(backend) {
   const bytes = new Uint8Array(await (await fetch("/data/data_batch_1.bin")).arrayBuffer());
   const plane = SIDE * SIDE, record = 1 + CHANNELS * plane, rows = bytes.length / record;
@@ -36,25 +36,25 @@ export async function start(backend) {
       }
     }
   }
-  backends[backend] = askable("/bench/tfjs-cnn.js");
-  return backends[backend]("open", { ...work, backend, values, labels, shape: [rows, SIDE, SIDE, CHANNELS] }, [values.buffer]);
+  backends[backend] = startWorker("/bench/tfjs-cnn.js");
+  return backends[backend]("open", { ...task, backend, values, labels, shape: [rows, SIDE, SIDE, CHANNELS] }, [values.buffer]);
 }
 
-/** Ends a backend's worker, whatever it is at; nothing that it was asked is answered. */
-export const stop = (backend) => backends[backend].stop();
+/** Terminates the worker of a backend; pending requests get no reply. */
+export const stop = (backend) => backends[backend].terminate();
 
-/** Puts an untrained network in place, to be trained in `way`. */
-export const build = (backend, way) => backends[backend]("build", { way });
+/** Creates an untrained network, to be trained with `method`: `fit`, `loop` or `gradients` (see tfjs-cnn.js). */
+export const build = (backend, method) => backends[backend]("build", { method });
 
-/** Some steps of TF.js. */
-export const theirs = (backend, way, steps) => backends[backend]("train", { way, steps });
+/** Trains with TF.js for some steps. */
+export const trainTfjs = (backend, method, steps) => backends[backend]("train", { method, steps });
 
-/** The largest difference of a gradient to that of another backend, as a share of that gradient's largest number. */
-export async function agree(backend, way, reference, referenceWay) {
-  const ours = await backends[backend]("gradients", { way });
-  const theirs = await backends[reference]("gradients", { way: referenceWay });
-  return Math.max(...theirs.map((gradient, i) => {
-    const scale = gradient.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
-    return gradient.reduce((most, value, at) => Math.max(most, Math.abs(value - ours[i][at])), 0) / scale;
+/** Compares gradients with those of another backend: the maximum absolute difference, relative to the largest value of the tensor. */
+export async function gradientError(backend, method, referenceBackend, referenceMethod) {
+  const tested = await backends[backend]("gradients", { method });
+  const reference = await backends[referenceBackend]("gradients", { method: referenceMethod });
+  return Math.max(...reference.map((gradient, i) => {
+    const scale = gradient.reduce((max, value) => Math.max(max, Math.abs(value)), 0);
+    return gradient.reduce((max, value, at) => Math.max(max, Math.abs(value - tested[i][at])), 0) / scale;
   }));
 }

@@ -1,6 +1,6 @@
 /**
- * The TF.js side, a classic worker: a head of dense layers on the wasm backend, trained with `model.fit` or with a loop by hand.
- * Messages: {id, method, args}; back: {id, value} | {id, error}.
+ * A classic worker that trains a head of dense layers with the wasm backend of TF.js. Requests: {id, method, args}; replies: {id, value} or
+ * {id, error}.
  */
 /* global tf */
 importScripts(
@@ -9,11 +9,11 @@ importScripts(
   "/npm/@tensorflow/tfjs-backend-wasm/dist/tf-backend-wasm.min.js",
 );
 
-/** The table, and a model in training for each way to train it. */
+/** The training data, and a model for each training method. */
 let data, models = {};
 
 const methods = {
-  /** Starts the backend and takes the table: `values` of [rows, columns] and a label for each row. */
+  /** Starts the backend. `values` are latents, [rows, columns]; `labels` has one label per row. */
   async open({ values, labels, classes, batch, learningRate }) {
     tf.wasm.setWasmPaths("/npm/@tensorflow/tfjs-backend-wasm/dist/");
     await tf.setBackend("wasm");
@@ -26,31 +26,31 @@ const methods = {
     return `TF.js ${tf.version_core}, backend ${tf.getBackend()}, ${simd ? "SIMD" : "no SIMD"}, ${threads ? `${tf.wasm.getThreadsCount()} threads` : "1 thread"}`;
   },
 
-  /** Puts untrained heads in place: `hidden` units with ReLU, or 0 for none. */
+  /** Creates untrained heads with a hidden layer of `hidden` units and ReLU, or without one (0). */
   async build({ hidden }) {
     Object.values(models).forEach((model) => model.dispose());
     const columns = data.inputs.shape[1];
     const widths = hidden ? [hidden, data.classes] : [data.classes];
-    for (const way of Object.keys(ways)) {
+    for (const method of Object.keys(trainers)) {
       const layers = widths.map((units, i) => tf.layers.dense({
         units,
         inputShape: [i ? widths[i - 1] : columns],
         activation: i < widths.length - 1 ? "relu" : "linear",
       }));
-      models[way] = tf.sequential({ layers });
-      models[way].compile({ optimizer: tf.train.adam(data.learningRate), loss: (y, logits) => tf.losses.softmaxCrossEntropy(y, logits) });
+      models[method] = tf.sequential({ layers });
+      models[method].compile({ optimizer: tf.train.adam(data.learningRate), loss: (y, logits) => tf.losses.softmaxCrossEntropy(y, logits) });
     }
   },
 
-  /** One epoch in a new order: its time, and the mean loss over its steps. */
-  async epoch({ way }) {
+  /** Trains one epoch, shuffled; returns its time and mean loss. */
+  async epoch({ method }) {
     const start = performance.now();
-    const { loss, steps } = await ways[way](models[way]);
+    const { loss, steps } = await trainers[method](models[method]);
     return { milliseconds: performance.now() - start, loss, steps };
   },
 };
 
-const ways = {
+const trainers = {
   async fit(model) {
     let steps = 0;
     const { history } = await model.fit(data.inputs, data.targets, {
@@ -61,9 +61,11 @@ const ways = {
 
   loop: (model) => loop(model, (inputs) => model.apply(inputs, { training: true })),
 
-  /** The loop, around what costs this backend most: its product with a transposed matrix, which autodiff asks for, is about 30 times
-   *  slower than to transpose first. Whoever knows that writes the products' gradients out. */
-  async transposed(model) {
+  /**
+   * Like `loop`, with custom gradients of matrix products: the matMul of this backend is about 30 times slower with a transposed argument, which
+   * autodiff uses, than an explicit transpose and a matMul.
+   */
+  async gradients(model) {
     const [kernel, bias, ...second] = model.getWeights();
     const first = (inputs) => tf.customGrad((kernel) => ({
       value: tf.matMul(inputs, kernel), gradFunc: (gradient) => tf.matMul(tf.transpose(inputs), gradient),
@@ -80,7 +82,7 @@ const ways = {
   },
 };
 
-/** One epoch by hand; `forward` makes logits of a batch. */
+/** Trains one epoch with a custom loop; `forward` maps a batch to logits. */
 async function loop(model, forward) {
   const order = new Int32Array(tf.util.createShuffledIndices(data.rows));
   let total = 0, steps = 0;

@@ -1,10 +1,10 @@
-// The Chromium that is there already: the one named by CHROMIUM, one on the PATH, or Debian's.
+// Finds an installed Chromium: CHROMIUM, or one on the PATH.
 import { execFileSync } from "node:child_process";
 
 const NAMES = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
-/** What a tool says, or nothing where there is no such tool. @param {string} tool @param {string[]} args @returns {string} */
-export function ask(tool, ...args) {
+/** Output of a command; empty if it is missing or fails. @param {string} tool @param {string[]} args @returns {string} */
+export function output(tool, ...args) {
   try {
     return execFileSync(tool, args, { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim();
   } catch {
@@ -14,5 +14,5 @@ export function ask(tool, ...args) {
 
 /** @returns {string | undefined} its path */
 export function findChromium() {
-  return process.env.CHROMIUM || NAMES.map((name) => ask("which", name)).find(Boolean);
+  return process.env.CHROMIUM || NAMES.map((name) => output("which", name)).find(Boolean);
 }

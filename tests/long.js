@@ -1,7 +1,7 @@
-// A long day in one tab, in minutes: `node tests/long.js`, after `npm test` or `cargo run --release`. It prints what README.md quotes.
-//   1. pictures classified and heads trained, over and over: is memory flat, is everything let go of, does it stay as fast?
-//   2. a project of many pictures: how soon is it there, and does it scroll?
-// Options: --device cpu|webgpu, --pictures 1000, --trainings 50, --project 10000 (0 leaves a part out).
+// Soak test: `node tests/long.js`, after `npm test` or `cargo run --release`. It prints the figures quoted in the documentation.
+//   1. Classifies pictures and trains heads repeatedly, and checks for leaks and slowdown.
+//   2. Opens a project with many pictures, and measures loading and scrolling.
+// Options: --device cpu|webgpu, --pictures 1000, --trainings 50, --project 10000 (0 skips a part).
 import { spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -27,18 +27,18 @@ const { values } = parseArgs({
   },
 });
 const [PICTURES, TRAININGS, PROJECT] = [values.pictures, values.trainings, values.project].map(Number);
-/** The first is the warm-up. */
+/** The first round is the warm-up. */
 const ROUNDS = 10;
-const PATIENT = { timeout: 600_000 };
+const LONG = { timeout: 600_000 };
 const address = `http://127.0.0.1:${values.port}/`;
 
-/** Counts what a page or a worker takes and what it lets go of. In a page and in a worker, before anything else runs. */
-function watch() {
+/** Instruments a page or a worker to count object URLs, GPU buffers and WebAssembly memory. Must run before any other script. */
+function instrument() {
   const held = { urls: 0, buffers: 0, bufferBytes: 0 };
   const { createObjectURL, revokeObjectURL } = URL;
   const urls = new Set();
-  URL.createObjectURL = (what) => {
-    const url = createObjectURL.call(URL, what);
+  URL.createObjectURL = (object) => {
+    const url = createObjectURL.call(URL, object);
     urls.add(url);
     return url;
   };
@@ -49,33 +49,33 @@ function watch() {
   /** @type {WebAssembly.Memory[]} */
   const memories = [];
   for (const name of ["instantiate", "instantiateStreaming"]) {
-    const real = WebAssembly[name];
+    const original = WebAssembly[name];
     WebAssembly[name] = async (...args) => {
-      const made = await real.apply(WebAssembly, args);
-      const { memory } = (made.instance ?? made).exports;
+      const result = await original.apply(WebAssembly, args);
+      const { memory } = (result.instance ?? result).exports;
       if (memory) memories.push(memory);
-      return made;
+      return result;
     };
   }
   if (self.GPUDevice) {
     const { createBuffer } = GPUDevice.prototype;
     const live = new Map();
-    let last = 0;
-    const forget = (number) => {
-      held.bufferBytes -= live.get(number) ?? 0;
-      if (live.delete(number)) held.buffers -= 1;
+    let lastId = 0;
+    const forget = (id) => {
+      held.bufferBytes -= live.get(id) ?? 0;
+      if (live.delete(id)) held.buffers -= 1;
     };
     const collected = new FinalizationRegistry(forget);
     GPUDevice.prototype.createBuffer = function (description) {
       const buffer = createBuffer.call(this, description);
-      const number = (last += 1);
-      live.set(number, description.size);
+      const id = (lastId += 1);
+      live.set(id, description.size);
       held.buffers += 1;
       held.bufferBytes += description.size;
-      collected.register(buffer, number);
+      collected.register(buffer, id);
       const { destroy } = buffer;
       buffer.destroy = () => {
-        forget(number);
+        forget(id);
         destroy.call(buffer);
       };
       return buffer;
@@ -85,19 +85,19 @@ function watch() {
 }
 
 /** @param {BrowserContext} context */
-async function watchAll(context) {
-  await context.addInitScript(watch);
+async function instrumentAll(context) {
+  await context.addInitScript(instrument);
   await context.route(/\/worker\/worker\.js$/, async (route) => {
     const response = await route.fetch();
-    await route.fulfill({ response, body: `(${watch})();\n${await response.text()}` });
+    await route.fulfill({ response, body: `(${instrument})();\n${await response.text()}` });
   });
 }
 
 /**
- * What is held after garbage was collected.
+ * Resources in use after garbage collection.
  * @param {Page} page @param {CDPSession} cdp
  */
-async function holds(page, cdp) {
+async function resources(page, cdp) {
   for (let i = 0; i < 2; i++) {
     await cdp.send("HeapProfiler.collectGarbage");
     await page.waitForTimeout(500);
@@ -112,7 +112,7 @@ async function holds(page, cdp) {
   };
 }
 
-/** The tab's own memory, in MB. @param {import("@playwright/test").Browser} browser @returns {Promise<string>} */
+/** Resident memory of the largest renderer process in MB. @param {import("@playwright/test").Browser} browser @returns {Promise<string>} */
 async function resident(browser) {
   if (process.platform !== "linux") return "?";
   const cdp = await browser.newBrowserCDPSession();
@@ -122,8 +122,8 @@ async function resident(browser) {
   return Math.max(...sizes).toFixed(0);
 }
 
-/** Milliseconds that the same arithmetic takes on both cores: what else the machine has to do makes it longer, and the page's work alike. */
-async function machine() {
+/** Milliseconds of a fixed computation on two cores. Times are divided by it, to compensate for other load on the machine. */
+async function referenceTime() {
   const work = "let x = 1; for (let i = 0; i < 4e7; i++) x = (x * 48271) % 2147483647;";
   const start = performance.now();
   await Promise.all([1, 2].map(() => new Promise((resolve) => new Worker(work, { eval: true }).on("exit", resolve))));
@@ -140,13 +140,13 @@ function median(numbers) {
 /** @param {Page} page @param {string} [device] */
 async function open(page, device = values.device) {
   await page.goto(`${address}?device=${device}`);
-  await page.waitForFunction(() => /^Ready/.test(document.querySelector("#status")?.textContent ?? ""), null, PATIENT);
+  await page.waitForFunction(() => /^Ready/.test(document.querySelector("#status")?.textContent ?? ""), null, LONG);
 }
 
-async function longDay() {
+async function repeatedWork() {
   const browser = await chromium.launch(launch);
   const context = await browser.newContext({ serviceWorkers: "block" });
-  await watchAll(context);
+  await instrumentAll(context);
   const page = await context.newPage();
   const cdp = await context.newCDPSession(page);
   await cdp.send("Performance.enable");
@@ -154,52 +154,52 @@ async function longDay() {
   console.log(`\n${await page.locator("#status").textContent()}`);
   const training = page.getByRole("region", { name: "Training", exact: true });
   await page.getByRole("button", { name: "Ten-class latents" }).click();
-  await training.getByText("10 classes, 5,000 pictures").waitFor(PATIENT);
+  await training.getByText("10 classes, 5,000 pictures").waitFor(LONG);
 
   const samples = ["cat", "airplane", "boats", "horse", "rocket", "coffee"].map((name) => readFileSync(`${root}www/samples/${name}.jpg`));
   const rows = [];
   const [each, heads] = [PICTURES / ROUNDS, TRAININGS / ROUNDS];
   for (let round = 0; round < ROUNDS; round++) {
     const files = Array.from({ length: each }, (_, n) => {
-      // No two are the same file.
+      // The suffix makes every file different.
       const buffer = Buffer.concat([samples[n % samples.length], Buffer.from(`${round} ${n}`)]);
       return { name: `${round} ${n}.jpg`, mimeType: "image/jpeg", buffer };
     });
-    const speed = [await machine()];
+    const references = [await referenceTime()];
     let start = Date.now();
     await page.getByLabel("Choose pictures").setInputFiles(files);
-    await page.locator("#batch-text").getByText(new RegExp(`^${each} pictures in `)).waitFor(PATIENT);
+    await page.locator("#batch-text").getByText(new RegExp(`^${each} pictures in `)).waitFor(LONG);
     const picture = (Date.now() - start) / each;
     await page.getByRole("button", { name: "Clear", exact: true }).click();
-    speed.push(await machine());
+    references.push(await referenceTime());
     start = Date.now();
     const runs = page.getByRole("table", { name: "Runs", exact: true }).locator("tbody tr");
     for (let n = 0; n < heads; n++) {
       await page.getByRole("button", { name: "Train", exact: true }).click();
-      await runs.nth(n + (round ? 1 : 0)).waitFor(PATIENT);
-      await page.getByRole("button", { name: "Train", exact: true }).waitFor(PATIENT);
+      await runs.nth(n + (round ? 1 : 0)).waitFor(LONG);
+      await page.getByRole("button", { name: "Train", exact: true }).waitFor(LONG);
     }
     const head = (Date.now() - start) / heads;
-    speed.push(await machine());
-    // Of each round one run stays in the list, so that it is as long in each.
+    references.push(await referenceTime());
+    // Keep one run, so that the list has the same length in every round.
     for (let left = await runs.count(); left > 1; left--) {
       await runs.last().getByRole("button", { name: /^Remove/ }).click();
       await runs.nth(left - 1).waitFor({ state: "detached" });
     }
-    const found = await holds(page, cdp);
-    const [before, between, after] = speed;
+    const found = await resources(page, cdp);
+    const [before, between, after] = references;
     rows.push({ picture: picture / (before + between), head: head / (between + after), ...found });
     console.log(
-      `${String((round + 1) * each).padStart(5)} pictures, ${String((round + 1) * heads).padStart(2)} trainings: ${picture.toFixed(0)} ms a picture, ${head.toFixed(0)} ms a training; ` +
+      `${String((round + 1) * each).padStart(5)} pictures, ${String((round + 1) * heads).padStart(2)} trainings: ${picture.toFixed(0)} ms per picture, ${head.toFixed(0)} ms per training; ` +
         `WebAssembly ${found.wasm.toFixed(1)} MB, ${found.buffers} GPU buffers of ${found.bufferBytes.toFixed(1)} MB, JavaScript ${found.heap.toFixed(1)} MB, ` +
-        `${found.urls} object URLs, ${found.listeners} listeners, ${found.nodes} nodes, ${found.workers} workers; tab ${await resident(browser)} MB; machine ${median(speed).toFixed(0)} ms`,
+        `${found.urls} object URLs, ${found.listeners} listeners, ${found.nodes} nodes, ${found.workers} workers; tab ${await resident(browser)} MB; reference ${median(references).toFixed(0)} ms`,
     );
   }
   const warm = rows.slice(1);
   const [early, late] = [warm.slice(0, 3), warm.slice(-3)];
-  /** @param {"picture" | "head"} what */
-  const slower = (what) => (median(late.map((row) => row[what])) / median(early.map((row) => row[what])) - 1) * 100;
-  console.log(`as parts of what the machine took for the same arithmetic, the last three rounds against the first three after the warm-up: a picture ${slower("picture").toFixed(1)} %, a training ${slower("head").toFixed(1)} % more`);
+  /** @param {"picture" | "head"} key */
+  const slowdown = (key) => (median(late.map((row) => row[key])) / median(early.map((row) => row[key])) - 1) * 100;
+  console.log(`last three rounds against the first three after the warm-up, relative to the reference: picture ${slowdown("picture").toFixed(1)} %, training ${slowdown("head").toFixed(1)} % slower`);
   for (const name of /** @type {const} */ (["wasm", "buffers", "bufferBytes", "urls", "listeners", "nodes"])) {
     const [first, last] = [warm[0][name], warm[warm.length - 1][name]];
     console.log(`${name}: ${first.toFixed(1)} -> ${last.toFixed(1)}${last > first * 1.02 + 1 ? "  GROWS" : ""}`);
@@ -208,7 +208,7 @@ async function longDay() {
   await browser.close();
 }
 
-/** In a profile on the disk, as people's are. */
+/** Uses a profile on disk, like a real browser. */
 async function manyPictures() {
   const profile = mkdtempSync(join(tmpdir(), "inception-web-long-"));
   const context = await chromium.launchPersistentContext(profile, { ...launch, serviceWorkers: "block", viewport: { width: 1280, height: 900 } });
@@ -221,7 +221,7 @@ async function manyPictures() {
     engine.dispose();
     return fingerprint;
   });
-  // Each picture its own file and its own thumbnail, drawn; its latents are random numbers: none of this is looked at by the network.
+  // Every picture has its own file and thumbnail. The latents are random, because the network is not used.
   await page.goto(`${address}style.css`);
   await page.evaluate(async ({ fingerprint, count }) => {
     const { addClass, addPictures, emptyProject } = await import("/project/project.js");
@@ -231,50 +231,50 @@ async function manyPictures() {
     let project = emptyProject;
     for (let n = 0; n < 10; n++) project = addClass(project, `class ${n}`).project;
     const canvas = new OffscreenCanvas(128, 128);
-    const pen = canvas.getContext("2d");
+    const drawing = canvas.getContext("2d");
     const embedded = new Map();
-    const arrivals = [];
+    const pictures = [];
     for (let n = 0; n < count; n++) {
-      pen.fillStyle = `hsl(${n % 360} 60% 50%)`;
-      pen.fillRect(0, 0, 128, 128);
-      pen.fillStyle = "white";
-      pen.font = "30px sans-serif";
-      pen.fillText(String(n), 10, 70);
+      drawing.fillStyle = `hsl(${n % 360} 60% 50%)`;
+      drawing.fillRect(0, 0, 128, 128);
+      drawing.fillStyle = "white";
+      drawing.font = "30px sans-serif";
+      drawing.fillText(String(n), 10, 70);
       const blob = await canvas.convertToBlob({ type: "image/jpeg" });
       const bytes = new Uint8Array(await blob.arrayBuffer());
       const hash = [...new Uint8Array(await crypto.subtle.digest("SHA-256", bytes))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
       embedded.set(hash, { latents: Float32Array.from({ length: 2048 }, () => Math.random()), width: 128, height: 128, thumbnail: bytes });
-      arrivals.push({ name: `${n}.jpg`, hash, file: new File([bytes], `${n}.jpg`, { type: "image/jpeg" }) });
+      pictures.push({ name: `${n}.jpg`, hash, file: new File([bytes], `${n}.jpg`, { type: "image/jpeg" }) });
     }
-    for (const [i, { id }] of project.classes.entries()) project = addPictures(project, id, arrivals.filter((_, n) => n % 10 === i)).project;
+    for (const [i, { id }] of project.classes.entries()) project = addPictures(project, id, pictures.filter((_, n) => n % 10 === i)).project;
     await store.saveEmbedded(fingerprint, embedded);
     await store.saveProject(emptyProject, project);
   }, { fingerprint, count: PROJECT });
   await page.close();
 
-  const words = `10 classes · ${PROJECT.toLocaleString("en")} pictures`;
+  const summary = `10 classes · ${PROJECT.toLocaleString("en")} pictures`;
   for (let visit = 1; visit <= 3; visit++) {
     const page = await context.newPage();
-    await page.addInitScript((words) => {
+    await page.addInitScript((summary) => {
       const seen = (self.seen = {});
-      const look = () => {
-        if (!seen.classes && document.querySelector("#teach-summary")?.textContent?.includes(words)) seen.classes = performance.now();
+      const check = () => {
+        if (!seen.classes && document.querySelector("#teach-summary")?.textContent?.includes(summary)) seen.classes = performance.now();
         if (!seen.picture && [...document.querySelectorAll(".tile img")].some((image) => image.complete && image.naturalWidth)) seen.picture = performance.now();
-        const labels = [...document.querySelectorAll(".tile")];
-        if (!seen.latents && labels.length && labels.every((tile) => !tile.hasAttribute("data-waiting"))) seen.latents = performance.now();
+        const tiles = [...document.querySelectorAll(".tile")];
+        if (!seen.latents && tiles.length && tiles.every((tile) => !tile.hasAttribute("data-waiting"))) seen.latents = performance.now();
         if (!seen.ready && /^Ready/.test(document.querySelector("#status")?.textContent ?? "")) seen.ready = performance.now();
-        if (!seen.latents || !seen.picture || !seen.ready) requestAnimationFrame(look);
+        if (!seen.latents || !seen.picture || !seen.ready) requestAnimationFrame(check);
       };
-      requestAnimationFrame(look);
+      requestAnimationFrame(check);
       seen.longest = 0;
       new PerformanceObserver((list) => list.getEntries().forEach(({ duration }) => (seen.longest = Math.max(seen.longest, duration)))).observe({ type: "longtask", buffered: true });
-    }, words);
+    }, summary);
     await page.goto(`${address}?device=cpu`);
-    await page.waitForFunction(() => self.seen.latents && self.seen.picture && self.seen.ready, null, PATIENT);
+    await page.waitForFunction(() => self.seen.latents && self.seen.picture && self.seen.ready, null, LONG);
     const seen = await page.evaluate(() => self.seen);
     console.log(
-      `visit ${visit}: ${PROJECT} pictures listed after ${(seen.classes / 1000).toFixed(2)} s, the first seen after ${(seen.picture / 1000).toFixed(2)} s, ` +
-        `network ready after ${(seen.ready / 1000).toFixed(2)} s, latents there after ${(seen.latents / 1000).toFixed(2)} s; longest task ${seen.longest.toFixed(0)} ms`,
+      `visit ${visit}: ${PROJECT} pictures listed after ${(seen.classes / 1000).toFixed(2)} s, first thumbnail after ${(seen.picture / 1000).toFixed(2)} s, ` +
+        `network ready after ${(seen.ready / 1000).toFixed(2)} s, latents loaded after ${(seen.latents / 1000).toFixed(2)} s; longest task ${seen.longest.toFixed(0)} ms`,
     );
     if (visit === 3) await scroll(page);
     await page.close();
@@ -312,7 +312,7 @@ async function scroll(page) {
   const sorted = frames.toSorted((a, b) => a - b);
   const total = frames.reduce((sum, each) => sum + each, 0);
   console.log(
-    `scrolling: ${(frames.length / total * 1000).toFixed(1)} frames a second over ${(total / 1000).toFixed(1)} s and ${top.toFixed(0)} pixels; ` +
+    `scrolling: ${(frames.length / total * 1000).toFixed(1)} frames per second over ${(total / 1000).toFixed(1)} s and ${top.toFixed(0)} pixels; ` +
       `median ${median(frames).toFixed(1)} ms, 95 % within ${sorted[Math.floor(sorted.length * 0.95)].toFixed(1)} ms, longest ${sorted.at(-1).toFixed(1)} ms; ${tiles} tiles in the document`,
   );
 }
@@ -326,7 +326,7 @@ try {
     if (tries > 600) throw new Error(`no page at ${address}; run \`cargo run --release\` once`);
     await new Promise((resolve) => setTimeout(resolve, 500));
   }
-  if (PICTURES && TRAININGS) await longDay();
+  if (PICTURES && TRAININGS) await repeatedWork();
   if (PROJECT) await manyPictures();
 } finally {
   server.kill();

@@ -1,4 +1,4 @@
-//! What this project takes from others is what it was when it was last looked at: every lock names a hash for every package.
+//! Checks that all dependencies are pinned: every lock file has a hash for every package.
 
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
@@ -11,7 +11,7 @@ fn text(file: &str) -> String {
 }
 
 #[test]
-fn every_crate_comes_from_the_registry_by_its_hash() {
+fn crates_come_from_the_registry_with_a_checksum() {
     for (file, own) in [
         ("Cargo.lock", &["inception-web"][..]),
         (
@@ -37,7 +37,7 @@ fn every_crate_comes_from_the_registry_by_its_hash() {
             let hashed = value("checksum").is_some_and(|hash| hash.len() == 64);
             assert!(
                 registry && hashed,
-                "{name} in {file} has no registry or no hash"
+                "{name} in {file} has no registry or no checksum"
             );
         }
         assert!(others > 100, "{file} has {others} packages");
@@ -45,7 +45,7 @@ fn every_crate_comes_from_the_registry_by_its_hash() {
 }
 
 #[test]
-fn every_npm_package_has_its_hash_and_none_of_the_pages_runs_anything_when_it_is_installed() {
+fn npm_packages_have_hashes_and_runtime_ones_no_install_scripts() {
     for file in ["package-lock.json", "bench/package-lock.json"] {
         let lock: Value = serde_json::from_str(&text(file)).expect("JSON");
         let packages = lock["packages"].as_object().expect("packages");
@@ -60,7 +60,7 @@ fn every_npm_package_has_its_hash_and_none_of_the_pages_runs_anything_when_it_is
 }
 
 #[test]
-fn every_python_package_has_its_version() {
+fn python_packages_have_pinned_versions() {
     for file in [
         "tests/exports.requirements.txt",
         "bench/models.requirements.txt",
@@ -80,7 +80,7 @@ fn every_python_package_has_its_version() {
 }
 
 #[test]
-fn the_base_out_of_npm_is_the_one_that_the_shipped_head_was_made_with() {
+fn the_npm_base_matches_the_shipped_head() {
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("supply.safetensors");
     let status = Command::new(env!("CARGO_BIN_EXE_inception-web"))
         .args(["weights", "--from", "npm", "--out"])

@@ -9,7 +9,7 @@ export async function start({ device, names }) {
     loadAndCompile(`/models/inception-${names.length}.tflite`, { accelerator, gpuOptions: { precision: "fp32" } }),
     inputs(names),
   ]);
-  if (!model.isFullyAccelerated) throw new Error(`LiteRT.js leaves part of the network off ${accelerator}`);
+  if (!model.isFullyAccelerated) throw new Error(`LiteRT.js does not run the whole network on ${accelerator}`);
   return {
     name: `LiteRT.js, ${device === "cpu" ? "wasm" : "WebGPU"}`,
     async run() {

@@ -1,4 +1,4 @@
-/** Runs in the page: onnxruntime-web, each device by the build that its documentation names. */
+/** Runs in the page: onnxruntime-web, with the build that its documentation recommends for each device. */
 import { inputs, SHAPE } from "./inputs.js";
 
 export async function start({ device, names }) {

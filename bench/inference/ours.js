@@ -1,4 +1,4 @@
-/** Runs in the page: our side, as a page uses it. It decodes and resizes the pictures itself. */
+/** Runs in the page: inception-web, including decoding and resizing. */
 
 export async function start({ device, names }) {
   const { createEngine } = await import("/site/engine.js");
@@ -13,7 +13,7 @@ export async function start({ device, names }) {
       latents.forEach((row, at) => all.set(row, at * row.length));
       return all;
     },
-    /** From here on it gets pixels; resizing them stays its work. */
+    /** Decodes the pictures in advance; later runs still include resizing. */
     async decode() {
       pictures = await Promise.all(files.map(async (file) => {
         const bitmap = await createImageBitmap(file);

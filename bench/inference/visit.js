@@ -1,31 +1,31 @@
-/** Runs in the page of one runtime: `?runtime=ours&device=cpu&pictures=rocket,cat`. From navigation to a first answer, then again and again. */
+/** Runs in the page of one runtime: `?runtime=ours&device=cpu&pictures=rocket,cat`. Times the first result since navigation, and further runs. */
 
 const query = new URL(location.href).searchParams;
-const wish = { device: query.get("device"), names: query.get("pictures").split(",") };
+const options = { device: query.get("device"), names: query.get("pictures").split(",") };
 
-let side;
+let runtime;
 
-/** Milliseconds from navigation to the latents of all pictures, and these. */
-export const first = begin();
-first.catch(() => {}); // whoever asks for it hears of it
+/** The latents of all pictures, and the milliseconds since navigation. */
+export const first = firstRun();
+first.catch(() => {}); // the importer handles the error
 
-async function begin() {
+async function firstRun() {
   const { start } = await import(`./${query.get("runtime")}.js`);
-  side = await start(wish);
-  const latents = await side.run();
-  return { milliseconds: performance.now(), latents: Array.from(latents), name: side.name };
+  runtime = await start(options);
+  const latents = await runtime.run();
+  return { milliseconds: performance.now(), latents: Array.from(latents), name: runtime.name };
 }
 
-/** Ready for what is timed: the pictures are decoded. */
-export const settle = () => side.decode?.();
+/** Decodes the pictures before timing. */
+export const prepare = () => runtime.decode?.();
 
-/** The time of each run, and the latents of the last. */
-export async function again(runs) {
+/** Runs several times; returns the time of each run, and the last latents. */
+export async function repeat(runs) {
   const times = [];
   let latents;
   for (let run = 0; run < runs; run += 1) {
     const start = performance.now();
-    latents = await side.run();
+    latents = await runtime.run();
     times.push(performance.now() - start);
   }
   return { times, latents: Array.from(latents) };

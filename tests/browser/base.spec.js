@@ -1,4 +1,4 @@
-// The menu of bases: a file of another library becomes the base, from the disk and from an address, and the way back.
+// The base menu: weights of other libraries from a file or a URL, and switching back to the built-in base.
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { fileURLToPath } from "node:url";
@@ -7,7 +7,7 @@ import { AxeBuilder } from "@axe-core/playwright";
 import { expect, test } from "@playwright/test";
 
 const packed = (/** @type {string} */ name) => readFileSync(fileURLToPath(new URL(`../weights/${name}.br`, import.meta.url)));
-/** timm's file: 1,000 classes, random numbers. */
+/** A timm file with 1,000 classes and random weights. */
 const timm = () => brotliDecompressSync(packed("timm.safetensors"));
 
 /** @param {import("@playwright/test").Page} page */
@@ -16,7 +16,7 @@ const ready = (page) => expect(page.locator("#status")).toContainText("Ready ·"
 const menu = (page) => page.getByLabel("Base", { exact: true });
 
 /** @param {import("@playwright/test").Page} page */
-async function bringTimm(page) {
+async function useTimmFile(page) {
   await menu(page).selectOption("From a file");
   const path = test.info().outputPath("model.safetensors");
   const { writeFileSync } = await import("node:fs");
@@ -25,11 +25,11 @@ async function bringTimm(page) {
   await expect(page.locator("#status")).toContainText("Inception V3 from model.safetensors", { timeout: 100_000 });
 }
 
-test("a file of timm becomes the base, with its own classes, and the built-in one comes back", async ({ page }) => {
+test("a timm file replaces the base and its classes, and the built-in base can be restored", async ({ page }) => {
   await page.goto("?device=cpu");
   await ready(page);
   expect(await menu(page).locator("option").allTextContents()).toEqual(["Built in", "ImageNet (Hugging Face, 95 MB)", "From a file", "From a URL"]);
-  await bringTimm(page);
+  await useTimmFile(page);
   await expect(page.locator("#status")).toContainText("1,000 classes");
   await page.getByRole("button", { name: "Cat", exact: true }).click();
   await expect(page.locator("#results-section .label").first()).not.toBeEmpty();
@@ -45,7 +45,7 @@ test("a file of timm becomes the base, with its own classes, and the built-in on
   await expect(menu(page).locator("option")).toHaveCount(5);
 });
 
-test("a base without classes reads pictures, and says that it has none to answer with", async ({ page }) => {
+test("a base without classes processes pictures and reports that there are no classes", async ({ page }) => {
   await page.goto("?device=cpu");
   await ready(page);
   const path = test.info().outputPath("base.h5");
@@ -55,12 +55,12 @@ test("a base without classes reads pictures, and says that it has none to answer
   await page.getByLabel("Choose weights files").setInputFiles(path);
   await expect(page.locator("#status")).toContainText("head: none yet", { timeout: 100_000 });
   await page.getByRole("button", { name: "Cat", exact: true }).click();
-  await expect(page.getByText("Read, but no classes to answer with yet")).toBeVisible();
+  await expect(page.getByText("Processed, but there are no classes yet")).toBeVisible();
   await page.getByText("Details", { exact: true }).click();
-  await expect(page.locator("#head-note")).toHaveText("This base has no classes of its own. Teach it some, below: it answers with those.");
+  await expect(page.locator("#head-note")).toHaveText("This base has no classes. Add some under Teach and train a head.");
 });
 
-test("an address that gives something else is a sentence, and the base in use stays", async ({ page }) => {
+test("a URL without weights shows an error, and the base in use stays", async ({ page }) => {
   const server = createServer((request, response) => {
     if (request.url !== "/closed.safetensors") response.setHeader("Access-Control-Allow-Origin", "*");
     if (request.url === "/page.safetensors") response.setHeader("Content-Type", "text/html");
@@ -71,22 +71,22 @@ test("an address that gives something else is a sentence, and the base in use st
     response.statusCode = request.url === "/missing.safetensors" ? 404 : 200;
     response.end("something");
   });
-  await new Promise((listening) => server.listen(0, "127.0.0.1", () => listening(null)));
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(null)));
   const { port } = /** @type {import("node:net").AddressInfo} */ (server.address());
   const host = `127.0.0.1:${port}`;
   try {
     await page.goto("?device=cpu");
     await ready(page);
     for (const [file, sentence] of [
-      ["missing", `${host} answered 404, there is no such file; check the address`],
-      ["page", `${host} sent a web page, no weights; check the address`],
-      ["closed", `${host} could not be asked (Failed to fetch): there is no connection, or it lets no page of another site read this file.`],
-      ["hash", `the server said ${"a".repeat(64)}; try again`],
-      ["text", "text.safetensors is not what was expected (the format is none of those that are known here)"],
+      ["missing", `${host} returned status 404 (file not found); check the URL`],
+      ["page", `${host} returned a web page instead of weights; check the URL`],
+      ["closed", `no response from ${host} (Failed to fetch): there is no connection, or the server does not allow other sites to read the file (CORS).`],
+      ["hash", `expected ${"a".repeat(64)}; try again`],
+      ["text", "cannot import text.safetensors (unknown format)"],
     ]) {
       await menu(page).selectOption("From a URL");
-      await page.getByLabel("Address of the weights").fill(`http://${host}/${file}.safetensors`);
-      await page.getByRole("button", { name: "Fetch", exact: true }).click();
+      await page.getByLabel("URL of the weights").fill(`http://${host}/${file}.safetensors`);
+      await page.getByRole("button", { name: "Download", exact: true }).click();
       await expect(page.getByRole("alert").filter({ hasText: sentence }).first()).toBeVisible();
       await expect(menu(page)).toBeEnabled();
       await expect(menu(page)).toHaveValue("built-in");
@@ -97,20 +97,20 @@ test("an address that gives something else is a sentence, and the base in use st
   }
 });
 
-test("an address that gives a base makes it the base", async ({ page }) => {
+test("weights from a URL replace the base", async ({ page }) => {
   const file = timm();
   const server = createServer((_, response) => {
     response.setHeader("Access-Control-Allow-Origin", "*");
     response.setHeader("Content-Length", file.length);
     response.end(file);
   });
-  await new Promise((listening) => server.listen(0, "127.0.0.1", () => listening(null)));
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(null)));
   const { port } = /** @type {import("node:net").AddressInfo} */ (server.address());
   try {
     await page.goto("?device=cpu");
     await ready(page);
     await menu(page).selectOption("From a URL");
-    await page.getByLabel("Address of the weights").fill(`http://127.0.0.1:${port}/inception.safetensors`);
+    await page.getByLabel("URL of the weights").fill(`http://127.0.0.1:${port}/inception.safetensors`);
     await page.keyboard.press("Enter");
     await expect(page.locator("#status")).toContainText("Inception V3 from inception.safetensors", { timeout: 100_000 });
   } finally {

@@ -1,5 +1,5 @@
 // @ts-check
-/** The three ways, as a visitor sees them: a set comes, is looked at, compared, asked about; what is wrong gets its sentence. */
+/** The compare panel: opening picture sets, comparisons, learning curves, saved results, error messages. */
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import AxeBuilder from "@axe-core/playwright";
@@ -18,7 +18,7 @@ test.setTimeout(300_000);
 /** @param {string} name @param {Buffer | string} content @returns {File} */
 const file = (name, content) => ({ name, mimeType: "application/octet-stream", buffer: Buffer.from(content) });
 
-/** A CIFAR-10 file of plain colours with noise: every model can tell them apart. @param {string} name @param {readonly number[]} labels @param {number} count @param {number} from */
+/** A CIFAR-10 file with noisy single-colour pictures, which every model can classify. @param {string} name @param {readonly number[]} labels @param {number} count @param {number} from */
 function batch(name, labels, count, from = 0) {
   const records = Array.from({ length: count * labels.length }, (_, i) => {
     const record = Buffer.alloc(3073);
@@ -34,7 +34,7 @@ const META = file("batches.meta.txt", `${CLASSES.join("\n")}\n`);
 const SET = [batch("data_batch_1.bin", [0, 1, 2], 12), batch("test_batch.bin", [0, 1, 2], 6, 900), META];
 
 /** @param {Page} page */
-const room = (page) => page.getByRole("region", { name: "Three ways" });
+const panel = (page) => page.getByRole("region", { name: "Three ways" });
 /** @param {Page} page */
 const table = (page) => page.getByRole("table", { name: "Comparison", exact: true });
 /** @param {Page} page */
@@ -55,7 +55,7 @@ async function choose(page, files) {
 /** @param {Page} page @param {Record<string, string>} fields */
 async function fill(page, fields) {
   for (const [label, value] of Object.entries(fields)) {
-    const field = room(page).getByLabel(label).first();
+    const field = panel(page).getByLabel(label).first();
     await field.fill(value);
     await field.blur();
   }
@@ -64,42 +64,42 @@ async function fill(page, fields) {
 /** @param {Page} page */
 async function openSet(page) {
   await choose(page, SET);
-  await expect(room(page)).toContainText("36 pictures of three classes to train on, 18 to test on", LOADED);
+  await expect(panel(page)).toContainText("36 pictures of three classes to train on, 18 to test on", LOADED);
 }
 
 /** @param {Page} page @param {string} button */
 async function saved(page, button) {
-  const [download] = await Promise.all([page.waitForEvent("download"), room(page).getByRole("button", { name: button, exact: true }).click()]);
+  const [download] = await Promise.all([page.waitForEvent("download"), panel(page).getByRole("button", { name: button, exact: true }).click()]);
   return readFile(await download.path(), "utf8");
 }
 
-test("a set is seen, compared in three ways, and every test picture has its three answers", async ({ page }) => {
+test("a picture set is shown, three models are compared, and every test picture has three predictions", async ({ page }) => {
   await open(page);
   await openSet(page);
   for (const name of CLASSES) {
-    await expect(room(page).getByRole("heading", { name, exact: true })).toBeVisible();
-    await expect(room(page).getByRole("img", { name: `ten pictures of ${name}` })).toBeVisible();
-    await expect(room(page).getByRole("img", { name: `The mean picture of ${name}` })).toBeVisible();
+    await expect(panel(page).getByRole("heading", { name, exact: true })).toBeVisible();
+    await expect(panel(page).getByRole("img", { name: `ten pictures of ${name}` })).toBeVisible();
+    await expect(panel(page).getByRole("img", { name: `The mean picture of ${name}` })).toBeVisible();
   }
-  await fill(page, { "Pictures a class": "6", "Test pictures a class": "3" });
-  await expect(room(page)).toContainText("18 pictures to train on, 9 to test on. Inception has to read them first");
+  await fill(page, { "Pictures per class": "6", "Test pictures per class": "3" });
+  await expect(panel(page)).toContainText("18 pictures to train on, 9 to test on. The latents of all pictures have to be computed first");
 
   await compareButton(page).click();
-  await expect(room(page).getByRole("progressbar", { name: "Progress of the comparison" })).toBeVisible();
-  await expect(room(page)).toContainText(/Inception reads the pictures · \d+ of 27/);
+  await expect(panel(page).getByRole("progressbar", { name: "Progress of the comparison" })).toBeVisible();
+  await expect(panel(page)).toContainText(/Computing latents · \d+ of 27/);
   await expect(compareButton(page)).toBeVisible(TRAINED);
   for (const name of ["MLP", "CNN", "Inception transfer"]) {
     const row = table(page).getByRole("row").filter({ has: page.getByRole("rowheader", { name, exact: true }) });
     await expect(row).toContainText("100.0 %");
   }
   await expect(table(page)).toContainText(/for 27 pictures/);
-  await expect(room(page)).toContainText("MLP, CNN and Inception transfer are right equally often: 100.0 % of 9 pictures.");
+  await expect(panel(page)).toContainText("MLP, CNN and Inception transfer have the same accuracy: 100.0 % of 9 pictures.");
 
-  const tiles = room(page).getByRole("list", { name: "Test pictures" }).locator("> li");
+  const tiles = panel(page).getByRole("list", { name: "Test pictures" }).locator("> li");
   await expect(tiles).toHaveCount(9);
   await expect(tiles.first()).toContainText(/✓MLP red, right.*✓CNN red, right.*✓Transfer red, right/);
-  await room(page).getByLabel("Show").selectOption({ label: "Where they disagree (0)" });
-  await expect(room(page)).toContainText("No test picture is like that.");
+  await panel(page).getByLabel("Show").selectOption({ label: "Models disagree (0)" });
+  await expect(panel(page)).toContainText("No test pictures match.");
   await expect(tiles).toHaveCount(0);
 
   const json = JSON.parse(await saved(page, "Save JSON"));
@@ -119,10 +119,10 @@ test("a set is seen, compared in three ways, and every test picture has its thre
   }
 });
 
-test("the same seed gives the same table, and what Inception has read is not read again, after a reload either", async ({ page }) => {
-  const ask = async () => {
+test("the same seed gives the same results, and latents are cached across reloads", async ({ page }) => {
+  const compare = async () => {
     await openSet(page);
-    await fill(page, { "Pictures a class": "3", "Test pictures a class": "2" });
+    await fill(page, { "Pictures per class": "3", "Test pictures per class": "2" });
     await compareButton(page).click();
     await expect(compareButton(page)).toBeVisible(TRAINED);
     const json = JSON.parse(await saved(page, "Save JSON"));
@@ -131,25 +131,25 @@ test("the same seed gives the same table, and what Inception has read is not rea
     return { json, extraction };
   };
   await open(page);
-  const first = await ask();
+  const first = await compare();
   expect(first.extraction).toMatchObject({ pictures: 15, kept: 0 });
   await open(page);
-  const second = await ask();
+  const second = await compare();
   expect(second.extraction).toMatchObject({ pictures: 0, kept: 15 });
   expect(second.json).toEqual(first.json);
-  await expect(room(page)).toContainText("Inception has read all of them already.");
+  await expect(panel(page)).toContainText("The latents of all pictures are cached.");
 });
 
-test("the learning curve has a point for each model and size; cancelling keeps what there is", async ({ page }) => {
+test("the learning curve has a point for each model and size; a cancelled comparison keeps the previous results", async ({ page }) => {
   await open(page);
   await openSet(page);
-  await room(page).getByLabel("Inception transfer", { exact: true }).uncheck();
-  await room(page).getByText("Options", { exact: true }).click();
-  await fill(page, { "Pictures a class": "6", "Test pictures a class": "3", Epochs: "8" });
-  await room(page).getByRole("button", { name: "Learning curve" }).click();
+  await panel(page).getByLabel("Inception transfer", { exact: true }).uncheck();
+  await panel(page).getByText("Options", { exact: true }).click();
+  await fill(page, { "Pictures per class": "6", "Test pictures per class": "3", Epochs: "8" });
+  await panel(page).getByRole("button", { name: "Learning curve" }).click();
   const curve = page.getByRole("table", { name: /^Learning curve/ });
-  await expect(room(page).getByRole("button", { name: "Save curve as JSON" })).toBeVisible(TRAINED);
-  await expect(curve.getByRole("columnheader")).toHaveText(["Pictures a class", "2", "5", "10", "12"]);
+  await expect(panel(page).getByRole("button", { name: "Save curve as JSON" })).toBeVisible(TRAINED);
+  await expect(curve.getByRole("columnheader")).toHaveText(["Pictures per class", "2", "5", "10", "12"]);
   await expect(curve.getByRole("rowheader")).toHaveText(["MLP", "CNN"]);
   const { points, seeds } = JSON.parse(await saved(page, "Save curve as JSON"));
   expect(seeds).toEqual([0, 1, 2]);
@@ -161,39 +161,39 @@ test("the learning curve has a point for each model and size; cancelling keeps w
   await expect(compareButton(page)).toBeVisible(TRAINED);
   await fill(page, { Epochs: "5000" });
   await compareButton(page).click();
-  await room(page).getByRole("button", { name: "Cancel" }).click();
+  await panel(page).getByRole("button", { name: "Cancel" }).click();
   await expect(compareButton(page)).toBeVisible();
   await expect(table(page).getByRole("rowheader")).toHaveText(["MLP", "CNN"]);
-  await expect(room(page).getByRole("button", { name: "Save JSON", exact: true })).toBeVisible();
+  await expect(panel(page).getByRole("button", { name: "Save JSON", exact: true })).toBeVisible();
 });
 
-test("what is wrong gets a sentence each, and the set there was stays", async ({ page }) => {
+test("each invalid file gets an error message, and the previous set stays", async ({ page }) => {
   await open(page);
   await openSet(page);
-  const alarm = page.getByRole("alert");
+  const alert = page.getByRole("alert");
   const truncated = file("data_batch_2.bin", SET[0].buffer.subarray(0, 5000));
   await choose(page, [truncated]);
-  await expect(alarm.filter({ hasText: "5000 bytes are not whole CIFAR-10 records of 3073; get the file again" })).toBeVisible();
+  await expect(alert.filter({ hasText: "got 5000 bytes, expected CIFAR-10 records of 3073 bytes; download the file again" })).toBeVisible();
   await choose(page, [batch("data_batch_3.bin", [0, 12], 2)]);
-  await expect(alarm.filter({ hasText: "record 1 has label 12, but there are 10 classes; get the file again" })).toBeVisible();
-  await expect(room(page)).toContainText("36 pictures of three classes to train on");
+  await expect(alert.filter({ hasText: "record 1 has label 12, but there are 10 classes; download the file again" })).toBeVisible();
+  await expect(panel(page)).toContainText("36 pictures of three classes to train on");
 
-  // One bad file among good ones is left out alone.
+  // Only the invalid file is left out.
   await choose(page, [...SET, truncated]);
-  await expect(room(page).getByRole("list", { name: "Files that were left out" })).toContainText("data_batch_2.bin: 5000 bytes");
-  await expect(room(page)).toContainText("36 pictures of three classes to train on");
+  await expect(panel(page).getByRole("list", { name: "Files that were left out" })).toContainText(/data_batch_2\.bin: .*5000 bytes/);
+  await expect(panel(page)).toContainText("36 pictures of three classes to train on");
 
   await choose(page, [batch("data_batch_1.bin", [0, 1], 4), META]);
-  await expect(room(page)).toContainText('The class "blue" has no pictures; add some, or delete the class.');
+  await expect(panel(page)).toContainText('The class "blue" has no pictures; add some, or delete the class.');
   await compareButton(page).click();
-  await expect(alarm.filter({ hasText: 'the class "blue" has no pictures' })).toBeVisible();
+  await expect(alert.filter({ hasText: 'the class "blue" has no pictures' })).toBeVisible();
   await choose(page, [batch("data_batch_1.bin", [2], 4), META]);
-  await expect(room(page)).toContainText("1 of the classes have pictures, at least two are needed");
+  await expect(panel(page)).toContainText("classes with pictures: got 1, expected at least 2");
   await openSet(page);
-  await expect(room(page)).toContainText(/pictures to train on, \d+ to test on\./);
+  await expect(panel(page)).toContainText(/pictures to train on, \d+ to test on\./);
 });
 
-test("a set dropped anywhere comes here, and so do folders of pictures, parted in train and test", async ({ page }, info) => {
+test("CIFAR-10 files can be dropped anywhere, and folders can be split into train and test", async ({ page }, info) => {
   await open(page);
   const dropped = await page.evaluateHandle((files) => {
     const transfer = new DataTransfer();
@@ -201,7 +201,7 @@ test("a set dropped anywhere comes here, and so do folders of pictures, parted i
     return transfer;
   }, SET.map(({ name, buffer }) => ({ name, bytes: [...buffer] })));
   await page.dispatchEvent("body", "drop", { dataTransfer: dropped });
-  await expect(room(page)).toContainText("36 pictures of three classes to train on, 18 to test on", LOADED);
+  await expect(panel(page)).toContainText("36 pictures of three classes to train on, 18 to test on", LOADED);
 
   const folder = info.outputPath("shapes");
   for (const [part, pictures] of /** @type {const} */ ([["train", 3], ["test", 1]])) {
@@ -212,6 +212,6 @@ test("a set dropped anywhere comes here, and so do folders of pictures, parted i
   }
   await writeFile(join(folder, "train", "dark", "broken.png"), "no picture");
   await page.getByLabel("Pictures in folders").setInputFiles(folder);
-  await expect(room(page)).toContainText("shapes: 6 pictures of two classes to train on, 2 to test on.");
-  await expect(room(page).getByRole("list", { name: "Files that were left out" })).toContainText("not a picture in a known format");
+  await expect(panel(page)).toContainText("shapes: 6 pictures of two classes to train on, 2 to test on.");
+  await expect(panel(page).getByRole("list", { name: "Files that were left out" })).toContainText("not a picture in a known format");
 });

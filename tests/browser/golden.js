@@ -1,20 +1,20 @@
-// What real Keras computed (tests/golden/make.py), for tests that compare whole forwards in the browser with it.
+// Reference values computed by Keras (tests/golden/make.py), for tests that run the network in the browser.
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 const folder = new URL("../golden/", import.meta.url);
 
-/** Where the same page is served with the base in f32 (playwright.config.js). */
+/** The server with f32 weights (playwright.config.js). */
 export const F32 = `http://127.0.0.1:${Number(process.env.PORT ?? 8099) + 1}/`;
 
 export const names = ["cat", "rocket", "shuttle"];
 
-/** A golden picture's file as base64, for `page.evaluate`. @param {string} name */
+/** Reads a golden picture as base64, for `page.evaluate`. @param {string} name */
 export function picture(name) {
   return readFileSync(fileURLToPath(new URL(`${name}.png`, folder))).toString("base64");
 }
 
-/** One f32 tensor of a safetensors file. @param {string} tensor */
+/** Reads an f32 tensor of pictures.safetensors. @param {string} tensor */
 export function golden(tensor) {
   const bytes = readFileSync(fileURLToPath(new URL("pictures.safetensors", folder)));
   const start = 8 + Number(bytes.readBigUInt64LE(0));
@@ -22,19 +22,19 @@ export function golden(tensor) {
   return new Float32Array(bytes.buffer.slice(bytes.byteOffset + start + from, bytes.byteOffset + start + to));
 }
 
-/** @param {Float32Array | number[]} ours @param {Float32Array} theirs */
-export function compare(ours, theirs) {
-  let [dot, a, b, furthest] = [0, 0, 0, 0];
-  for (const [i, value] of theirs.entries()) {
-    dot += ours[i] * value;
-    a += ours[i] ** 2;
+/** Cosine similarity and maximum absolute difference. @param {Float32Array | number[]} got @param {Float32Array} expected */
+export function compare(got, expected) {
+  let [dot, a, b, maxDifference] = [0, 0, 0, 0];
+  for (const [i, value] of expected.entries()) {
+    dot += got[i] * value;
+    a += got[i] ** 2;
     b += value ** 2;
-    furthest = Math.max(furthest, Math.abs(ours[i] - value));
+    maxDifference = Math.max(maxDifference, Math.abs(got[i] - value));
   }
-  return { cosine: dot / Math.sqrt(a * b), furthest, length: ours.length };
+  return { cosine: dot / Math.sqrt(a * b), maxDifference, length: got.length };
 }
 
-/** Latents of golden pictures by the page's own engine, in the page. @param {import("@playwright/test").Page} page */
+/** Computes latents with a new engine in the page. @param {import("@playwright/test").Page} page */
 export async function latentsInPage(page, options, pictures) {
   return page.evaluate(
     async ({ options, pictures }) => {
@@ -50,7 +50,7 @@ export async function latentsInPage(page, options, pictures) {
   );
 }
 
-/** Keeps the workers that a page starts from now on in its global `workers`, so that they can be killed. @param {import("@playwright/test").Page} page */
+/** Records workers that the page starts in the global `workers`, so that a test can terminate them. @param {import("@playwright/test").Page} page */
 export function keepWorkers(page) {
   return page.evaluate(() => {
     window.workers = [];

@@ -1,5 +1,5 @@
 // @ts-check
-/** The page as a visitor meets it: the real network on the CPU, and nothing reached but what can be seen or saved. */
+/** End-to-end tests of classification: the real network on the CPU, checked only through the page and its downloads. */
 import { readFile, mkdir, writeFile } from "node:fs/promises";
 import AxeBuilder from "@axe-core/playwright";
 import { expect, test } from "@playwright/test";
@@ -13,7 +13,7 @@ const ANSWERED = { timeout: 60_000 };
 
 test.setTimeout(180_000);
 
-// ---- the page, in the words of these tests ----
+// ---- locators and steps ----
 
 /** @param {Page} page */
 const status = (page) => page.getByRole("status");
@@ -52,13 +52,13 @@ async function answers(page) {
   return found;
 }
 
-/** @param {Page} page @param {string} button */
-async function saved(page, button) {
+/** @param {Page} page @param {string} button @returns {Promise<string>} the downloaded text */
+async function downloaded(page, button) {
   const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: button }).click()]);
   return readFile(await download.path(), "utf8");
 }
 
-/** RFC 4180, strictly. @param {string} text @returns {string[][]} */
+/** A strict RFC 4180 parser. @param {string} text @returns {string[][]} */
 function parseCsv(text) {
   expect(text.endsWith("\r\n")).toBe(true);
   /** @type {string[][]} */
@@ -82,9 +82,9 @@ async function tabTo(page, target) {
 }
 
 /** @param {Page} page */
-const sideways = (page) => page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+const overflow = (page) => page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
 
-// ---- facts ----
+// ---- tests ----
 
 test("the page becomes ready and names the cpu", async ({ page }) => {
   await open(page);
@@ -93,24 +93,24 @@ test("the page becomes ready and names the cpu", async ({ page }) => {
   await expect(page.getByRole("alert")).toHaveCount(0);
 });
 
-test("a sample gives a card with its name a class and a percentage", async ({ page }) => {
+test("a sample gives a card with its file name, a class and a percentage", async ({ page }) => {
   await open(page);
   await clickSample(page, "Cat");
   await expect(results(page)).toHaveCount(1, ANSWERED);
   const [answer] = await answers(page);
   expect(answer.name).toBe("cat.jpg");
   expect(TEN).toContain(answer.label);
-  expect(answer.share).toBeGreaterThanOrEqual(10); // the best of ten cannot have less than a tenth
+  expect(answer.share).toBeGreaterThanOrEqual(10); // the highest of ten probabilities is at least 0.1
   expect(answer.share).toBeLessThanOrEqual(100);
   const shares = [...((await results(page).textContent()) ?? "").matchAll(/(\d+\.\d) %/g)].map(([, share]) => Number(share));
   expect(shares.length).toBeGreaterThan(1);
   expect(shares).toEqual([...shares].sort((a, b) => b - a));
-  expect(shares.reduce((a, b) => a + b)).toBeLessThanOrEqual(100.5); // each is rounded to a tenth
+  expect(shares.reduce((a, b) => a + b)).toBeLessThanOrEqual(100.5); // rounded to one digit each
   const seen = await results(page).locator("img").evaluate((/** @type {HTMLImageElement} */ image) => image.decode().then(() => image.clientWidth / image.clientHeight));
-  expect(seen).toBeCloseTo(451 / 300, 1); // its own shape, not the square the network saw
+  expect(seen).toBeCloseTo(451 / 300, 1); // the original aspect ratio, not the square input of the network
 });
 
-test("an answer that is but a guess says so first", async ({ page }) => {
+test("answers below the threshold start with Unsure", async ({ page }) => {
   await open(page);
   await clickSample(page, "Cat");
   await choose(page, [1, 2, 3, 4, 5].map((seed) => picture(`p${seed}.png`, seed)));
@@ -118,7 +118,7 @@ test("an answer that is but a guess says so first", async ({ page }) => {
   const shares = (await answers(page)).map(({ share }) => share);
   const unsure = await results(page).evaluateAll((items) => items.map((item) => item.querySelector(".best")?.textContent?.startsWith("Unsure · perhaps ")));
   expect(unsure).toEqual(shares.map((share) => share < 50));
-  expect(new Set(unsure).size).toBe(2); // there are some of both
+  expect(new Set(unsure).size).toBe(2); // both kinds occur
 });
 
 test("the same picture twice gives the same answer", async ({ page }) => {
@@ -131,13 +131,13 @@ test("the same picture twice gives the same answer", async ({ page }) => {
   expect(second).toEqual(first);
 });
 
-test("broken pictures say why and the good ones are answered in order", async ({ page }) => {
+test("broken pictures show an error and the others are answered in order", async ({ page }) => {
   await open(page);
   await choose(page, [
     picture("first.png", 1),
     { name: "nothing.png", mimeType: "image/png", buffer: Buffer.alloc(0) },
     picture("second.png", 2),
-    { name: "letter.jpg", mimeType: "image/jpeg", buffer: Buffer.from("Dear reader, this is no picture.\n") },
+    { name: "letter.jpg", mimeType: "image/jpeg", buffer: Buffer.from("This is not a picture.\n") },
     picture("third.png", 3),
   ]);
   await expect(results(page)).toHaveCount(5, ANSWERED);
@@ -150,7 +150,7 @@ test("broken pictures say why and the good ones are answered in order", async ({
   }
 });
 
-test("cancel keeps the answered cards and the page goes on", async ({ page }) => {
+test("cancel keeps the answered cards, and the next picture is answered", async ({ page }) => {
   await open(page);
   await choose(page, Array.from({ length: 60 }, (_, index) => picture(`p${index}.png`, index)));
   await expect.poll(() => results(page).count(), ANSWERED).toBeGreaterThanOrEqual(2);
@@ -172,7 +172,7 @@ test("escape cancels a batch", async ({ page }) => {
   await expect(page.getByText(/^Stopped: /)).toBeVisible();
 });
 
-test("pictures added during a batch come behind it", async ({ page }) => {
+test("pictures added during a batch are answered after it", async ({ page }) => {
   await open(page);
   await choose(page, [1, 2, 3, 4].map((seed) => picture(`early-${seed}.png`, seed)));
   await choose(page, [picture("late.png", 9)]);
@@ -180,11 +180,11 @@ test("pictures added during a batch come behind it", async ({ page }) => {
   await expect(results(page).last()).toContainText("late.png");
 });
 
-test("a picture given while the network loads is answered when it is ready", async ({ page }) => {
+test("a picture added while the network loads is answered once it is ready", async ({ page }) => {
   await page.goto("?device=cpu");
-  await choose(page, [picture("eager.png")]);
+  await choose(page, [picture("early.png")]);
   await expect(results(page)).toHaveCount(1, LOADED);
-  await expect(results(page)).toContainText("eager.png");
+  await expect(results(page)).toContainText("early.png");
 });
 
 test("csv and json agree with the cards", async ({ page }) => {
@@ -199,7 +199,7 @@ test("csv and json agree with the cards", async ({ page }) => {
   const shown = await answers(page);
   const reason = await results(page).nth(3).getByRole("alert").textContent();
 
-  const [header, ...rows] = parseCsv(await saved(page, "Save CSV"));
+  const [header, ...rows] = parseCsv(await downloaded(page, "Save CSV"));
   expect(header.slice(0, 5)).toEqual(["file", "label", "probability", "label_2", "probability_2"]);
   expect(header.slice(-2)).toEqual(["milliseconds", "error"]);
   expect(rows.map(([file]) => file)).toEqual(["plain.png", 'comma, "quote".png', "'=1+1.png", "nothing.png"]);
@@ -210,7 +210,7 @@ test("csv and json agree with the cards", async ({ page }) => {
   }
   expect(rows[3].at(-1)).toBe(reason);
 
-  const { network, pictures } = JSON.parse(await saved(page, "Save JSON"));
+  const { network, pictures } = JSON.parse(await downloaded(page, "Save JSON"));
   expect(network.fingerprint).toMatch(/^[0-9a-f]{64}$/);
   expect(network.classes).toEqual(TEN);
   expect(pictures.map((/** @type {any} */ row) => row.file)).toEqual(shown.map(({ name }) => name));
@@ -221,7 +221,7 @@ test("csv and json agree with the cards", async ({ page }) => {
   expect(pictures[3].error).toBe(reason);
 });
 
-test("a hostile file name stays text", async ({ page }) => {
+test("HTML in a file name is shown as text", async ({ page }) => {
   const name = "<img src=x onerror=alert(1)>.png";
   let dialogs = 0;
   page.on("dialog", (dialog) => {
@@ -236,7 +236,7 @@ test("a hostile file name stays text", async ({ page }) => {
   expect(dialogs).toBe(0);
 });
 
-test("nothing is asked of another origin nor sent anywhere", async ({ page, context }) => {
+test("the page sends only GET requests to its own origin", async ({ page, context }) => {
   /** @type {import("@playwright/test").Request[]} */
   const requests = [];
   context.on("request", (request) => requests.push(request));
@@ -244,7 +244,7 @@ test("nothing is asked of another origin nor sent anywhere", async ({ page, cont
   await clickSample(page, "Boats");
   await choose(page, [picture("mine.png")]);
   await expect(results(page)).toHaveCount(2, ANSWERED);
-  await saved(page, "Save CSV");
+  await downloaded(page, "Save CSV");
   const here = new URL(page.url()).origin;
   const network = requests.filter((request) => !/^(blob|data):/.test(request.url()));
   expect(network.length).toBeGreaterThan(3);
@@ -257,7 +257,7 @@ test("a second visit downloads no weights", async ({ page, context }) => {
   const weights = [];
   context.on("request", (request) => {
     const file = new URL(request.url()).pathname.split("/").at(-1) ?? "";
-    if (file.endsWith(".safetensors") && !file.startsWith("head")) weights.push(request.url()); // the head is a few kilobytes
+    if (file.endsWith(".safetensors") && !file.startsWith("head")) weights.push(request.url()); // the head is small and is not cached
   });
   await open(page);
   expect(weights.length).toBeGreaterThan(0);
@@ -268,7 +268,7 @@ test("a second visit downloads no weights", async ({ page, context }) => {
   expect(weights).toEqual([]);
 });
 
-test("weights that are not there are an alert and no endless wait", async ({ page }) => {
+test("missing weights give an error message", async ({ page }) => {
   await page.goto("?device=cpu&weights=missing.safetensors");
   await expect(page.getByRole("alert")).toHaveText(/\S/, LOADED);
   await expect(page.getByRole("button", { name: "Try again" })).toBeVisible();
@@ -279,32 +279,32 @@ test("weights that are not there are an alert and no endless wait", async ({ pag
 test("a dropped and a pasted picture are answered", async ({ page }) => {
   await open(page);
   const bytes = [...stripes(5)];
-  for (const way of ["drop", "paste"]) {
-    await page.evaluate(({ way, bytes }) => {
+  for (const type of ["drop", "paste"]) {
+    await page.evaluate(({ type, bytes }) => {
       const transfer = new DataTransfer();
-      transfer.items.add(new File([new Uint8Array(bytes)], `${way}.png`, { type: "image/png" }));
-      document.body.dispatchEvent(way === "drop"
+      transfer.items.add(new File([new Uint8Array(bytes)], `${type}.png`, { type: "image/png" }));
+      document.body.dispatchEvent(type === "drop"
         ? new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true })
         : new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true, cancelable: true }));
-    }, { way, bytes });
+    }, { type, bytes });
   }
   await expect(results(page)).toHaveCount(2, ANSWERED);
   expect((await answers(page)).map(({ name }) => name)).toEqual(["drop.png", "paste.png"]);
 });
 
-test("a folder gives a card for each picture and passes over the rest", async ({ page }, info) => {
+test("a folder gives a card for each picture and ignores other files", async ({ page }, info) => {
   const folder = info.outputPath("holiday");
   await mkdir(`${folder}/day`, { recursive: true });
   await writeFile(`${folder}/one.png`, stripes(1));
   await writeFile(`${folder}/day/two.png`, stripes(2));
-  await writeFile(`${folder}/notes.txt`, "not for the network");
+  await writeFile(`${folder}/notes.txt`, "not a picture");
   await open(page);
   await page.getByLabel("Choose a folder").setInputFiles(folder);
   await expect(results(page)).toHaveCount(2, ANSWERED);
   expect((await answers(page)).map(({ name }) => name).sort()).toEqual(["holiday/day/two.png", "holiday/one.png"]);
 });
 
-test("the keyboard alone is enough", async ({ page }) => {
+test("the page works with the keyboard alone", async ({ page }) => {
   await open(page);
   await tabTo(page, page.getByLabel("Choose pictures"));
   for (const name of ["Cat", "Coffee"]) {
@@ -328,7 +328,7 @@ test("the keyboard alone is enough", async ({ page }) => {
   await expect(results(page).first()).toBeFocused();
 });
 
-test("the grid keeps every label", async ({ page }) => {
+test("the grid shows the label of every picture above it", async ({ page }) => {
   await open(page);
   await choose(page, [1, 2, 3].map((seed) => picture(`p${seed}.png`, seed)));
   await expect(results(page)).toHaveCount(3, ANSWERED);
@@ -340,7 +340,7 @@ test("the grid keeps every label", async ({ page }) => {
   expect(label && image && label.y + label.height <= image.y + 1).toBe(true);
 });
 
-test("clear lets every thumbnail go", async ({ page }) => {
+test("removing and clearing cards revokes their object URLs", async ({ page }) => {
   await page.addInitScript(() => {
     const live = new Set();
     Object.assign(globalThis, { liveUrls: live });
@@ -369,21 +369,21 @@ test("clear lets every thumbnail go", async ({ page }) => {
   expect(await live()).toBe(0);
 });
 
-test("a narrow phone never scrolls sideways", async ({ page }) => {
+test("a 320 pixel wide page does not scroll horizontally", async ({ page }) => {
   await page.setViewportSize({ width: 320, height: 640 });
   await open(page);
-  expect(await sideways(page)).toBe(0);
+  expect(await overflow(page)).toBe(0);
   await clickSample(page, "Cat");
   await choose(page, [picture(`${"a-very-long-name-".repeat(12)}.png`), { name: "nothing.png", mimeType: "image/png", buffer: Buffer.alloc(0) }]);
   await expect(results(page)).toHaveCount(3, ANSWERED);
-  expect(await sideways(page)).toBe(0);
+  expect(await overflow(page)).toBe(0);
   await page.getByRole("radio", { name: "Grid" }).check();
-  expect(await sideways(page)).toBe(0);
+  expect(await overflow(page)).toBe(0);
   await page.getByText("Details", { exact: true }).click();
-  expect(await sideways(page)).toBe(0);
+  expect(await overflow(page)).toBe(0);
 });
 
-test("the dark page is dark", async ({ page }) => {
+test("the page follows the colour scheme", async ({ page }) => {
   /** @returns {Promise<{ paper: number, ink: number }>} mean of red, green and blue */
   const tones = () => page.evaluate(() => {
     const mean = (/** @type {string} */ colour) => (colour.match(/\d+/g) ?? []).slice(0, 3).reduce((sum, part) => sum + Number(part) / 3, 0);
@@ -402,7 +402,7 @@ test("the dark page is dark", async ({ page }) => {
 });
 
 for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
-  test(`an accessibility checker finds nothing wrong with answers and errors, ${colorScheme}`, async ({ page }) => {
+  test(`axe finds no violations in answers and errors, ${colorScheme}`, async ({ page }) => {
     await page.emulateMedia({ colorScheme });
     await open(page);
     await clickSample(page, "Cat");

@@ -1,5 +1,5 @@
 // @ts-check
-/** Pictures made on the spot, so that no fixture has to be kept: PNG as RFC 2083 has it, no filter. */
+/** Generates PNG test pictures (RFC 2083, without filters). */
 import { crc32, deflateSync } from "node:zlib";
 
 /**
@@ -14,26 +14,26 @@ export function png(width, height, colour) {
   return encode(width, height, RGB, lines);
 }
 
-/** Bits of a sample, and the colour type. */
+/** Bit depth and colour type. */
 const RGB = [8, 2];
-const BLACK_OR_WHITE = [1, 0];
+const ONE_BIT_GREY = [1, 0];
 
-/** A PNG that is black all over: a bit for a pixel, and of them hardly any packed. @param {number} width @param {number} height @returns {Buffer} */
+/** A black PNG with one bit per pixel; it compresses to almost nothing. @param {number} width @param {number} height @returns {Buffer} */
 export function black(width, height) {
-  return encode(width, height, BLACK_OR_WHITE, Buffer.alloc(height * (1 + Math.ceil(width / 8))));
+  return encode(width, height, ONE_BIT_GREY, Buffer.alloc(height * (1 + Math.ceil(width / 8))));
 }
 
-/** A PNG that has less than it says. @param {number} width @param {number} height @returns {Buffer} */
+/** A PNG with less data than its header claims. @param {number} width @param {number} height @returns {Buffer} */
 export function claim(width, height) {
   return encode(width, height, RGB, Buffer.alloc(1));
 }
 
-/** @param {number} width @param {number} height @param {number[]} kind @param {Buffer} lines @returns {Buffer} */
-function encode(width, height, kind, lines) {
+/** @param {number} width @param {number} height @param {number[]} format @param {Buffer} lines @returns {Buffer} */
+function encode(width, height, format, lines) {
   const header = Buffer.alloc(13);
   header.writeUInt32BE(width, 0);
   header.writeUInt32BE(height, 4);
-  header.set(kind, 8);
+  header.set(format, 8);
   return Buffer.concat([
     Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]),
     chunk("IHDR", header),
@@ -42,17 +42,17 @@ function encode(width, height, kind, lines) {
   ]);
 }
 
-/** A small picture that differs for each seed. @param {number} seed @returns {Buffer} */
+/** A small picture, different for each seed. @param {number} seed @returns {Buffer} */
 export function stripes(seed) {
   return png(48, 32, (x, y) => [(x * (seed + 3)) % 256, (y * 7 + seed * 31) % 256, ((x + y) * seed) % 256]);
 }
 
-/** A piece of a PNG. @param {string} type @param {Buffer} data @returns {Buffer} */
+/** @param {string} type @param {Buffer} data @returns {Buffer} */
 export function chunk(type, data) {
-  const named = Buffer.concat([Buffer.from(type, "latin1"), data]);
-  const frame = Buffer.alloc(named.length + 8);
-  frame.writeUInt32BE(data.length, 0);
-  frame.set(named, 4);
-  frame.writeUInt32BE(crc32(named), named.length + 4);
-  return frame;
+  const body = Buffer.concat([Buffer.from(type, "latin1"), data]);
+  const bytes = Buffer.alloc(body.length + 8);
+  bytes.writeUInt32BE(data.length, 0);
+  bytes.set(body, 4);
+  bytes.writeUInt32BE(crc32(body), body.length + 4);
+  return bytes;
 }

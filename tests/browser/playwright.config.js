@@ -1,17 +1,17 @@
-// Serves the page as `cargo run --release` does, and opens it in the Chromium that tests/run.js found.
+// Serves the page like `cargo run --release` and opens it in the Chromium found by tests/run.js.
 import { defineConfig } from "@playwright/test";
 
 const port = Number(process.env.PORT ?? 8099);
 const executablePath = process.env.CHROMIUM;
-const quiet = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic"];
+const commonArgs = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic"];
 
-const program = "target/release/inception-web";
-const f32 = "target/base-f32.safetensors";
+const binary = "target/release/inception-web";
+const f32Weights = "target/base-f32.safetensors";
 
-/** @param {number} port @param {string} [weights] @param {string} [before] */
-function server(port, weights = "npm", before = "true") {
+/** @param {number} port @param {string} [weights] @param {string} [setup] a command to run first */
+function server(port, weights = "npm", setup = "true") {
   return {
-    command: `${before} && ${program} serve --port ${port} --weights ${weights}`,
+    command: `${setup} && ${binary} serve --port ${port} --weights ${weights}`,
     cwd: "../..",
     url: `http://127.0.0.1:${port}/`,
     timeout: 300_000,
@@ -22,24 +22,23 @@ function server(port, weights = "npm", before = "true") {
 export default defineConfig({
   testDir: ".",
   outputDir: "../results",
-  // Two cores: one page at a time keeps waiting times honest.
+  // The engine uses all cores, so parallel pages would slow each other down.
   workers: 1,
-  // On a busy machine one may run out of time; one that fails twice is wrong.
-  retries: 1,
+  retries: 0,
   timeout: 120_000,
   expect: { timeout: 60_000 },
   reporter: [["list"]],
-  // Pages that are kept answer from themselves; only the test of that lets them.
+  // Only offline.spec.js allows service workers: a cached page would hide changes.
   use: { baseURL: `http://127.0.0.1:${port}/`, serviceWorkers: "block" },
   webServer: [
     server(port),
-    server(port + 1, f32, `${program} weights --from npm --dtype f32 --out ${f32}`),
+    server(port + 1, f32Weights, `${binary} weights --from npm --dtype f32 --out ${f32Weights}`),
   ],
   projects: [
     {
       name: "page",
       testIgnore: "webgpu.spec.js",
-      use: { launchOptions: { executablePath, args: [...quiet, "--disable-gpu"] } },
+      use: { launchOptions: { executablePath, args: [...commonArgs, "--disable-gpu"] } },
     },
     {
       name: "webgpu",
@@ -48,7 +47,7 @@ export default defineConfig({
       use: {
         launchOptions: {
           executablePath,
-          args: [...quiet, "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan"],
+          args: [...commonArgs, "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan"],
         },
       },
     },

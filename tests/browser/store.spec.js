@@ -1,20 +1,20 @@
-// What the page keeps and takes away: the project as a value, IndexedDB, .zip files.
+// The project value, its storage in IndexedDB, and saved projects as .zip files.
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "@playwright/test";
 import { fuzzProjects } from "../fuzz/project.js";
 
-/** A file of the site with nothing in it that runs. */
-const EMPTY = "style.css";
+/** A file of the site that runs no script. */
+const BLANK = "style.css";
 const FINGERPRINT = "ab".repeat(32);
 
-/** What the tests make pictures and engines of, inside the page. */
-const tools = `
+/** Helpers that run inside the page. */
+const helpers = `
   self.hex = (n) => n.toString(16).padStart(64, "0");
   self.bytes = (n, size) => Uint8Array.from({ length: size }, (_, i) => (n * 31 + i * 7) & 255);
   self.file = (n, size = 40) => new File([bytes(n, size)], "p" + n + ".jpg", { type: "image/jpeg" });
-  self.arrival = (n, size) => ({ name: "folder/p" + n + ".jpg", hash: hex(n), file: file(n, size) });
+  self.newPicture = (n, size) => ({ name: "folder/p" + n + ".jpg", hash: hex(n), file: file(n, size) });
   self.embeddedOf = (n) => ({
     latents: Float32Array.from({ length: 2048 }, (_, i) => n + i / 2048), width: 40 + n, height: 30,
     thumbnail: bytes(n, 9),
@@ -23,7 +23,7 @@ const tools = `
     id, at: 1700000000000 + id, name: "run " + id, head: bytes(id, 20),
     report: { settings: { seed: id }, classes: [{ name: "cat", pictures: 2 }], pictures: 2, epochs: [], bestEpoch: 1, end: "finished", seconds: 1, evaluation: null },
   });
-  // Blobs, files in the storage and typed arrays as what can be compared.
+  // Converts Blobs, stored files and typed arrays to comparable values.
   self.plain = async (value) => {
     if (typeof value?.open === "function") return plain(await value.open());
     if (value instanceof Blob) return { type: value.type, bytes: [...new Uint8Array(await value.arrayBuffer())].join() };
@@ -33,8 +33,8 @@ const tools = `
     if (value === null || typeof value !== "object") return value;
     return Object.fromEntries(await Promise.all(Object.keys(value).sort().map(async (key) => [key, await plain(value[key])])));
   };
-  self.failure = (promise) => promise.then(() => "nothing failed", (error) => ({ kind: error.kind, message: error.message }));
-  // Latents as raw rows: the container is the engine's own matter.
+  self.failure = (promise) => promise.then(() => "no error", (error) => ({ kind: error.kind, message: error.message }));
+  // A stub that stores latents as raw rows, not as safetensors.
   self.engineOf = (kept, fingerprint = "ab".repeat(32)) => {
     const rows = kept ? kept.project.pictures.filter(({ hash }) => kept.embedded.has(hash)) : [];
     return {
@@ -49,35 +49,35 @@ const tools = `
 `;
 
 test.beforeEach(async ({ page, context }) => {
-  await context.addInitScript({ content: tools });
-  await page.goto(EMPTY);
+  await context.addInitScript({ content: helpers });
+  await page.goto(BLANK);
 });
 
-test("each change of a project makes a new one, and leaves the old one as it was", async ({ page }) => {
-  const told = await page.evaluate(async () => {
+test("every operation returns a new project and leaves its argument unchanged", async ({ page }) => {
+  const result = await page.evaluate(async () => {
     const p = await import("/project/project.js");
     const show = ({ classes, pictures, nextId }) => [
       classes.map(({ id, name }) => `${id} ${name}`).join(", "), pictures.map(({ id, label, hash }) => `${id}:${label}:${Number.parseInt(hash, 16)}`).join(" "), nextId,
     ];
-    const said = (work) => {
+    const errorOf = (work) => {
       try {
         work();
-        return "nothing";
+        return "no error";
       } catch (error) {
         return error.message;
       }
     };
     let one = p.addClass(p.emptyProject).project; // 1
     one = p.addClass(one, " cat ").project; // 2
-    const added = p.addPictures(one, 1, [arrival(7), arrival(8), arrival(7)]);
-    const two = p.addPictures(added.project, 2, [arrival(8), arrival(9)]).project;
+    const added = p.addPictures(one, 1, [newPicture(7), newPicture(8), newPicture(7)]);
+    const two = p.addPictures(added.project, 2, [newPicture(8), newPicture(9)]).project;
     const before = JSON.stringify(two);
     const moved = p.relabel(two, [3, 4, 99], 2);
     const facts = {
       added: [added.ids, added.duplicates, show(two)],
-      "adding what is there": p.addPictures(two, 1, [arrival(7)]).project === two,
+      "adding a duplicate": p.addPictures(two, 1, [newPicture(7)]).project === two,
       named: (({ project, ids, duplicates }) => [show(project), ids, duplicates])(
-        p.addNamed(two, ["dog", "cat"], [{ ...arrival(1), className: "dog" }, { ...arrival(9), className: "cat" }, { ...arrival(1), className: "fox" }]),
+        p.addNamed(two, ["dog", "cat"], [{ ...newPicture(1), className: "dog" }, { ...newPicture(9), className: "cat" }, { ...newPicture(1), className: "fox" }]),
       ),
       renamed: show(p.renameClass(two, 1, "dog")),
       "letter case counts": show(p.renameClass(two, 1, "Cat")),
@@ -95,19 +95,19 @@ test("each change of a project makes a new one, and leaves the old one as it was
       "grouped once": p.byClass(two) === p.byClass(two),
       "first free name": p.addClass(p.removeClass(p.addClass(p.addClass(p.emptyProject).project).project, 1)).project.classes.at(-1).name,
       hash: [await p.hashOf(new Blob(["abc"])), await p.hashOf(new TextEncoder().encode("abc"))],
-      empty: said(() => p.addClass(two, "  ")),
-      taken: said(() => p.renameClass(two, 1, "cat")),
-      gone: said(() => p.addPictures(two, 77, [arrival(1)])),
+      empty: errorOf(() => p.addClass(two, "  ")),
+      taken: errorOf(() => p.renameClass(two, 1, "cat")),
+      gone: errorOf(() => p.addPictures(two, 77, [newPicture(1)])),
     };
-    const large = p.addPictures(one, 1, Array.from({ length: 10_000 }, (_, n) => arrival(n, 1))).project;
+    const large = p.addPictures(one, 1, Array.from({ length: 10_000 }, (_, n) => newPicture(n, 1))).project;
     const start = performance.now();
-    p.byClass(p.addPictures(p.mergeClasses(large, 1, 2), 2, [arrival(10_001)]).project);
+    p.byClass(p.addPictures(p.mergeClasses(large, 1, 2), 2, [newPicture(10_001)]).project);
     return { facts, unchanged: JSON.stringify(two) === before, milliseconds: performance.now() - start };
   });
   const abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-  expect(told.facts).toEqual({
+  expect(result.facts).toEqual({
     added: [[3, 4], 1, ["1 Class 1, 2 cat", "3:1:7 4:1:8 5:2:8 6:2:9", 7]],
-    "adding what is there": true,
+    "adding a duplicate": true,
     named: [["1 Class 1, 2 cat, 7 dog, 8 fox", "3:1:7 4:1:8 5:2:8 6:2:9 9:7:1 10:8:1", 11], [9, 10], 1],
     renamed: ["1 dog, 2 cat", "3:1:7 4:1:8 5:2:8 6:2:9", 7],
     "letter case counts": ["1 Cat, 2 cat", "3:1:7 4:1:8 5:2:8 6:2:9", 7],
@@ -125,15 +125,15 @@ test("each change of a project makes a new one, and leaves the old one as it was
     "grouped once": true,
     "first free name": "Class 1",
     hash: [abc, abc],
-    empty: "class: the name is empty; give it at least one letter",
-    taken: 'class: there is one named "cat" already; choose another name, or merge the two',
-    gone: "class: there is none with the id 77; it was removed",
+    empty: "class: the name is empty; enter at least one character",
+    taken: 'class: "cat" already exists; choose another name, or merge the two classes',
+    gone: "class: no class with id 77; it was removed",
   });
-  expect(told.unchanged).toBe(true);
-  expect(told.milliseconds).toBeLessThan(500);
+  expect(result.unchanged).toBe(true);
+  expect(result.milliseconds).toBeLessThan(500);
 });
 
-test("what was saved is there after a reload, in the same order, with the head in use", async ({ page }) => {
+test("a reload restores the project, its order and the head in use", async ({ page }) => {
   const saved = await page.evaluate(async (fingerprint) => {
     const p = await import("/project/project.js");
     const { openStore } = await import("/project/store.js");
@@ -141,8 +141,8 @@ test("what was saved is there after a reload, in the same order, with the head i
     const first = await plain(await store.load(fingerprint));
     let project = p.addClass(p.emptyProject, "cat").project;
     project = p.addClass(project, "dog").project;
-    project = p.addPictures(project, 2, [arrival(5), arrival(4), arrival(3)]).project;
-    project = p.addPictures(project, 1, [arrival(4), { name: "row", hash: hex(9), file: null }]).project;
+    project = p.addPictures(project, 2, [newPicture(5), newPicture(4), newPicture(3)]).project;
+    project = p.addPictures(project, 1, [newPicture(4), { name: "row", hash: hex(9), file: null }]).project;
     const handWritten = { ...project, pictures: project.pictures.toReversed() };
     const embedded = new Map([3, 4, 9].map((n) => [hex(n), embeddedOf(n)]));
     await store.saveEmbedded(fingerprint, embedded);
@@ -164,7 +164,7 @@ test("what was saved is there after a reload, in the same order, with the head i
     const here = await plain(kept);
     await store.removeRun(2);
     const without = await plain(await store.load("cd".repeat(32)));
-    // Latents of pictures that are in no project are forgotten; those of another base are not.
+    // sweep() deletes latents of removed pictures and keeps those of other bases.
     const { removePictures } = await import("/project/project.js");
     const same = (await store.load(fingerprint)).project === kept.project;
     const fewer = removePictures(kept.project, kept.project.pictures.filter(({ hash }) => hash === hex(3)).map(({ id }) => id));
@@ -183,8 +183,8 @@ test("what was saved is there after a reload, in the same order, with the head i
   expect(loaded.usage.used).toBeGreaterThan(0);
 });
 
-test("a save writes only what changed, in the order asked for, and a failed one is made up for by the next", async ({ page }) => {
-  const told = await page.evaluate(async () => {
+test("a save writes only changes, saves run in order, and the next save repairs a failed one", async ({ page }) => {
+  const result = await page.evaluate(async () => {
     const p = await import("/project/project.js");
     const { openStore } = await import("/project/store.js");
     const store = await openStore();
@@ -199,7 +199,7 @@ test("a save writes only what changed, in the order asked for, and a failed one 
     }
     const count = () => Object.fromEntries([...Map.groupBy(written.splice(0), (each) => each)].map(([each, all]) => [each, all.length]));
     const zero = p.addClass(p.addClass(p.emptyProject, "a").project, "b").project;
-    const one = p.addPictures(zero, 1, Array.from({ length: 300 }, (_, n) => arrival(n))).project;
+    const one = p.addPictures(zero, 1, Array.from({ length: 300 }, (_, n) => newPicture(n))).project;
     const counts = [];
     await store.saveProject(p.emptyProject, one);
     counts.push(count());
@@ -212,54 +212,53 @@ test("a save writes only what changed, in the order asked for, and a failed one 
     const four = p.removePictures(three, [three.pictures[0].id]);
     await store.saveProject(three, four);
     counts.push(count());
-    // A picture that cannot be copied makes the whole save fail.
+    // A file that cannot be cloned makes the whole save fail.
     const broken = p.addPictures(p.addClass(four, "d").project, 1, [{ name: "x", hash: hex(999), file: () => {} }]).project;
     const failed = await failure(store.saveProject(four, broken));
-    const mended = p.addPictures({ ...broken, pictures: four.pictures }, broken.classes.at(-1).id, [arrival(1000)]).project;
+    const mended = p.addPictures({ ...broken, pictures: four.pictures }, broken.classes.at(-1).id, [newPicture(1000)]).project;
     const late = Promise.all([store.saveProject(broken, mended), store.saveProject(mended, p.renameClass(mended, 2, "last"))]);
-    // As it is on the disk, once all of them are done.
     await late;
     const kept = await (await openStore()).load("x");
     return { counts, failed, classes: kept.project.classes.map(({ name }) => name), pictures: kept.project.pictures.length };
   });
-  expect(told.counts).toEqual([
+  expect(result.counts).toEqual([
     { "put state": 1, "put pictures": 300, "put files": 300 },
     { "put state": 1, "put pictures": 1 },
     { "put state": 1 },
     { "put state": 1, "delete pictures": 1, "delete files": 1 },
   ]);
-  expect(told.failed).toMatchObject({ kind: "failed", message: expect.stringMatching(/^storage: saving or reading failed \(/) });
-  expect(told.classes).toEqual(["c", "last", "d"]);
-  expect(told.pictures).toBe(300);
+  expect(result.failed).toMatchObject({ kind: "failed", message: expect.stringMatching(/^storage: saving or reading failed \(/) });
+  expect(result.classes).toEqual(["c", "last", "d"]);
+  expect(result.pictures).toBe(300);
 });
 
-test("a full quota is told in a sentence, and leaves what was kept before", async ({ page, baseURL }) => {
+test("an exceeded quota gives an error message and keeps the previous state", async ({ page, baseURL }) => {
   const cdp = await page.context().newCDPSession(page);
   const origin = new URL(baseURL ?? "").origin;
-  // Before the first save: the browser remembers for a while how much is left.
+  // Set it before the first save, because the browser caches the remaining quota.
   await cdp.send("Storage.overrideQuotaForOrigin", { origin, quotaSize: 2_000_000 });
   const project = await page.evaluate(async () => {
     const p = await import("/project/project.js");
     const { openStore } = await import("/project/store.js");
     self.store = await openStore();
     await store.load("x");
-    self.one = p.addPictures(p.addClass(p.emptyProject, "cat").project, 1, [arrival(1), arrival(2)]).project;
+    self.one = p.addPictures(p.addClass(p.emptyProject, "cat").project, 1, [newPicture(1), newPicture(2)]).project;
     await store.saveProject(p.emptyProject, one);
     return plain(one);
   });
-  const told = await page.evaluate(async () => {
+  const result = await page.evaluate(async () => {
     const p = await import("/project/project.js");
     const { openStore } = await import("/project/store.js");
-    self.two = p.addPictures(one, 1, Array.from({ length: 100 }, (_, n) => arrival(n + 10, 100_000))).project;
+    self.two = p.addPictures(one, 1, Array.from({ length: 100 }, (_, n) => newPicture(n + 10, 100_000))).project;
     const failed = await failure(store.saveProject(one, two));
     const latents = await failure(store.saveEmbedded("x", new Map(Array.from({ length: 1000 }, (_, n) => [hex(n), embeddedOf(n)]))));
     return { failed, latents, kept: await plain((await (await openStore()).load("x")).project) };
   });
-  const sentence =
-    /^storage: the browser's space for this page is full \(.* used.*\); what you have stays open in this tab, save it with "Save project" or remove pictures$/;
-  expect(told.failed).toEqual({ kind: "quota", message: expect.stringMatching(sentence) });
-  expect(told.latents).toEqual({ kind: "quota", message: expect.stringMatching(sentence) });
-  expect(told.kept).toEqual(project);
+  const message =
+    /^storage: the browser's space for this page is full \(.* used.*\); your work stays open in this tab, save it with "Save project" or remove pictures$/;
+  expect(result.failed).toEqual({ kind: "quota", message: expect.stringMatching(message) });
+  expect(result.latents).toEqual({ kind: "quota", message: expect.stringMatching(message) });
+  expect(result.kept).toEqual(project);
   await cdp.send("Storage.overrideQuotaForOrigin", { origin });
   const after = await page.evaluate(async () => {
     await store.saveProject(one, two);
@@ -269,32 +268,38 @@ test("a full quota is told in a sentence, and leaves what was kept before", asyn
   expect(after).toBe(102);
 });
 
-test("a page killed in the middle of a save leaves all of the last save, and nothing half", async ({ playwright, baseURL }) => {
+test("a crash during a save leaves the state before or after it, never a mixture", async ({ playwright, baseURL }) => {
   const profile = mkdtempSync(join(tmpdir(), "inception-web-"));
   const { launchOptions } = test.info().project.use;
   const open = async () => {
     const context = await playwright.chromium.launchPersistentContext(profile, { ...launchOptions, baseURL });
-    await context.addInitScript({ content: tools });
+    await context.addInitScript({ content: helpers });
     const page = await context.newPage();
-    await page.goto(EMPTY);
+    await page.goto(BLANK);
     return { context, page };
   };
   try {
-    for (const wait of [0, 400, Infinity]) {
+    for (const crashAfter of [0, 400, Infinity]) {
       const { context, page } = await open();
       await page.evaluate(async (fingerprint) => {
         const p = await import("/project/project.js");
         const { openStore } = await import("/project/store.js");
         self.store = await openStore();
         const before = (await store.load(fingerprint)).project;
-        self.one = p.addPictures(p.addClass(p.emptyProject, "cat").project, 1, [arrival(1), arrival(2)]).project;
+        self.one = p.addPictures(p.addClass(p.emptyProject, "cat").project, 1, [newPicture(1), newPicture(2)]).project;
         await store.saveEmbedded(fingerprint, new Map([1, 2].map((n) => [hex(n), embeddedOf(n)])));
         await store.saveProject(before, one);
-        const named = p.addNamed(p.removePictures(one, [2]), ["dog"], Array.from({ length: 1500 }, (_, n) => ({ ...arrival(n + 10, 20_000), className: "dog" })));
-        self.saving = "under way";
+        const named = p.addNamed(p.removePictures(one, [2]), ["dog"], Array.from({ length: 1500 }, (_, n) => ({ ...newPicture(n + 10, 20_000), className: "dog" })));
+        self.puts = 0;
+        const { put } = IDBObjectStore.prototype;
+        IDBObjectStore.prototype.put = function (...args) {
+          self.puts += 1;
+          return put.apply(this, args);
+        };
+        self.saving = "running";
         store.saveProject(one, named.project).then(() => (self.saving = "done"));
       }, FINGERPRINT);
-      await (wait === Infinity ? page.waitForFunction(() => self.saving === "done") : page.waitForTimeout(wait));
+      await page.waitForFunction((puts) => self.saving === "done" || self.puts >= puts, crashAfter, { polling: 5 });
       const saving = await page.evaluate(() => self.saving);
       const crash = await context.newCDPSession(page);
       await Promise.race([crash.send("Page.crash").catch(() => {}), page.waitForEvent("crash")]);
@@ -311,7 +316,7 @@ test("a page killed in the middle of a save leaves all of the last save, and not
         };
       }, FINGERPRINT);
       await again.context.close();
-      console.log(`killed ${wait} ms into a save that was ${saving}: ${found.pictures} pictures`);
+      console.log(`crash after ${crashAfter} writes, save ${saving}: ${found.pictures} pictures`);
       if (saving === "done") expect(found.pictures).toBe(1501);
       expect(found.lost).toBe(0);
       expect([
@@ -324,24 +329,24 @@ test("a page killed in the middle of a save leaves all of the last save, and not
   }
 });
 
-test("a tab that is closed at any step of a save leaves what was kept before, and at its end what was saved", async ({ context }) => {
+test("closing the tab at any step of a save keeps the previous state", async ({ context }) => {
   const saves = ["saveProject", "saveEmbedded", "saveRun", "removeRun", "saveHead", "replace"];
   const open = async () => {
     const page = await context.newPage();
-    await page.goto(EMPTY);
+    await page.goto(BLANK);
     return page;
   };
-  // What there is before, and what each save makes of it.
+  // Sets up the state before, and one function for each kind of save.
   const start = async (fingerprint) => {
     const p = await import("/project/project.js");
     const { openStore } = await import("/project/store.js");
     self.store = await openStore();
-    const before = p.addNamed(p.emptyProject, ["cat", "dog"], [1, 2, 3].map((n) => ({ ...arrival(n), className: "cat" }))).project;
+    const before = p.addNamed(p.emptyProject, ["cat", "dog"], [1, 2, 3].map((n) => ({ ...newPicture(n), className: "cat" }))).project;
     const embedded = new Map([1, 2].map((n) => [hex(n), embeddedOf(n)]));
     await store.load(fingerprint);
     await store.replace(fingerprint, { project: before, embedded, runs: [runOf(1), runOf(2)], runInUse: 1, head: null });
-    const other = p.addNamed(p.emptyProject, ["fox"], [2, 7].map((n) => ({ ...arrival(n), className: "fox" }))).project;
-    const changed = p.addPictures(p.relabel(p.removePictures(before, [before.pictures[0].id]), [before.pictures[1].id], before.classes[1].id), before.classes[1].id, [arrival(5), arrival(6)]);
+    const other = p.addNamed(p.emptyProject, ["fox"], [2, 7].map((n) => ({ ...newPicture(n), className: "fox" }))).project;
+    const changed = p.addPictures(p.relabel(p.removePictures(before, [before.pictures[0].id]), [before.pictures[1].id], before.classes[1].id), before.classes[1].id, [newPicture(5), newPicture(6)]);
     self.saves = {
       saveProject: () => store.saveProject(before, changed.project),
       saveEmbedded: () => store.saveEmbedded(fingerprint, new Map([1, 3].map((n) => [hex(n), embeddedOf(n + 50)]))),
@@ -363,7 +368,7 @@ test("a tab that is closed at any step of a save leaves what was kept before, an
       const page = await open();
       await page.evaluate(start, FINGERPRINT);
       before ??= await page.evaluate(kept, FINGERPRINT);
-      const reached = page.waitForEvent("console", (message) => message.text() === "here");
+      const reached = page.waitForEvent("console", (message) => ["blocked", "ended"].includes(message.text()));
       await page.evaluate(([save, step]) => {
         let left = step;
         for (const method of ["put", "delete", "clear"]) {
@@ -372,16 +377,15 @@ test("a tab that is closed at any step of a save leaves what was kept before, an
             const request = real.apply(this, args);
             left -= 1;
             if (left === 0) {
-              console.log("here");
-              for (;;); // until it is closed
+              console.log("blocked");
+              for (;;); // until the tab is closed
             }
             return request;
           };
         }
-        setTimeout(() => saves[save]().then(() => ((self.ended = true), console.log("here"))));
+        setTimeout(() => saves[save]().then(() => console.log("ended")));
       }, /** @type {const} */ ([save, step]));
-      await reached;
-      ended = await Promise.race([page.evaluate(() => self.ended === true), new Promise((resolve) => setTimeout(resolve, 300, false))]);
+      ended = (await reached).text() === "ended";
       await page.close();
       const after = await open();
       const found = await after.evaluate(kept, FINGERPRINT);
@@ -391,17 +395,17 @@ test("a tab that is closed at any step of a save leaves what was kept before, an
       steps += 1;
     }
   }
-  console.log(`closed at each of ${steps} steps of ${saves.length} kinds of save`);
+  console.log(`closed at ${steps} steps of ${saves.length} kinds of save`);
   expect(steps).toBeGreaterThan(30);
 });
 
-test("files are opened when they are wanted, and what is taken back still has them", async ({ page }) => {
-  const told = await page.evaluate(async () => {
+test("files are opened on first use, and undo still has removed files", async ({ page }) => {
+  const result = await page.evaluate(async () => {
     const p = await import("/project/project.js");
     const { openStore } = await import("/project/store.js");
     const first = await openStore();
     await first.load("x");
-    await first.saveProject(p.emptyProject, p.addPictures(p.addClass(p.emptyProject, "cat").project, 1, [1, 2, 3, 4].map((n) => arrival(n))).project);
+    await first.saveProject(p.emptyProject, p.addPictures(p.addClass(p.emptyProject, "cat").project, 1, [1, 2, 3, 4].map((n) => newPicture(n))).project);
 
     const store = await openStore();
     const { project } = await store.load("x");
@@ -409,12 +413,12 @@ test("files are opened when they are wanted, and what is taken back still has th
     const fewer = p.removePictures(project, project.pictures.slice(0, 2).map(({ id }) => id));
     await store.saveProject(project, fewer);
     const left = (await (await openStore()).load("x")).project.pictures.length;
-    // Taken back: one by a save, one by a project that takes the place of all.
+    // Undo of one removal by a save, of the other by replace().
     await store.saveProject(fewer, { ...project, pictures: project.pictures.slice(1) });
     await store.replace("x", { project, embedded: new Map(), runs: [], runInUse: null, head: null });
     const back = await plain((await (await openStore()).load("x")).project.pictures);
 
-    // What another tab removed cannot be read, and what a newer version of the page takes over can.
+    // A file that another tab removed cannot be read. Files stay readable after a newer version of the page takes over.
     const reader = (await (await openStore()).load("x")).project.pictures;
     await store.saveProject(project, p.removePictures(project, [project.pictures[3].id]));
     const gone = await failure(reader[3].file.open());
@@ -423,21 +427,21 @@ test("files are opened when they are wanted, and what is taken back still has th
     await new Promise((resolve) => (indexedDB.open("inception-web", 99).onsuccess = resolve));
     return { kinds, left, back, gone, open: await plain(pictures[0].file) };
   });
-  expect(told.kinds).toEqual([false, false, false, false]);
-  expect(told.left).toBe(2);
-  expect(told.back).toHaveLength(4);
-  for (const [i, { file }] of told.back.entries()) {
+  expect(result.kinds).toEqual([false, false, false, false]);
+  expect(result.left).toBe(2);
+  expect(result.back).toHaveLength(4);
+  for (const [i, { file }] of result.back.entries()) {
     expect(file).toEqual({ type: "image/jpeg", bytes: Array.from({ length: 40 }, (_, k) => ((i + 1) * 31 + k * 7) & 255).join() });
   }
-  expect(told.gone).toEqual({
+  expect(result.gone).toEqual({
     kind: "failed",
-    message: "storage: this picture's file is no longer kept, another tab removed it; reload the page to see what is",
+    message: "storage: another tab removed this picture's file; reload the page to see the current project",
   });
-  expect(told.open).toEqual(told.back[0].file);
+  expect(result.open).toEqual(result.back[0].file);
 });
 
-test("what the first version of the page kept is opened, and only then written anew", async ({ page }) => {
-  // Record by record as that version wrote it, with nothing of today's code. Whatever changes, this has to open.
+test("data kept by the first version of the page can be opened", async ({ page }) => {
+  // The records as that version wrote them, without current code. Every later version must open them.
   await page.evaluate(async (fingerprint) => {
     const database = await new Promise((resolve) => {
       const request = indexedDB.open("inception-web", 1);
@@ -450,8 +454,8 @@ test("what the first version of the page kept is opened, and only then written a
       };
       request.onsuccess = () => resolve(request.result);
     });
-    const writing = database.transaction(["pictures", "files", "latents", "runs", "state"], "readwrite");
-    const put = (store, value, key) => writing.objectStore(store).put(value, key);
+    const transaction = database.transaction(["pictures", "files", "latents", "runs", "state"], "readwrite");
+    const put = (store, value, key) => transaction.objectStore(store).put(value, key);
     put("state", { name: "old", classes: [{ id: 1, name: "cat" }, { id: 2, name: "dog" }], nextId: 6, order: [5, 3, 4], revision: 12 }, "project");
     put("state", { run: 1 }, "head");
     put("pictures", { id: 3, name: "a/p1.jpg", label: 1, hash: hex(1) });
@@ -462,10 +466,10 @@ test("what the first version of the page kept is opened, and only then written a
     put("latents", { fingerprint, hash: hex(1), latents: embeddedOf(1).latents, width: 41, height: 30, thumbnail: bytes(1, 9).buffer });
     put("latents", { fingerprint, hash: hex(3), latents: embeddedOf(3).latents, width: 0, height: 0, thumbnail: null });
     put("runs", runOf(1));
-    await new Promise((resolve) => (writing.oncomplete = resolve));
+    await new Promise((resolve) => (transaction.oncomplete = resolve));
     database.close();
   }, FINGERPRINT);
-  const told = await page.evaluate(async (fingerprint) => {
+  const result = await page.evaluate(async (fingerprint) => {
     const { openStore } = await import("/project/store.js");
     const { renameClass } = await import("/project/project.js");
     const store = await openStore();
@@ -479,18 +483,18 @@ test("what the first version of the page kept is opened, and only then written a
       again: again.project.classes.map(({ name }) => name),
     };
   }, FINGERPRINT);
-  expect(told.project.classes).toEqual([{ id: 1, name: "cat" }, { id: 2, name: "dog" }]);
-  expect(told.project.pictures.map(({ id, name, label }) => [id, name, label])).toEqual([[5, "row 0", 2], [3, "a/p1.jpg", 1], [4, "p2.jpg", 2]]);
-  expect(told.project.pictures[0].file).toBeNull();
-  expect(told.project.pictures[1].file).toEqual(told.want.file);
-  expect(told.project).toMatchObject({ name: "old", nextId: 6 });
-  expect(told.embedded).toEqual(told.want.embedded);
-  expect(told.runs).toEqual(told.want.runs);
-  expect(told.runInUse).toBe(1);
-  expect(told.again).toEqual(["kitten", "dog"]);
+  expect(result.project.classes).toEqual([{ id: 1, name: "cat" }, { id: 2, name: "dog" }]);
+  expect(result.project.pictures.map(({ id, name, label }) => [id, name, label])).toEqual([[5, "row 0", 2], [3, "a/p1.jpg", 1], [4, "p2.jpg", 2]]);
+  expect(result.project.pictures[0].file).toBeNull();
+  expect(result.project.pictures[1].file).toEqual(result.want.file);
+  expect(result.project).toMatchObject({ name: "old", nextId: 6 });
+  expect(result.embedded).toEqual(result.want.embedded);
+  expect(result.runs).toEqual(result.want.runs);
+  expect(result.runInUse).toBe(1);
+  expect(result.again).toEqual(["kitten", "dog"]);
 });
 
-test("of two tabs one saves, and the other is told and only reads", async ({ page, context }) => {
+test("only one tab saves, a second one is read-only", async ({ page, context }) => {
   const open = async () => {
     const { openStore } = await import("/project/store.js");
     self.store = await openStore();
@@ -500,29 +504,29 @@ test("of two tabs one saves, and the other is told and only reads", async ({ pag
   const save = async (name) => {
     const p = await import("/project/project.js");
     const next = p.addClass(kept, name).project;
-    const told = await failure(store.saveProject(kept, next));
-    if (told === "nothing failed") self.kept = next;
-    return told;
+    const result = await failure(store.saveProject(kept, next));
+    if (result === "no error") self.kept = next;
+    return result;
   };
-  const message = 'storage: your classes are open in another tab, so this tab shows them and saves nothing; close the other tab and reload this one, or save your work with "Save project"';
+  const message = 'storage: another tab saves your classes, so this tab is read-only; close the other tab and reload this one, or save your work with "Save project"';
   expect(await page.evaluate(open)).toBeNull();
-  expect(await page.evaluate(save, "cat")).toBe("nothing failed");
+  expect(await page.evaluate(save, "cat")).toBe("no error");
   const other = await context.newPage();
-  await other.goto(EMPTY);
+  await other.goto(BLANK);
   expect(await other.evaluate(open)).toBe(message);
   expect(await other.evaluate(() => kept.classes.map(({ name }) => name))).toEqual(["cat"]);
   expect(await other.evaluate(save, "dog")).toEqual({ kind: "failed", message });
-  expect(await page.evaluate(save, "fox")).toBe("nothing failed");
+  expect(await page.evaluate(save, "fox")).toBe("no error");
   await page.close();
   await other.reload();
   expect(await other.evaluate(open)).toBeNull();
   expect(await other.evaluate(() => kept.classes.map(({ name }) => name))).toEqual(["cat", "fox"]);
-  expect(await other.evaluate(save, "dog")).toBe("nothing failed");
+  expect(await other.evaluate(save, "dog")).toBe("no error");
 });
 
-test("storage of a newer version is refused and left as it is, none at all is told, and tabs that cannot tell of each other do not overwrite", async ({ page, context }) => {
+test("errors for newer storage, missing storage and, without Web Locks, changes by another tab", async ({ page, context }) => {
   const other = await context.newPage();
-  await other.goto(EMPTY);
+  await other.goto(BLANK);
   for (const tab of [page, other]) await tab.evaluate(() => Object.defineProperty(navigator, "locks", { value: undefined }));
   const open = async () => {
     const { openStore } = await import("/project/store.js");
@@ -532,24 +536,24 @@ test("storage of a newer version is refused and left as it is, none at all is to
   const save = async (name) => {
     const p = await import("/project/project.js");
     const next = p.addClass(kept, name).project;
-    const told = await failure(store.saveProject(kept, next));
+    const result = await failure(store.saveProject(kept, next));
     self.kept = next;
-    return told;
+    return result;
   };
   await page.evaluate(open);
   await other.evaluate(open);
-  expect(await page.evaluate(save, "cat")).toBe("nothing failed");
+  expect(await page.evaluate(save, "cat")).toBe("no error");
   expect(await other.evaluate(save, "dog")).toEqual({
     kind: "failed",
-    message: 'storage: another tab changed what is kept, so this tab no longer saves; save your work with "Save project", or reload to see the other tab\'s',
+    message: 'storage: another tab changed the kept project, so this tab no longer saves; save your work with "Save project", or reload to see the other tab\'s version',
   });
-  expect(await page.evaluate(save, "fox")).toBe("nothing failed");
+  expect(await page.evaluate(save, "fox")).toBe("no error");
   await other.evaluate(open);
   expect(await other.evaluate(() => kept.classes.map(({ name }) => name))).toEqual(["cat", "fox"]);
 
-  const told = await page.evaluate(async () => {
+  const result = await page.evaluate(async () => {
     const { openStore } = await import("/project/store.js");
-    // Both tabs let go of the storage for the newer version.
+    // Both tabs close the database for the newer version.
     const newer = await new Promise((resolve) => {
       const request = indexedDB.open("inception-web", 99);
       request.onsuccess = () => resolve(request.result);
@@ -562,26 +566,26 @@ test("storage of a newer version is refused and left as it is, none at all is to
     Object.defineProperty(globalThis, "indexedDB", { value: undefined });
     return { stores, closed, refused, version, none: await failure(openStore()) };
   });
-  expect(told).toEqual({
+  expect(result).toEqual({
     stores: 5,
     version: 99,
     closed: {
       kind: "failed",
-      message: 'storage: the browser closed this page\'s storage, or a newer version of the page took it over; save your work with "Save project" and reload',
+      message: 'storage: closed by the browser or by a newer version of this page in another tab; save your work with "Save project" and reload',
     },
     refused: {
       kind: "newer",
-      message: "storage: what is kept here was written by a newer version of this page, and is left as it is; reload the page to get that version",
+      message: "storage: the kept data was written by a newer version of this page and is not changed; reload the page to get that version",
     },
     none: {
       kind: "unavailable",
       message:
-        'storage: this browser keeps nothing for this page (a private window, or storage is switched off); your work lives in this tab only, save it with "Save project"',
+        'storage: not available in this browser (a private window, or storage is turned off); your work is lost when this tab closes, save it with "Save project"',
     },
   });
 });
 
-/** A project with awkward names, the same picture in two classes, latents without a file, runs. */
+/** A project with unusual file names, one picture in two classes, latents without a file, and runs. */
 async function awkward() {
   const p = await import("/project/project.js");
   const pictures = await Promise.all(
@@ -601,8 +605,8 @@ async function awkward() {
   return { project, embedded, runs: [runOf(1), runOf(3)], runInUse: 3, head: null };
 }
 
-test("a project saved to a zip and opened again is the same project", async ({ page }) => {
-  const told = await page.evaluate(async (make) => {
+test("saving and opening a project restores all of it", async ({ page }) => {
+  const result = await page.evaluate(async (make) => {
     const { saveProject, openProject, isProject } = await import("/project/archive.js");
     const { ZipReader, BlobReader, ZipWriter, BlobWriter } = await import("/npm/zip.js");
     const kept = await (0, make)();
@@ -610,7 +614,7 @@ test("a project saved to a zip and opened again is the same project", async ({ p
     const zip = await saveProject(kept, engineOf(kept), { onProgress: ({ done, total }) => progress.push(`${done}/${total}`) });
     const opened = await openProject(zip, engineOf());
     const names = (await new ZipReader(new BlobReader(zip)).getEntries()).map(({ filename }) => filename);
-    // Unpacked by hand and packed again, in a folder.
+    // Unpacked and packed again, inside a folder.
     const packed = new ZipWriter(new BlobWriter());
     for (const entry of await new ZipReader(new BlobReader(zip)).getEntries()) {
       await packed.add(`folder/${entry.filename}`, new BlobReader(await entry.getData(new BlobWriter())));
@@ -628,51 +632,51 @@ test("a project saved to a zip and opened again is the same project", async ({ p
       is: [await isProject(zip), await isProject(new Blob(["PK"])), await isProject(new Blob([]))],
     };
   }, await page.evaluateHandle(`(${awkward})`));
-  expect(told.opened).toEqual({ kept: told.kept, notice: null });
-  expect(told.again).toEqual({ kept: told.kept, notice: null });
-  expect(told.progress).toEqual([17, "1/17", "17/17"]);
-  expect(told.names.filter((name) => name.startsWith("pictures/"))).toEqual([
+  expect(result.opened).toEqual({ kept: result.kept, notice: null });
+  expect(result.again).toEqual({ kept: result.kept, notice: null });
+  expect(result.progress).toEqual([17, "1/17", "17/17"]);
+  expect(result.names.filter((name) => name.startsWith("pictures/"))).toEqual([
     "pictures/_CAT (2)/up.jpg", "pictures/_cat/abs_olute.jpg", "pictures/_cat/A.jpg", "pictures/_cat/a (2).JPG", "pictures/_cat/_con.jpg",
     `pictures/_cat/${"x".repeat(60)}${"x".repeat(26)}.png`, "pictures/_cat/_", "pictures/_cat/日本.png", "pictures/_CAT (2)/A.jpg",
   ]);
-  expect(told.elsewhere).toEqual({
-    notice: 'The project was made with another base ("stub"), so its latents are of no use here and pictures are computed again.'
-      + " 1 picture without a file could not be used and was left out. The head in use belongs to that other base, so the page's own head is in use.",
+  expect(result.elsewhere).toEqual({
+    notice: 'The project was saved with another base ("stub"), so its latents are not used and pictures are computed again.'
+      + " 1 picture without a file could not be used and was left out. Its head needs that base too, so the built-in head is used.",
     embedded: 0,
     pictures: 9,
     runInUse: null,
   });
-  expect(told.refused).toBe(
+  expect(result.refused).toBe(
     "The project's latents could not be used (latents: no), so pictures are computed again. 1 picture without a file could not be used and was left out.",
   );
-  expect(told.cancelled.message).toMatch(/abort/);
-  expect(told.is).toEqual([true, false, false]);
+  expect(result.cancelled.message).toMatch(/abort/);
+  expect(result.is).toEqual([true, false, false]);
 });
 
 const damages = [
-  ["another format", (d) => (d.format = "x"), "project: project.json is not one of this page; open a .zip that \"Save project\" made"],
-  ["a newer version", (d) => (d.version = 2), "project: it was saved by a newer version of this page (format 2, here 1); reload the page to get that version"],
-  ["a class that is not there", (d) => (d.pictures[0].class = 77), /^project: "..\/..\/up.jpg" is in a class \(77\) that is not there; /],
-  ["an id twice", (d) => (d.pictures[0].id = 1), /^project: the id 1 is there twice; /],
-  ["an id that is text", (d) => (d.pictures[0].id = "5"), /^project: the id of a picture is not a whole number from 1 on; /],
-  ["a used next id", (d) => (d.nextId = 3), /^project: nextId is 3, but there is an id \d+; /],
-  ["classes of one name", (d) => (d.classes[1].name = d.classes[0].name), /^project: the class name "..\/cat" is empty or there twice; /],
-  ["a hash that is none", (d) => (d.pictures[0].hash = "../x"), /^project: the hash of "..\/..\/up.jpg" is not a SHA-256/],
-  ["a row that is not there", (d) => (d.pictures[0].row = 99), /^project: "..\/..\/up.jpg" has row 99, and there are 4 rows of latents; /],
-  ["a file that is not there", (d) => (d.pictures[0].file = "../../etc/passwd"), /^project: ..\/..\/etc\/passwd is missing in the .zip; /],
-  ["a file of another picture", (d) => (d.pictures[0].file = d.pictures[1].file), /abs_olute.jpg is not the picture that was saved there; /],
-  ["a run that is not there", (d) => (d.runInUse = 9), /^project: the run in use \(9\) is none of the runs; /],
-  ["no list of pictures", (d) => (d.pictures = {}), /^project: pictures is not a list; /],
+  ["another format", (d) => (d.format = "x"), "project: project.json is not from this page; open a file made with \"Save project\""],
+  ["a newer version", (d) => (d.version = 2), "project: saved by a newer version of this page (format 2, expected 1); reload the page to get that version"],
+  ["a missing class", (d) => (d.pictures[0].class = 77), /^project: "..\/..\/up.jpg" has the class 77, which does not exist, so /],
+  ["a duplicate id", (d) => (d.pictures[0].id = 1), /^project: the id 1 is used twice, so /],
+  ["a string as id", (d) => (d.pictures[0].id = "5"), /^project: the id of a picture is not an integer of at least 1, so /],
+  ["a used nextId", (d) => (d.nextId = 3), /^project: nextId is 3, and the id \d+ is not below it, so /],
+  ["a duplicate class name", (d) => (d.classes[1].name = d.classes[0].name), /^project: the class name "..\/cat" is empty or used twice, so /],
+  ["an invalid hash", (d) => (d.pictures[0].hash = "../x"), /^project: the hash of "..\/..\/up.jpg" is not a SHA-256/],
+  ["a missing row", (d) => (d.pictures[0].row = 99), /^project: "..\/..\/up.jpg" has the latents row 99, and there are 4 rows, so /],
+  ["a missing file", (d) => (d.pictures[0].file = "../../etc/passwd"), /^project: ..\/..\/etc\/passwd is missing in the .zip, so /],
+  ["a replaced file", (d) => (d.pictures[0].file = d.pictures[1].file), /abs_olute.jpg was replaced \(its SHA-256 differs\), so /],
+  ["a missing run", (d) => (d.runInUse = 9), /^project: runInUse is 9, and there is no such run, so /],
+  ["pictures as an object", (d) => (d.pictures = {}), /^project: pictures is not an array, so /],
 ];
 
-test("damaged projects are refused with the reason", async ({ page }) => {
+test("damaged projects are rejected with the reason", async ({ page }) => {
   await page.evaluate(async (make) => {
     const { saveProject } = await import("/project/archive.js");
     self.kept = await (0, make)();
     self.zip = await saveProject(kept, engineOf(kept));
   }, await page.evaluateHandle(`(${awkward})`));
-  for (const [fact, change, says] of damages) {
-    const told = await page.evaluate(async (change) => {
+  for (const [name, change, message] of damages) {
+    const result = await page.evaluate(async (change) => {
       const { openProject } = await import("/project/archive.js");
       const { ZipReader, BlobReader, ZipWriter, BlobWriter, TextReader, TextWriter } = await import("/npm/zip.js");
       const packed = new ZipWriter(new BlobWriter(), { level: 0 });
@@ -687,7 +691,7 @@ test("damaged projects are refused with the reason", async ({ page }) => {
       }
       return (await failure(openProject(await packed.close(), engineOf()))).message;
     }, await page.evaluateHandle(`(${change})`));
-    expect(told, fact).toMatch(says instanceof RegExp ? says : new RegExp(`^${says.replace(/[.()]/g, "\\$&")}$`));
+    expect(result, name).toMatch(message instanceof RegExp ? message : new RegExp(`^${message.replace(/[.()]/g, "\\$&")}$`));
   }
   const broken = await page.evaluate(async () => {
     const { openProject } = await import("/project/archive.js");
@@ -699,20 +703,20 @@ test("damaged projects are refused with the reason", async ({ page }) => {
     for (const bytes of [flipped, whole.slice(0, -100), new Uint8Array(10)]) messages.push((await failure(openProject(new Blob([bytes]), engineOf()))).message);
     return messages;
   });
-  const noZip = "project: this is not a .zip file, or it was cut off; save or download it again";
+  const noZip = "project: not a .zip file, or truncated; save or download it again";
   expect(broken).toEqual(["project: pictures/_CAT (2)/up.jpg in the .zip is damaged; save or download it again", noZip, noZip]);
 });
 
-test("a project's zip, changed at random, is opened whole or refused in a sentence", async ({ page }) => {
-  const { inputs, opened, refused, slowest, wrong } = await page.evaluate(fuzzProjects, { seed: 7, inputs: 600 });
-  console.log(`${inputs} changed projects: ${opened} opened, the others refused in ${refused.length} kinds of sentence; the slowest took ${slowest.toFixed(0)} ms`);
+test("a project .zip with random changes is opened completely or rejected with a message", async ({ page }) => {
+  const { inputs, opened, rejected, slowest, wrong } = await page.evaluate(fuzzProjects, { seed: 7, inputs: 600 });
+  console.log(`${inputs} changed projects: ${opened} opened, the others rejected with ${rejected.length} kinds of message; slowest ${slowest.toFixed(0)} ms`);
   expect(wrong).toEqual([]);
   expect(opened).toBeGreaterThan(20);
-  expect(refused.length).toBeGreaterThan(20);
+  expect(rejected.length).toBeGreaterThan(20);
 });
 
-test("pictures come out of a zip with their folders; system files and what is no picture do not", async ({ page }) => {
-  const told = await page.evaluate(async () => {
+test("unzipPictures returns pictures with their folders and skips system files and other file types", async ({ page }) => {
+  const result = await page.evaluate(async () => {
     const { unzipPictures, classOf } = await import("/project/archive.js");
     const { ZipWriter, BlobWriter, BlobReader } = await import("/npm/zip.js");
     const pack = async (names, options = {}) => {
@@ -728,7 +732,7 @@ test("pictures come out of a zip with their folders; system files and what is no
     const damaged = new Uint8Array(await zip.arrayBuffer());
     damaged[new TextDecoder("latin1").decode(damaged).indexOf("data/cat/10.jpg") + 60] ^= 255;
     const encrypted = await pack(["a/1.jpg"], { password: "x" });
-    // Says that it unpacks to 3 GB.
+    // Its directory claims an unpacked size of 3 GB.
     const large = new Uint8Array(await (await pack(["a/1.jpg"])).arrayBuffer());
     const text = new TextDecoder("latin1").decode(large);
     new DataView(large.buffer).setUint32(text.indexOf("PK\u0001\u0002") + 24, 3e9, true);
@@ -743,7 +747,7 @@ test("pictures come out of a zip with their folders; system files and what is no
       empty: await unzipPictures(await pack([])),
     };
   });
-  expect(told.found).toEqual([
+  expect(result.found).toEqual([
     ["abs/x.avif", "x.avif", "image/avif", "abs"],
     ["data/cat/2.JPG", "2.JPG", "image/jpeg", "cat"],
     ["data/cat/10.jpg", "10.jpg", "image/jpeg", "cat"],
@@ -752,13 +756,13 @@ test("pictures come out of a zip with their folders; system files and what is no
     ["top.webp", "top.webp", "image/webp", null],
     ["up.gif", "up.gif", "image/gif", null],
   ]);
-  expect(told.bytes).toBe(true);
-  expect(told.messages).toEqual([
+  expect(result.bytes).toBe(true);
+  expect(result.messages).toEqual([
     "zip: data/cat/10.jpg in the .zip is damaged; save or download it again",
-    "pets.zip: a/1.jpg is encrypted; unpack the .zip with its password and use the folder",
-    "large.zip: its pictures are 3.0 GB, and 2 GB is the most at a time; unpack it and drop its folders one after the other",
-    "no.zip: this is not a .zip file, or it was cut off; save or download it again",
-    "zip: this is not a .zip file, or it was cut off; save or download it again",
+    "pets.zip: a/1.jpg is encrypted; unpack the .zip and use the folder",
+    "large.zip: its pictures are 3.0 GB unpacked, the limit is 2 GB; unpack it and drop the folders one by one",
+    "no.zip: not a .zip file, or truncated; save or download it again",
+    "zip: not a .zip file, or truncated; save or download it again",
   ]);
-  expect(told.empty).toEqual([]);
+  expect(result.empty).toEqual([]);
 });

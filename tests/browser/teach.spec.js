@@ -1,5 +1,5 @@
 // @ts-check
-/** Classes and their pictures as a visitor makes, fills and mends them. */
+/** The teach panel: classes, pictures, gallery, undo, webcam, latents and project files. */
 import { mkdir, writeFile } from "node:fs/promises";
 import AxeBuilder from "@axe-core/playwright";
 import { expect, test } from "@playwright/test";
@@ -14,7 +14,7 @@ const COMPUTED = { timeout: 90_000 };
 
 test.setTimeout(180_000);
 
-// ---- the room, in the words of these tests ----
+// ---- page helpers ----
 
 /** @param {Page} page */
 async function open(page) {
@@ -58,7 +58,7 @@ async function expectCounts(page, counts) {
   await expect(page.getByLabel("Class name")).toHaveCount(Object.keys(counts).length);
 }
 
-/** Two classes, three and two pictures. @param {Page} page */
+/** Adds two classes with three and two pictures. @param {Page} page */
 async function twoClasses(page) {
   await addClass(page, "cat");
   await addClass(page, "dog");
@@ -74,17 +74,17 @@ async function computed(page) {
   await expect(page.getByText(/^Computing latents/)).toHaveCount(0, COMPUTED);
 }
 
-/** Pictures and their latents are kept. @param {Page} page @param {number} pictures */
-async function kept(page, pictures) {
+/** Waits until pictures and latents are saved. @param {Page} page @param {number} pictures */
+async function saved(page, pictures) {
   await expect.poll(() => page.evaluate(async () => {
     const database = await new Promise((resolve, reject) => {
-      const asked = indexedDB.open("inception-web");
-      asked.onsuccess = () => resolve(asked.result);
-      asked.onerror = () => reject(asked.error);
+      const request = indexedDB.open("inception-web");
+      request.onsuccess = () => resolve(request.result);
+      request.onerror = () => reject(request.error);
     });
     const counts = await Promise.all(["pictures", "latents"].map((store) => new Promise((resolve) => {
-      const asked = database.transaction(store).objectStore(store).count();
-      asked.onsuccess = () => resolve(asked.result);
+      const request = database.transaction(store).objectStore(store).count();
+      request.onsuccess = () => resolve(request.result);
     })));
     database.close();
     return counts;
@@ -92,15 +92,15 @@ async function kept(page, pictures) {
 }
 
 /** @param {Page} page */
-const sideways = (page) => page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+const horizontalOverflow = (page) => page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
 
-// ---- facts ----
+// ---- tests ----
 
-test("two classes are made, named and filled, and a reload keeps all and computes nothing again", async ({ page }) => {
+test("classes and pictures survive a reload, and no latents are recomputed", async ({ page }) => {
   await open(page);
   await twoClasses(page);
   await computed(page);
-  await kept(page, 5);
+  await saved(page, 5);
   await page.reload();
   await expectCounts(page, { cat: 3, dog: 2 });
   await expect(page.getByRole("status")).toHaveText(/^Ready/, LOADED);
@@ -109,13 +109,13 @@ test("two classes are made, named and filled, and a reload keeps all and compute
   await expect(tile(page, "dog-4.png", "dog").locator("img")).toBeVisible();
 });
 
-test("a name that is empty or taken says so and goes back", async ({ page }) => {
+test("an empty or duplicate class name shows an error and is reset", async ({ page }) => {
   await open(page);
   await addClass(page, "cat");
   await addClass(page, "dog");
   const name = card(page, "dog").getByLabel("Class name");
   await name.fill("cat");
-  await expect(card(page, "dog").getByRole("alert")).toHaveText(/one named "cat" already/);
+  await expect(card(page, "dog").getByRole("alert")).toHaveText(/"cat" already exists/);
   await name.press("Enter");
   await expect(name).toHaveValue("dog");
   await name.fill("");
@@ -128,12 +128,12 @@ test("a name that is empty or taken says so and goes back", async ({ page }) => 
   await expect(card(page, "dog")).toBeVisible();
 });
 
-test("pictures move by number key, by button and by drag, and every step is undone and done again", async ({ page }) => {
+test("pictures are moved by number key, button and drag, and every step can be undone and redone", async ({ page }) => {
   await open(page);
   await twoClasses(page);
   await tile(page, "cat-1.png", "cat").click();
   await page.keyboard.press("Shift+ArrowRight");
-  await expect(page.getByText("2 pictures chosen")).toBeVisible();
+  await expect(page.getByText("2 pictures selected")).toBeVisible();
   await page.keyboard.press("2");
   await expectCounts(page, { cat: 1, dog: 4 });
   await expect(tile(page, "cat-1.png", "dog")).toBeVisible();
@@ -157,7 +157,7 @@ test("pictures move by number key, by button and by drag, and every step is undo
   await expectCounts(page, { cat: 1, dog: 4 });
 });
 
-test("the gallery obeys the keyboard", async ({ page }) => {
+test("the gallery can be used with the keyboard", async ({ page }) => {
   await open(page);
   await twoClasses(page);
   await tile(page, "cat-1.png", "cat").click();
@@ -166,9 +166,9 @@ test("the gallery obeys the keyboard", async ({ page }) => {
   await page.keyboard.press("Space");
   await expect(tile(page, "cat-2.png", "cat")).toHaveAttribute("aria-selected", "false");
   await page.keyboard.press("Control+a");
-  await expect(page.getByText("5 pictures chosen")).toBeVisible();
+  await expect(page.getByText("5 pictures selected")).toBeVisible();
   await page.keyboard.press("Escape");
-  await expect(page.getByText("chosen")).toHaveCount(0);
+  await expect(page.getByText("selected")).toHaveCount(0);
   await page.keyboard.press("End");
   await expect(tile(page, "dog-5.png", "dog")).toBeFocused();
   await page.keyboard.press("Delete");
@@ -176,7 +176,7 @@ test("the gallery obeys the keyboard", async ({ page }) => {
   await expect(tile(page, "dog-4.png", "dog")).toBeFocused();
 });
 
-test("classes are merged, moved and deleted, and come back", async ({ page }) => {
+test("classes can be merged, moved and deleted, and a deletion can be undone", async ({ page }) => {
   await open(page);
   await twoClasses(page);
   await addClass(page, "bird");
@@ -195,12 +195,12 @@ test("classes are merged, moved and deleted, and come back", async ({ page }) =>
   await expectCounts(page, { cat: 5, bird: 0 });
 });
 
-test("a broken picture is left out with its reason, and the good ones stay", async ({ page }) => {
+test("a broken picture is left out with a reason, and the others stay", async ({ page }) => {
   await open(page);
   await addClass(page, "cat");
-  await fill(page, "cat", [picture("one.png", 1), { name: "letter.jpg", mimeType: "image/jpeg", buffer: Buffer.from("Dear reader.\n") }, picture("two.png", 2)]);
-  const told = page.getByRole("alert").filter({ hasText: "1 picture could not be read" });
-  await expect(told).toBeVisible(COMPUTED);
+  await fill(page, "cat", [picture("one.png", 1), { name: "letter.jpg", mimeType: "image/jpeg", buffer: Buffer.from("not a picture\n") }, picture("two.png", 2)]);
+  const error = page.getByRole("alert").filter({ hasText: "1 picture could not be read" });
+  await expect(error).toBeVisible(COMPUTED);
   await expect(page.getByRole("listitem").filter({ hasText: "letter.jpg" })).toHaveText(/not a picture|format/i);
   await expectCounts(page, { cat: 2 });
   await computed(page);
@@ -208,7 +208,7 @@ test("a broken picture is left out with its reason, and the good ones stay", asy
   await page.keyboard.press("Control+Shift+Z");
   await expectCounts(page, { cat: 2 });
   await page.getByRole("button", { name: "Dismiss", exact: true }).click();
-  await expect(told).toHaveCount(0);
+  await expect(error).toHaveCount(0);
 });
 
 test("the same picture twice in a class counts once", async ({ page }) => {
@@ -217,11 +217,11 @@ test("the same picture twice in a class counts once", async ({ page }) => {
   await fill(page, "cat", [picture("one.png", 1)]);
   await expectCounts(page, { cat: 1 });
   await fill(page, "cat", [picture("copy.png", 1), picture("two.png", 2)]);
-  await expect(message(page)).toContainText("1 picture was there already.");
+  await expect(message(page)).toContainText("1 picture was already there.");
   await expectCounts(page, { cat: 2 });
 });
 
-test("cancelled pictures wait in their class until they are wanted, or the page is opened again", async ({ page }) => {
+test("cancelled pictures stay in their class until computing is resumed or the page is reloaded", async ({ page }) => {
   await open(page);
   await addClass(page, "many");
   await fill(page, "many", Array.from({ length: 14 }, (_, index) => picture(`p${index}.png`, index)));
@@ -235,11 +235,11 @@ test("cancelled pictures wait in their class until they are wanted, or the page 
   await page.reload();
   await expect(page.getByText(/^Computing latents/)).toBeVisible(LOADED);
   const total = Number((await page.getByText(/^Computing latents/).textContent())?.match(/of (\d+) /)?.[1]);
-  expect(total).toBeLessThanOrEqual(Number(left?.match(/\d+/)?.[0])); // what was done before is not done again
+  expect(total).toBeLessThanOrEqual(Number(left?.match(/\d+/)?.[0])); // computed latents are not recomputed
   await computed(page);
 });
 
-test("pictures are classified while others are learnt", async ({ page }) => {
+test("pictures are classified while latents of others are computed", async ({ page }) => {
   await open(page);
   await addClass(page, "many");
   await fill(page, "many", Array.from({ length: 12 }, (_, index) => picture(`p${index}.png`, index)));
@@ -254,13 +254,13 @@ test("pictures are classified while others are learnt", async ({ page }) => {
   await expect(message(page)).toContainText("Added cat.jpg to many.");
 });
 
-test("folders become classes, picked or in a zip", async ({ page }, info) => {
+test("folders become classes, selected or in a zip", async ({ page }, info) => {
   const folder = info.outputPath("pets");
   for (const [name, seeds] of Object.entries({ cat: [1, 2], dog: [3] })) {
     await mkdir(`${folder}/${name}`, { recursive: true });
     for (const seed of seeds) await writeFile(`${folder}/${name}/${seed}.png`, stripes(seed));
   }
-  await writeFile(`${folder}/notes.txt`, "not for the network");
+  await writeFile(`${folder}/notes.txt`, "not a picture");
   await open(page);
   await page.getByLabel("Folder per class").setInputFiles(folder);
   await expectCounts(page, { cat: 2, dog: 1 });
@@ -274,33 +274,33 @@ test("folders become classes, picked or in a zip", async ({ page }, info) => {
   const buffer = Buffer.from(await (await zip.close()).arrayBuffer());
   await page.getByLabel("Zip", { exact: true }).setInputFiles([{ name: "more.zip", mimeType: "application/zip", buffer }]);
   await expectCounts(page, { cat: 2, dog: 2, bird: 1 });
-  await expect(message(page)).toContainText("1 picture was there already.");
+  await expect(message(page)).toContainText("1 picture was already there.");
 });
 
-test("pictures dropped or pasted on a class go there, and elsewhere are classified", async ({ page }) => {
+test("pictures dropped or pasted on a class are added to it, elsewhere they are classified", async ({ page }) => {
   await open(page);
   await addClass(page, "cat");
   await card(page, "cat").focus();
-  for (const [way, where, seed] of /** @type {["drop" | "paste", string, number][]} */ ([["drop", ".class", 1], ["paste", ".class", 2], ["drop", "#teach-title", 3]])) {
-    await page.evaluate(({ way, where, bytes }) => {
+  for (const [method, where, seed] of /** @type {["drop" | "paste", string, number][]} */ ([["drop", ".class", 1], ["paste", ".class", 2], ["drop", "#teach-title", 3]])) {
+    await page.evaluate(({ method, where, bytes }) => {
       const transfer = new DataTransfer();
-      transfer.items.add(new File([new Uint8Array(bytes)], `${way}.png`, { type: "image/png" }));
-      document.querySelector(where)?.dispatchEvent(way === "drop"
+      transfer.items.add(new File([new Uint8Array(bytes)], `${method}.png`, { type: "image/png" }));
+      document.querySelector(where)?.dispatchEvent(method === "drop"
         ? new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true })
         : new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true, cancelable: true }));
-    }, { way, where, bytes: [...stripes(seed)] });
+    }, { method, where, bytes: [...stripes(seed)] });
   }
   await expectCounts(page, { cat: 2 });
   const answers = page.getByRole("list", { name: "Results" }).getByRole("listitem");
   await expect(answers).toHaveCount(1, COMPUTED);
-  await page.setViewportSize({ width: 1280, height: 1500 }); // both ends of the drag in sight
-  await expect(async () => { // the page may still be moving under the mouse at the first try
+  await page.setViewportSize({ width: 1280, height: 1500 }); // both ends of the drag are visible
+  await expect(async () => { // at the first try the layout may still be changing
     await answers.locator("img").dragTo(card(page, "cat"));
     await expect(card(page, "cat")).toContainText("3 pictures", { timeout: 5000 });
   }).toPass({ timeout: 60_000 });
 });
 
-test("the ten classes are there at once, and their gallery keeps the document small", async ({ page }) => {
+test("the ten classes load at once, and the gallery renders only visible tiles", async ({ page }) => {
   await open(page);
   await page.getByRole("button", { name: "Ten-class latents" }).click();
   await expect(message(page)).toContainText("Added 5,000 pictures", { timeout: 20_000 });
@@ -313,13 +313,13 @@ test("the ten classes are there at once, and their gallery keeps the document sm
   await expect(gallery(page).locator(":focus")).toHaveAttribute("aria-posinset", "5000");
   expect(await options.count()).toBeLessThan(120);
   await page.getByRole("button", { name: "Ten-class latents" }).click();
-  await expect(message(page)).toContainText("5,000 pictures were there already.", { timeout: 20_000 });
-  await kept(page, 5000);
+  await expect(message(page)).toContainText("5,000 pictures were already there.", { timeout: 20_000 });
+  await saved(page, 5000);
   await page.reload();
   await expect(page.getByText("10 classes · 5,000 pictures")).toBeVisible(LOADED);
 });
 
-test("a project saved is opened elsewhere to the same, and a step back brings what was there", async ({ page, browser, baseURL }, info) => {
+test("a saved project opens identically in another browser, and opening it can be undone", async ({ page, browser, baseURL }, info) => {
   await open(page);
   await twoClasses(page);
   await computed(page);
@@ -328,25 +328,25 @@ test("a project saved is opened elsewhere to the same, and a step back brings wh
   const path = info.outputPath("project.zip");
   await download.saveAs(path);
 
-  const elsewhere = await browser.newPage({ baseURL });
-  await open(elsewhere);
-  await addClass(elsewhere, "bird");
-  await elsewhere.getByLabel("Open project", { exact: true }).setInputFiles(path);
-  await expect(message(elsewhere)).toContainText('Opened "my classes": 2 classes and 5 pictures.');
-  await expectCounts(elsewhere, { cat: 3, dog: 2 });
-  await expect(waiting(elsewhere)).toHaveCount(0);
-  await expect(tile(elsewhere, "cat-1.png", "cat").locator("img")).toBeVisible();
-  await elsewhere.getByRole("button", { name: "Undo", exact: true }).click();
-  await expectCounts(elsewhere, { bird: 0 });
-  await elsewhere.getByRole("button", { name: "Redo", exact: true }).click();
-  await expectCounts(elsewhere, { cat: 3, dog: 2 });
-  await elsewhere.getByLabel("Open project", { exact: true }).setInputFiles({ name: "no.zip", mimeType: "application/zip", buffer: Buffer.from("no") });
-  await expect(message(elsewhere).getByRole("alert")).toHaveText(/not a \.zip file/);
-  await expectCounts(elsewhere, { cat: 3, dog: 2 });
-  await elsewhere.close();
+  const other = await browser.newPage({ baseURL });
+  await open(other);
+  await addClass(other, "bird");
+  await other.getByLabel("Open project", { exact: true }).setInputFiles(path);
+  await expect(message(other)).toContainText('Opened "my classes": 2 classes and 5 pictures.');
+  await expectCounts(other, { cat: 3, dog: 2 });
+  await expect(waiting(other)).toHaveCount(0);
+  await expect(tile(other, "cat-1.png", "cat").locator("img")).toBeVisible();
+  await other.getByRole("button", { name: "Undo", exact: true }).click();
+  await expectCounts(other, { bird: 0 });
+  await other.getByRole("button", { name: "Redo", exact: true }).click();
+  await expectCounts(other, { cat: 3, dog: 2 });
+  await other.getByLabel("Open project", { exact: true }).setInputFiles({ name: "no.zip", mimeType: "application/zip", buffer: Buffer.from("no") });
+  await expect(message(other).getByRole("alert")).toHaveText(/not a \.zip file/);
+  await expectCounts(other, { cat: 3, dog: 2 });
+  await other.close();
 });
 
-test("latents are saved in two forms, and several tables are loaded together", async ({ page }, info) => {
+test("latents are saved in two formats, and several files are loaded together", async ({ page }, info) => {
   await open(page);
   await twoClasses(page);
   await computed(page);
@@ -359,8 +359,8 @@ test("latents are saved in two forms, and several tables are loaded together", a
     await download.saveAs(paths[paths.length - 1]);
   }
   await page.getByLabel("Load latents", { exact: true }).setInputFiles(paths);
-  await expect(message(page)).toHaveText(/10 pictures were there already\./);
-  await page.getByRole("button", { name: "Undo", exact: true }).click(); // the pictures of dog
+  await expect(message(page)).toHaveText(/10 pictures were already there\./);
+  await page.getByRole("button", { name: "Undo", exact: true }).click(); // removes the pictures of dog
   await expectCounts(page, { cat: 3, dog: 0 });
   await page.getByLabel("Load latents", { exact: true }).setInputFiles(paths);
   await expectCounts(page, { cat: 3, dog: 2 });
@@ -369,7 +369,7 @@ test("latents are saved in two forms, and several tables are loaded together", a
   await expectCounts(page, { cat: 3, dog: 2 });
 });
 
-test("webcam pictures go into the class, and a refused camera says so", async ({ browser, baseURL }) => {
+test("webcam pictures are added to the class, and a denied camera shows an error", async ({ browser, baseURL }) => {
   const page = await browser.newPage({ baseURL });
   await open(page);
   await addClass(page, "me");
@@ -377,7 +377,7 @@ test("webcam pictures go into the class, and a refused camera says so", async ({
     navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException("no", "NotAllowedError"));
   });
   await page.getByRole("button", { name: "Webcam for me" }).click();
-  await expect(page.getByRole("dialog").getByRole("alert")).toHaveText(/camera was refused/);
+  await expect(page.getByRole("dialog").getByRole("alert")).toHaveText(/camera was denied/);
   await page.keyboard.press("Escape");
   await page.evaluate(() => {
     navigator.mediaDevices.getUserMedia = async () => {
@@ -402,7 +402,7 @@ test("webcam pictures go into the class, and a refused camera says so", async ({
   await page.close();
 });
 
-test("leaving is asked about while something is under way, and else not", async ({ page }) => {
+test("closing the page asks for confirmation only while work is in progress", async ({ page }) => {
   await open(page);
   await addClass(page, "cat");
   await fill(page, "cat", [1, 2, 3, 4, 5, 6].map((seed) => picture(`p${seed}.png`, seed)));
@@ -411,35 +411,35 @@ test("leaving is asked about while something is under way, and else not", async 
   expect(dialog.type()).toBe("beforeunload");
   await dialog.dismiss();
   await computed(page);
-  await kept(page, 6);
+  await saved(page, 6);
   await Promise.all([page.waitForEvent("close"), page.close({ runBeforeUnload: true })]);
 });
 
-test("without storage the page says that nothing is kept, and works", async ({ page }) => {
+test("without storage the page works and reports that nothing is saved", async ({ page }) => {
   await page.addInitScript(() => Object.defineProperty(globalThis, "indexedDB", { value: undefined }));
   await open(page);
-  await expect(page.getByText(/keeps nothing for this page/)).toBeVisible();
+  await expect(page.getByText(/not available in this browser/)).toBeVisible();
   await addClass(page, "cat");
   await fill(page, "cat", [picture("one.png", 1)]);
   await expectCounts(page, { cat: 1 });
 });
 
-test("a narrow phone never scrolls sideways", async ({ page }) => {
+test("the page does not scroll horizontally on a narrow phone", async ({ page }) => {
   await page.setViewportSize({ width: 320, height: 640 });
   await open(page);
-  expect(await sideways(page)).toBe(0);
+  expect(await horizontalOverflow(page)).toBe(0);
   await twoClasses(page);
   await card(page, "cat").getByLabel("Class name").fill("a very long name ".repeat(6));
   await page.keyboard.press("Enter");
-  expect(await sideways(page)).toBe(0);
+  expect(await horizontalOverflow(page)).toBe(0);
   await gallery(page).getByRole("option").first().click();
-  expect(await sideways(page)).toBe(0);
+  expect(await horizontalOverflow(page)).toBe(0);
   await page.getByLabel("More for dog").click();
-  expect(await sideways(page)).toBe(0);
+  expect(await horizontalOverflow(page)).toBe(0);
 });
 
 for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
-  test(`an accessibility checker finds nothing wrong with classes and pictures, ${colorScheme}`, async ({ page }) => {
+  test(`the teach panel passes the accessibility checks, ${colorScheme}`, async ({ page }) => {
     await page.emulateMedia({ colorScheme });
     await open(page);
     await twoClasses(page);

@@ -1,11 +1,11 @@
-"""Small inputs for the fuzz targets to begin with: files of each format that reach as deep into its reader as a few kilobytes can.
+"""Creates the seed corpus of the fuzz targets: small files of each format that exercise much of its reader.
 
     python3 -m venv venv
     venv/bin/pip install numpy==2.4.6 h5py==3.16.0 brotli==1.2.1
     venv/bin/python tests/fuzz/make.py
 
-They go to `tests/fuzz/corpus/TARGET`, where `cargo fuzz` looks. Where an input stands for several files, `\\n~~\\n` parts them, as
-`src/lib.rs` says.
+They are written to `tests/fuzz/corpus/TARGET`, the folder that `cargo fuzz` reads. Inputs with several files are separated by `\\n~~\\n`, see
+`src/lib.rs`.
 """
 
 import io
@@ -22,14 +22,14 @@ import numpy as np
 
 HERE = Path(__file__).resolve().parent
 TESTS = HERE.parent
-BETWEEN = b"\n~~\n"
+SEPARATOR = b"\n~~\n"
 FIRST = "Conv2d_1a_3x3.conv.weight"
 
 
-def keep(target, name, *parts):
+def write(target, name, *parts):
     folder = HERE / "corpus" / target
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_bytes(BETWEEN.join(parts))
+    (folder / name).write_bytes(SEPARATOR.join(parts))
 
 
 def packed(name):
@@ -39,11 +39,11 @@ def packed(name):
 def copies(target, folder, kinds):
     for path in (TESTS / folder).iterdir():
         if path.suffix in kinds:
-            keep(target, path.name, path.read_bytes())
+            write(target, path.name, path.read_bytes())
 
 
 def header(tensors, metadata):
-    """A safetensors header; the targets put its length before it and zeros behind it."""
+    """A safetensors header; the fuzz targets prepend its length and append zeros."""
     sizes = {"F64": 8, "I64": 8, "F32": 4, "F16": 2, "BF16": 2, "U8": 1}
     listed, at = {"__metadata__": metadata}, 0
     for name, (dtype, shape) in tensors.items():
@@ -54,7 +54,7 @@ def header(tensors, metadata):
 
 
 def convolutions():
-    """Keras' 94 kernels as [out, in, height, width], out of the first whole file."""
+    """Shapes of the 94 Keras kernels as [out, in, height, width]."""
     with h5py.File(io.BytesIO(packed("keras2.h5"))) as file:
         shapes = {}
         file.visititems(lambda name, item: shapes.update({name: item.shape}) if hasattr(item, "shape") else None)
@@ -77,18 +77,18 @@ def weights():
         "padding": "same where stride 1, valid where stride 2, as Keras", "average_pool": "exclude_padding", "batch_norm": "folded",
         "dtype": "u8", "fingerprint": "0" * 64, "known_latents": "[0.5]", "classes": '["a","b"]', "sha256": "0" * 64,
     }
-    keep("weights", "whole", header(tensors | top, metadata))
-    keep("weights", "first", header(dict(list(tensors.items())[:4]), metadata))
-    keep("weights", "none", header({"a": ("F32", [1])}, {}))
+    write("weights", "whole", header(tensors | top, metadata))
+    write("weights", "first", header(dict(list(tensors.items())[:4]), metadata))
+    write("weights", "none", header({"a": ("F32", [1])}, {}))
 
 
 def heads():
     metadata = {"name": "n", "classes": '["a","b"]', "layers": "1", "pictures": "3", "base": "b", "fingerprint": "0" * 64}
     one = {"dense_1.kernel": ("F32", [2048, 2]), "dense_1.bias": ("F32", [2])}
     scores = {"correct": "1", "total": "2", "accuracy": "0.5", "temperature": "1.5", "unsure_below": "0.5"}
-    keep("head", "linear", header(one, metadata | scores))
+    write("head", "linear", header(one, metadata | scores))
     hidden = {"dense_1.kernel": ("F16", [2048, 3]), "dense_1.bias": ("F32", [3]), "dense_2.kernel": ("F64", [3, 2]), "dense_2.bias": ("F32", [2])}
-    keep("head", "hidden", header(hidden, metadata | {"layers": "2"}))
+    write("head", "hidden", header(hidden, metadata | {"layers": "2"}))
 
 
 def npy(array):
@@ -99,26 +99,26 @@ def npy(array):
 
 def latents():
     metadata = {"classes": '["a","b"]', "names": '["1","2"]', "base": "b", "fingerprint": "0" * 64}
-    keep("latents", "f16", header({"latents": ("F16", [2, 2048]), "labels": ("I64", [2])}, metadata))
+    write("latents", "f16", header({"latents": ("F16", [2, 2048]), "labels": ("I64", [2])}, metadata))
     u8 = {"latents": ("U8", [2, 2048]), "latents.scale": ("F32", [2048]), "latents.min": ("F32", [2048]), "labels": ("U8", [2])}
-    keep("latents", "u8", header(u8, {"classes": '["a"]'}))
+    write("latents", "u8", header(u8, {"classes": '["a"]'}))
     table = np.zeros([1, 2048], "f2")
     texts = [np.array(["ca", "ox"]), np.array(["one"]), np.array("0" * 64), np.array("b")]
-    keep("latents", "npz", *map(npy, [table, np.zeros(1, "i8"), *texts]))
-    keep("latents", "bytes", *map(npy, [np.asfortranarray(table.astype(">f2")), np.zeros(1, "u1"), np.array([b"ca", b"ox"])]))
-    keep("latents", "objects", *map(npy, [table, np.zeros(1, "i8"), np.array(["a", None], object)]))
+    write("latents", "npz", *map(npy, [table, np.zeros(1, "i8"), *texts]))
+    write("latents", "bytes", *map(npy, [np.asfortranarray(table.astype(">f2")), np.zeros(1, "u1"), np.array([b"ca", b"ox"])]))
+    write("latents", "objects", *map(npy, [table, np.zeros(1, "i8"), np.array(["a", None], object)]))
     out = io.BytesIO()
     np.savez_compressed(out, latents=table, labels=np.zeros(1, "i2"), classes=np.array(["a"]))
-    keep("latents", "packed.npz", out.getvalue())
+    write("latents", "packed.npz", out.getvalue())
 
 
 def torch():
-    keep("torch", "first.safetensors", header({FIRST: ("F32", [32, 3, 3, 3])}, {"format": "pt"}))
+    write("torch", "first.safetensors", header({FIRST: ("F32", [32, 3, 3, 3])}, {"format": "pt"}))
     norm = {f"Conv2d_1a_3x3.bn.{part}": ("F16", [32]) for part in ["weight", "bias", "running_mean", "running_var"]}
     config = {"architecture": "inception_v3", "pretrained_cfg": {"tag": "x", "mean": [0.5] * 3, "std": [0.5] * 3, "license": "mit"}}
-    keep("torch", "config", header({FIRST: ("BF16", [32, 3, 3, 3])} | norm, {}), json.dumps(config).encode())
+    write("torch", "config", header({FIRST: ("BF16", [32, 3, 3, 3])} | norm, {}), json.dumps(config).encode())
 
-    # Classes of torch's names, which write what torch.save writes.
+    # Stand-ins for torch classes that pickle like torch.save.
     module = lambda name: sys.modules.setdefault(name, types.ModuleType(name))
     named = lambda where, name: setattr(module(where), name, type(name, (), {"__module__": where})) or getattr(module(where), name)
     module("torch"), module("torch._utils")
@@ -162,20 +162,20 @@ def torch():
         "shared": {FIRST: tensor(storage_types[0], "0", (32,), (0,)), "fc.bias": tensor(storage_types[4], "0", (2,), (1,))},
     }
     for name, state in states.items():
-        keep("torch", f"{name}.pkl", pickled(state), b"\0" * 3456)
+        write("torch", f"{name}.pkl", pickled(state), b"\0" * 3456)
     begin = [b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", b"\x80\x02M\xe9\x03.", pickled({"little_endian": True})]
-    keep("torch", "legacy.pth", b"".join([*begin, pickled(states["plain"]), pickled(["0"]), (864).to_bytes(8, "little"), b"\0" * 3456]))
-    keep("torch", "asks.pkl", b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00true\x85R.")
+    write("torch", "legacy.pth", b"".join([*begin, pickled(states["plain"]), pickled(["0"]), (864).to_bytes(8, "little"), b"\0" * 3456]))
+    write("torch", "asks.pkl", b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00true\x85R.")
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         archive.writestr(zipfile.ZipInfo("a/data.pkl"), pickled(states["plain"]), zipfile.ZIP_DEFLATED)
         archive.writestr(zipfile.ZipInfo("a/byteorder"), "little", zipfile.ZIP_DEFLATED)
         archive.writestr(zipfile.ZipInfo("a/data/0"), b"\0" * 3456, zipfile.ZIP_DEFLATED)
-    keep("torch", "packed.pth", out.getvalue())
+    write("torch", "packed.pth", out.getvalue())
 
 
 def keras():
-    """All 94 convolutions are one, as are the BatchNorms: the first is read, the second is refused for its shape."""
+    """All 94 convolutions share one dataset, and so do the BatchNorms: the first is read, the second has a wrong shape."""
     kernel = np.random.default_rng(17).normal(size=[3, 3, 3, 32]).astype("f4")
     kinds = {
         "plain": {},
@@ -197,7 +197,7 @@ def keras():
                 norm.create_dataset(f"{name}:0", data=np.ones(32, "f4"))
             for k in range(1, 94):
                 root[f"c_{k}"], root[f"n_{k}"] = conv, norm
-        keep("keras", f"{libver}_{dtype.strip('>')}_{kind}.h5", out.getvalue())
+        write("keras", f"{libver}_{dtype.strip('>')}_{kind}.h5", out.getvalue())
     out = io.BytesIO()
     with h5py.File(out, "w", libver="v110") as file:
         file.create_dataset("layers/conv2d/vars/0", data=kernel[:1], compression="gzip", fillvalue=2.0)
@@ -211,8 +211,8 @@ def keras():
         for k in range(12):
             dense.attrs[f"attribute_{k}"] = k
             dense.create_group(f"group_{k}")
-    keep("keras", "kinds.h5", out.getvalue())
-    keep("keras", "zip", b"keras:" + out.getvalue())
+    write("keras", "kinds.h5", out.getvalue())
+    write("keras", "zip", b"keras:" + out.getvalue())
 
 
 def varint(number):
@@ -224,7 +224,7 @@ def varint(number):
 
 
 def fields(message):
-    """Fields of a protobuf message: tag, type of wire, contents."""
+    """Fields of a protobuf message: tag, wire type, contents."""
     at = 0
 
     def number():
@@ -254,7 +254,7 @@ def message(parts):
 
 
 def onnx():
-    """The whole graphs without notes and names that nobody needs; the large tensors' numbers are left out."""
+    """The complete graphs, without unused fields and without the data of large tensors."""
 
     def node(body):
         return message((tag, kind, own) for tag, kind, own in fields(body) if tag in (1, 2, 4, 5))
@@ -267,18 +267,18 @@ def onnx():
         graph = next(body for tag, _, body in fields(model) if tag == 7)
         keeps = {1: node, 5: tensor, 11: bytes, 12: bytes}
         small = message((tag, kind, keeps[tag](body)) for tag, kind, body in fields(graph) if tag in keeps)
-        keep("onnx", name, message([(1, 0, b"\x08"), (7, 2, small)]))
+        write("onnx", name, message([(1, 0, b"\x08"), (7, 2, small)]))
     value = lambda name: message([(1, 2, name)])
     external = message([(1, 2, b"location"), (2, 2, b"model.onnx.data")])
     kernel = message([(1, 0, b"\x02"), (1, 0, b"\x01"), (2, 0, b"\x01"), (8, 2, b"k"), (13, 2, external), (14, 0, b"\x01")])
     dense = message([(1, 2, b"x"), (1, 2, b"k"), (2, 2, b"y"), (4, 2, b"Gemm"), (5, 2, message([(1, 2, b"transB"), (3, 0, b"\x01")]))])
     mean = message([(1, 2, b"i"), (2, 2, b"x"), (4, 2, b"GlobalAveragePool")])
     graph = message([(1, 2, mean), (1, 2, dense), (5, 2, kernel), (11, 2, value(b"i")), (12, 2, value(b"y"))])
-    keep("onnx", "beside", message([(1, 0, b"\x08"), (7, 2, graph)]), b"\0" * 8)
+    write("onnx", "beside", message([(1, 0, b"\x08"), (7, 2, graph)]), b"\0" * 8)
 
 
 def tfjs():
-    """All 94 convolutions, of one number each but for the first."""
+    """All 94 convolutions; all but the first are 1x1x1x1."""
     specs = []
     for k in range(94):
         shape = [3, 3, 3, 32] if k == 0 else [1, 1, 1, 1]
@@ -288,10 +288,10 @@ def tfjs():
     manifest = [{"paths": ["1.bin", "2.bin"], "weights": specs}]
     size = 864 * 2 + 32 * 3 + 93 * 4
     text = lambda groups: json.dumps({"format": "layers-model", "weightsManifest": groups}, separators=(",", ":")).encode()
-    keep("tfjs", "whole", text(manifest), b"\1" * 1000, b"\1" * (size - 1000))
+    write("tfjs", "whole", text(manifest), b"\1" * 1000, b"\1" * (size - 1000))
     dense = [{"name": "d/kernel", "shape": [2, 2], "dtype": "float32", "quantization": {"dtype": "uint16", "scale": 1}}, {"name": "d/bias", "shape": [2], "dtype": "float32"}]
-    keep("tfjs", "dense", text([{"paths": ["1.bin"], "weights": dense[:1]}, {"paths": ["a/2.bin"], "weights": dense[1:]}]), b"12345678", b"\0" * 8)
-    keep("tfjs", "graph", b'{"format":"graph-model","weightsManifest":[]}')
+    write("tfjs", "dense", text([{"paths": ["1.bin"], "weights": dense[:1]}, {"paths": ["a/2.bin"], "weights": dense[1:]}]), b"12345678", b"\0" * 8)
+    write("tfjs", "graph", b'{"format":"graph-model","weightsManifest":[]}')
 
 
 for make in [weights, heads, latents, torch, keras, onnx, tfjs]:

@@ -1,33 +1,33 @@
 // @ts-check
-/** The page's rooms, put together: base, predict, teach, study, compare. Each has its own state; what they share goes through here. */
+/** Composes the panels: base, predict, teach, train and compare. Each panel has its own state; they share data only through this module. */
 import { listenForFiles } from "../ui/drop.js";
 import { chosenBase, createBase, forgetBase } from "../panels/base/controller.js";
 import { createCompare } from "../panels/compare/controller.js";
 import { byId, jpegUrl } from "../ui/dom.js";
 import { createEngine } from "../engine/engine.js";
-import { keepPage, showStorage } from "./offline.js";
+import { awaitBuilds, keepPage, showStorage } from "./offline.js";
 import { createPredict } from "../panels/predict/controller.js";
 import { emptyProject } from "../project/project.js";
 import { openStore } from "../project/store.js";
-import { createStudy } from "../panels/train/controller.js";
+import { createTrain } from "../panels/train/controller.js";
 import { createTeach } from "../panels/teach/controller.js";
 import { createToast } from "../ui/toast.js";
 import { sentence } from "../ui/format.js";
 
 /** @import { Context } from "./context.js" */
-/** @import { Engine } from "../engine/engine.js" */
-/** @import { Store } from "../project/store.js" */
+/** @import { Engine } from "../engine/types.js" */
+/** @import { Store } from "../project/store-types.js" */
 
-/** Addresses of pictures that are kept at a time. */
-const ADDRESSES = 1000;
+/** Object URLs that are kept at a time. */
+const MAX_URLS = 1000;
 const query = new URLSearchParams(location.search);
 
 /** @type {Engine | null} */
 let engine = null;
 /** @type {Store | null} */
 let store = null;
-/** Addresses by what they show, the one used longest ago first. @type {Map<Blob, string>} */
-const addresses = new Map();
+/** Object URLs by their Blob, least recently used first. @type {Map<Blob, string>} */
+const urls = new Map();
 const toast = createToast();
 
 /** @type {Context} */
@@ -36,14 +36,14 @@ const context = {
   store: () => store,
   project: () => teach.project,
   embedded: () => teach.embedded,
-  change: (project, words) => teach.change(project, words),
+  change: (project, label) => teach.change(project, label),
   attempt,
   announce,
   headChanged: () => void predict.headChanged(),
   pictureUrl(picture) {
     const image = teach.imageOf(picture);
     if (image instanceof Uint8Array) return jpegUrl(image);
-    return image instanceof Blob ? addressOf(image) : null;
+    return image instanceof Blob ? objectUrl(image) : null;
   },
 };
 
@@ -51,37 +51,37 @@ const teach = createTeach(context, {
   toast,
   row: (id) => predict.row(id),
   projectChanged() {
-    study.projectChanged();
+    train.projectChanged();
     compare.projectChanged();
   },
-  study: { ready: (kept) => study.ready(kept), kept: () => study.kept() },
+  train: { ready: (kept) => train.ready(kept), kept: () => train.kept() },
 });
-const study = createStudy(context);
+const train = createTrain(context);
 const compare = createCompare(context);
 const base = createBase(context);
 const predict = createPredict(context, {
   retry: start,
   lost: () => void (engine = null),
-  why: ({ name, file, answer }) => answer?.predictions.length && attempt(() => study.why(name, file, answer.latents, answer.predictions[0].label)),
+  why: ({ name, file, answer }) => answer?.predictions.length && attempt(() => train.why(name, file, answer.latents, answer.predictions[0].label)),
   teach: ({ id, name }) => teach.chooseClass(id, name),
   customised: ["device", "weights", "head"].some((name) => query.has(name)),
 });
 
 listenForFiles({
-  came: (found, target) => attempt(async () => {
-    const { files } = await found;
-    if (await base.takes(files)) await base.came(files);
-    else if (compare.takes(files, target)) await compare.came(files);
-    else await teach.came(found, target, (pictures) => predict.add(pictures));
+  onFiles: (dropped, target) => attempt(async () => {
+    const { files } = await dropped;
+    if (await base.accepts(files)) await base.onFiles(files);
+    else if (compare.accepts(files, target)) await compare.onFiles(files);
+    else await teach.onFiles(dropped, target, (pictures) => predict.add(pictures));
   }),
-  hint: (target) => (compare.holds(target) ? "Drop to compare three ways" : teach.hint(target)),
+  hint: (target) => (compare.contains(target) ? "Drop to compare models" : teach.hint(target)),
 });
 addEventListener("beforeunload", (event) => {
-  if (teach.busy || study.busy || compare.busy || base.busy) event.preventDefault();
+  if (teach.busy || train.busy || compare.busy || base.busy) event.preventDefault();
 });
 
-/** What the browser keeps of the classes. */
-const kept = {
+/** The project as the storage table needs it. */
+const storedProject = {
   get project() {
     return teach.project;
   },
@@ -92,13 +92,13 @@ const kept = {
 const opened = open();
 start();
 
-/** What is kept is shown at once; its latents come when the engine says which base they have to be of. */
+/** Shows the kept project at once. `teach.ready` loads its latents later, because they depend on the engine's base. */
 async function open() {
   try {
-    const found = await openStore();
-    const { project } = await found.load("");
-    store = found;
-    teach.open(project, found.refusal);
+    const newStore = await openStore();
+    const { project } = await newStore.load("");
+    store = newStore;
+    teach.open(project, newStore.refusal);
   } catch (cause) {
     console.error(cause);
     teach.open(emptyProject, cause instanceof Error ? cause : new Error(String(cause)));
@@ -108,11 +108,11 @@ async function open() {
 async function start() {
   const chosen = query.has("weights") ? undefined : chosenBase();
   const loaded = await predict.load(async (onProgress) => {
-    const options = { device: wishedDevice(), head: query.get("head") ?? undefined, onProgress, onChange: () => predict.engineChanged() };
+    const options = { device: requestedDevice(), head: query.get("head") ?? undefined, onProgress, onChange: () => predict.engineChanged() };
     engine = await createEngine({ ...options, weights: query.get("weights") ?? chosen }).catch((cause) => {
       if (!chosen || cause.kind !== "weights") throw cause;
       forgetBase();
-      toast.alarm(sentence(`${cause.message}. The built-in base is used`));
+      toast.error(sentence(`${cause.message}. The built-in base is used`));
       return createEngine(options);
     });
     return engine;
@@ -126,44 +126,57 @@ async function start() {
   await attempt(compare.ready);
   const { build } = /** @type {Engine} */ (/** @type {unknown} */ (engine));
   const details = byId("details", HTMLDetailsElement);
-  const show = () => attempt(() => showStorage(kept));
+  const show = () => attempt(() => showStorage(storedProject));
   details.addEventListener("toggle", () => void show());
-  if (details.open) await show(); // somebody was quicker
-  await attempt(() => keepPage({ build, toast }));
+  if (details.open) await show(); // opened before the listener was there
+  await attempt(async () => {
+    const site = await awaitBuilds(showPending);
+    if (site) await keepPage({ build, version: site.version, toast });
+  });
+}
+
+/** Says what the server is still building, and enables training when its build is there. @param {readonly string[]} pending */
+function showPending(pending) {
+  const element = byId("building", HTMLElement);
+  const training = pending.includes("tools");
+  train.setBuilding(training);
+  element.hidden = !pending.length;
+  if (training) element.textContent = "Training is being built. This takes a few minutes; the page can already answer.";
+  else if (pending.length) element.textContent = "A faster version is being built. Reload the page in a few minutes to use it.";
 }
 
 /** @returns {"auto" | "webgpu" | "cpu"} */
-function wishedDevice() {
-  const wish = query.get("device");
-  return wish === "webgpu" || wish === "cpu" ? wish : "auto";
+function requestedDevice() {
+  const device = query.get("device");
+  return device === "webgpu" || device === "cpu" ? device : "auto";
 }
 
-/** The sentence is shown, the cause goes to the console; what somebody cancelled is no error. @param {() => Promise<unknown>} verb */
-async function attempt(verb) {
+/** Shows the message of an error and logs its cause. Cancelled work is ignored. @param {() => Promise<unknown>} action */
+async function attempt(action) {
   try {
-    await verb();
+    await action();
   } catch (cause) {
     const error = cause instanceof Error ? cause : new Error(String(cause));
     if (error.name === "AbortError" || /** @type {{ kind?: string }} */ (error).kind === "cancelled") return;
     console.error(cause);
-    toast.alarm(sentence(error.message));
+    toast.error(sentence(error.message));
   }
 }
 
-/** @param {string} words */
-function announce(words) {
-  byId("announcer", HTMLElement).textContent = words;
+/** @param {string} text */
+function announce(text) {
+  byId("announcer", HTMLElement).textContent = text;
 }
 
 /** @param {Blob} image @returns {string} */
-function addressOf(image) {
-  const url = addresses.get(image) ?? URL.createObjectURL(image);
-  addresses.delete(image);
-  addresses.set(image, url);
-  for (const [old, address] of addresses) {
-    if (addresses.size <= ADDRESSES) break;
-    URL.revokeObjectURL(address);
-    addresses.delete(old);
+function objectUrl(image) {
+  const url = urls.get(image) ?? URL.createObjectURL(image);
+  urls.delete(image);
+  urls.set(image, url);
+  for (const [oldest, oldUrl] of urls) {
+    if (urls.size <= MAX_URLS) break;
+    URL.revokeObjectURL(oldUrl);
+    urls.delete(oldest);
   }
   return url;
 }

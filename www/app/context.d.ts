@@ -1,53 +1,56 @@
-/** What `app.js` lends to the wires of each room of the page. */
-import type { Arrival } from "../ui/drop.js";
-import type { Embedded, Engine } from "../engine/engine.js";
-import type { Picture, Project } from "../project/project.js";
-import type { Kept, Store } from "../project/store.js";
+/** The interfaces between `app.js` and the panels. */
+import type { DroppedFile } from "../ui/drop.js";
+import type { Embedded, Engine } from "../engine/types.js";
+import type { Kept, Store } from "../project/store-types.js";
+import type { Picture, Project } from "../project/types.js";
 
+/** What `app.js` provides to every panel. */
 export interface Context {
-  /** Null until it is loaded, and after it failed. */
+  /** Null while the engine loads, and after it failed. */
   engine(): Engine | null;
-  /** Null where the browser grants no storage. */
+  /** Null if the browser grants no storage. */
   store(): Store | null;
   project(): Project;
   embedded(): ReadonlyMap<string, Embedded>;
-  /** Puts a changed project in place: shown, told to the engine, saved, and undone by one step that is called `words` ("Relabel 3 pictures"). */
-  change(project: Project, words: string): void;
-  /** The one place that catches: shows the error's sentence, keeps the cause for the console. Cancelled work is no error. */
-  attempt(verb: () => Promise<unknown>): Promise<void>;
-  /** Tells a screen reader. */
-  announce(words: string): void;
-  /** The engine has another head in use: the status line and the answers shown follow. */
+  /** Replaces the project: renders it, updates the engine, saves it, and adds one undo step named `label` ("Relabel 3 pictures"). */
+  change(project: Project, label: string): void;
+  /** Runs `action` and catches its errors: shows the message, logs the cause. Cancelled work is ignored. */
+  attempt(action: () => Promise<unknown>): Promise<void>;
+  /** Announces `text` to screen readers. */
+  announce(text: string): void;
+  /** Updates the status line and the shown answers after the engine changed its head. */
   headChanged(): void;
-  /** An address of what stands for a picture: its thumbnail, or its file of this visit; null if it has neither. Those of files are kept and revoked by the page. */
+  /** URL of a picture's thumbnail or, without one, of its file; null if it has neither. The page caches and revokes the URLs of files. */
   pictureUrl(picture: Picture): string | null;
 }
 
-/** `study/wires.js`: training, evaluation, runs, map, and why an answer was given. Its views fill the element `#study`. */
-export interface Study {
-  /** The engine is ready, and what was kept has been loaded: runs are shown, and the head that was in use is put in use again. */
+/** `panels/train/controller.js`: training, evaluation, runs, map and explanations. It fills the element `#train`. */
+export interface TrainPanel {
+  /** Call when the engine is ready and the kept data is loaded: shows the runs and restores the head in use. */
   ready(kept: Kept): Promise<void>;
-  /** The project or its latents changed. */
+  /** Call when the project or its latents changed. */
   projectChanged(): void;
-  /** Opens the reasons for an answer in a dialog: where the evidence lies, and the nearest training pictures. */
+  /** Disables training while the server is still building its code. */
+  setBuilding(building: boolean): void;
+  /** Opens a dialog that explains an answer: an evidence map and the nearest training pictures. */
   why(name: string, picture: Blob, latents: Float32Array, label: string): Promise<void>;
-  /** All runs and the head in use, to go into a saved project. */
+  /** All runs and the head in use, for a saved project. */
   kept(): Pick<Kept, "runs" | "runInUse" | "head">;
-  /** Whether training or cross-validation is under way (leaving the page then asks first). */
+  /** Whether training or cross-validation is running; if so, the page asks before it closes. */
   readonly busy: boolean;
 }
 
-/** `compare/wires.js`: three ways to classify small pictures, side by side. Its view fills the element `#three-ways`. */
-export interface Compare {
-  /** The engine is ready. */
+/** `panels/compare/controller.js`: trains and compares three models on small pictures. It fills the element `#three-ways`. */
+export interface ComparePanel {
+  /** Call when the engine is ready. */
   ready(): Promise<void>;
-  /** The project changed: its pictures can be compared too. */
+  /** Call when the project changed, because its pictures can be compared too. */
   projectChanged(): void;
-  /** Whether a place of the page is in this room. */
-  holds(target: Element | null): boolean;
-  /** Whether files that came to a place of the page are for this room: CIFAR-10's by their names, or any that came onto it. */
-  takes(files: readonly Arrival[], target: Element | null): boolean;
-  came(files: readonly Arrival[]): Promise<void>;
-  /** Whether something long is under way (leaving the page then asks first). */
+  /** Whether `target` is inside this panel. */
+  contains(target: Element | null): boolean;
+  /** Whether this panel handles dropped files: CIFAR-10 files by name, and any files dropped onto it. */
+  accepts(files: readonly DroppedFile[], target: Element | null): boolean;
+  onFiles(files: readonly DroppedFile[]): Promise<void>;
+  /** Whether a long job is running; if so, the page asks before it closes. */
   readonly busy: boolean;
 }

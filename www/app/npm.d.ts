@@ -1,4 +1,4 @@
-/** Types of the npm packages that lie beside the page as single files: `inception-web serve` and `build` put them there. */
+/** Types of the npm packages that `inception-web serve` and `build` bundle into `npm/`, one file each. */
 declare module "*/npm/idb.js" {
   export * from "idb";
 }

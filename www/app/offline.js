@@ -1,128 +1,145 @@
 // @ts-check
-/** The page without a network, and what it keeps in the browser: a service worker for its files (sw.js), and a table of what takes room. */
+/** Offline use: registers the service worker (sw.js) that caches the page, and shows a table of the storage in use. */
 import { button, byId, make } from "../ui/dom.js";
 import { megabytes, pictures } from "../ui/format.js";
 
-/** @import { Project } from "../project/project.js" */
-/** @import { Store } from "../project/store.js" */
+/** @import { Project } from "../project/types.js" */
+/** @import { Store } from "../project/store-types.js" */
 /** @import { Toast } from "../ui/toast.js" */
 
-const BASES = "inception-web weights";
-const PAGE = "inception-web page ";
+const WEIGHTS_CACHE = "inception-web weights";
+const PAGE_CACHE_PREFIX = "inception-web page ";
+
+/** Milliseconds between requests for the state of the server's builds. */
+const POLL_MS = 2000;
 
 /**
- * Keeps the page for the next visit, and says when a new version is there. Where the browser has no service workers, nothing happens.
- * @param {{ build: string, toast: Toast }} page
+ * Waits until the server has made all WebAssembly builds; a development server makes some of them while it serves the page.
+ * @param {(pending: readonly string[]) => unknown} onChange  called with the names of the builds that are missing, and with none at the end
+ * @returns {Promise<{ version: string, pending: readonly string[] } | null>} the complete manifest; null when offline
  */
-export async function keepPage({ build, toast }) {
+export async function awaitBuilds(onChange) {
+  let shown = "";
+  for (;;) {
+    const response = await fetch("pkg/site.json?fresh", { cache: "no-store" }).catch(() => null);
+    if (!response?.ok) return null;
+    const site = { pending: [], ...(await response.json()) };
+    if (shown !== site.pending.join()) onChange(site.pending);
+    if (!site.pending.length) return site;
+    shown = site.pending.join();
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+}
+
+/**
+ * Caches the page for the next visit and offers new versions. Does nothing in a browser without service workers.
+ * @param {{ build: string, version: string, toast: Toast }} page
+ */
+export async function keepPage({ build, version, toast }) {
   const workers = navigator.serviceWorker;
   if (!workers) return;
-  const first = !workers.controller;
-  let asked = false;
+  const firstVisit = !workers.controller;
+  let updateRequested = false;
   workers.addEventListener("controllerchange", () => {
-    if (asked) location.reload();
-    else if (!first) toast.say("The page was renewed in another tab. Reload this one, too, when you are ready.");
+    if (updateRequested) location.reload();
+    else if (!firstVisit) toast.notify("Another tab updated this page. Reload this tab when you are ready.");
   });
-  const fresh = await fetch("pkg/site.json?fresh", { cache: "no-store" }).catch(() => null);
-  if (!fresh?.ok) return; // without a network, or without a server
-  const { version } = await fresh.json();
   const registration = await workers.register(`sw.js?v=${version}&build=${build}`).catch((cause) => {
     console.warn(cause);
     return null;
   });
   if (!registration) return;
-  const offer = () => {
+  const offerUpdate = () => {
     if (!registration.waiting || !workers.controller) return;
-    toast.offer("A new version of this page is ready.", {
-      words: "Use it now",
-      press() {
-        asked = true;
+    toast.prompt("A new version of this page is ready.", {
+      label: "Update now",
+      onClick() {
+        updateRequested = true;
         registration.waiting?.postMessage("take over");
       },
     });
   };
-  offer();
+  offerUpdate();
   registration.addEventListener("updatefound", () => {
-    const coming = registration.installing;
-    coming?.addEventListener("statechange", () => {
-      if (coming.state === "installed") offer();
+    const installing = registration.installing;
+    installing?.addEventListener("statechange", () => {
+      if (installing.state === "installed") offerUpdate();
     });
   });
 }
 
 /**
- * What the browser keeps for this page, with a way to free each base, and the classes.
- * @param {{ project: Project, sizes(): Promise<Awaited<ReturnType<Store["sizes"]>> | null>, clear(): void }} own
+ * Shows what the browser keeps for this page, with a button to delete each base and the classes.
+ * @param {{ project: Project, sizes(): Promise<Awaited<ReturnType<Store["sizes"]>> | null>, clear(): void }} stored
  */
-export async function showStorage(own) {
-  const place = byId("storage", HTMLElement);
-  const rows = [...(await basesKept(() => showStorage(own))), ...(await classesKept(own)), await pageKept()];
+export async function showStorage(stored) {
+  const rows = [...(await baseRows(() => showStorage(stored))), ...(await classRows(stored)), await pageRow()];
   const { usage = 0, quota = 0 } = (await navigator.storage?.estimate?.()) ?? {};
   const table = make("table", "storage", make("caption", "", "Kept in this browser"), make("tbody", "", ...rows));
-  const total = usage ? `${megabytes(usage)} MB in all, as the browser counts, of ${megabytes(quota)} MB that it allows.` : "";
-  place.replaceChildren(table, make("p", "", total));
+  const total = usage ? `The browser reports ${megabytes(usage)} MB used of ${megabytes(quota)} MB allowed.` : "";
+  byId("storage", HTMLElement).replaceChildren(table, make("p", "", total));
 }
 
-/** Bases, and what "Three ways" had them read. @param {() => Promise<void>} again */
-async function basesKept(again) {
+/** Bases, and the latents that "Three ways" computed with them. @param {() => Promise<void>} refresh */
+async function baseRows(refresh) {
   if (!self.caches) return [];
-  const bases = await caches.open(BASES);
+  const cache = await caches.open(WEIGHTS_CACHE);
   /** @type {Map<string, string>} */
   const names = new Map();
   const rows = [];
-  for (const key of await bases.keys()) {
+  for (const key of await cache.keys()) {
     const [folder, file] = key.url.split("/").slice(-2);
     const fingerprint = /^[0-9a-f]{64}/.exec(file)?.[0];
-    const entry = fingerprint && (await bases.match(key));
+    const entry = fingerprint && (await cache.match(key));
     if (!entry) continue;
-    const known = decodeURIComponent(entry.headers.get("x-name") ?? "");
-    if (known) names.set(fingerprint, known);
+    const name = decodeURIComponent(entry.headers.get("x-name") ?? "");
+    if (name) names.set(fingerprint, name);
     rows.push({ key, fingerprint, latents: folder === "latents", bytes: (await entry.blob()).size });
   }
   return rows.map(({ key, fingerprint, latents, bytes }) => {
     const base = names.get(fingerprint) ?? `Base ${fingerprint.slice(0, 8)}`;
-    const name = latents ? `Pictures compared in Three ways, as ${base} reads them` : base;
-    const free = button("Free", async () => {
-      await bases.delete(key);
-      await again();
+    const name = latents ? `Latents of the pictures in Three ways, by ${base}` : base;
+    const remove = button("Delete", async () => {
+      await cache.delete(key);
+      await refresh();
     });
-    free.setAttribute("aria-label", `Free ${name}`);
-    free.title = latents ? "They are read again when they are compared next" : "It is downloaded or chosen again when it is needed next";
-    return row(name, sized(bytes), free);
+    remove.setAttribute("aria-label", `Delete ${name}`);
+    remove.title = latents ? "They are computed again for the next comparison" : "It has to be downloaded or chosen again for the next use";
+    return row(name, sizeText(bytes), remove);
   });
 }
 
-/** What was taught. @param {Parameters<typeof showStorage>[0]} own */
-async function classesKept(own) {
-  const { classes, pictures: all } = own.project;
-  const sizes = await own.sizes().catch((cause) => {
+/** The project and its heads. @param {Parameters<typeof showStorage>[0]} stored */
+async function classRows(stored) {
+  const { classes, pictures: all } = stored.project;
+  const sizes = await stored.sizes().catch((cause) => {
     console.warn(cause);
     return null;
   });
-  const heads = sizes?.heads ? [row("Your trained heads", sized(sizes.heads))] : [];
+  const heads = sizes?.heads ? [row("Your trained heads", sizeText(sizes.heads))] : [];
   const bytes = sizes && sizes.files + sizes.latents;
-  if (!classes.length) return [row(bytes ? "Classes that you removed, until your next visit" : "You have taught no classes yet", sized(bytes)), ...heads];
-  const free = button("Free", async () => {
-    own.clear();
-    await showStorage(own);
+  if (!classes.length) return [row(bytes ? "Removed classes, deleted on your next visit" : "No classes of your own yet", sizeText(bytes)), ...heads];
+  const remove = button("Delete", async () => {
+    stored.clear();
+    await showStorage(stored);
   });
-  free.setAttribute("aria-label", "Free your classes");
-  free.title = "Removes all classes; can be taken back until you leave the page";
-  return [row(`Your classes: ${pictures(all.length)} and their latents`, sized(bytes), free), ...heads];
+  remove.setAttribute("aria-label", "Delete your classes");
+  remove.title = "Removes all classes; you can undo this until you leave the page";
+  return [row(`Your classes: ${pictures(all.length)} and their latents`, sizeText(bytes), remove), ...heads];
 }
 
-/** The page's own files. */
-async function pageKept() {
+/** The files of the page itself. */
+async function pageRow() {
   let bytes = 0;
   for (const name of self.caches ? await caches.keys() : []) {
-    if (!name.startsWith(PAGE)) continue;
+    if (!name.startsWith(PAGE_CACHE_PREFIX)) continue;
     for (const response of await (await caches.open(name)).matchAll()) bytes += (await response.blob()).size;
   }
-  return row(bytes ? "This page, to work without a network" : "This page is not kept yet", sized(bytes));
+  return row(bytes ? "This page, for offline use" : "This page is not kept yet", sizeText(bytes));
 }
 
 /** @param {number | null} bytes */
-function sized(bytes) {
+function sizeText(bytes) {
   return bytes === null ? "unknown" : `${megabytes(bytes)} MB`;
 }
 

@@ -1,64 +1,64 @@
 // @ts-check
-/** The page's part of comparison.d.ts: it asks the worker, and remembers the files of the set for a worker that has to start again. */
+/** `engine.ways`: forwards requests to the worker, and remembers the files of the picture set so that a restarted worker can read them again. */
 
-/** @import { PictureSet, SetFile, Ways } from "./comparison.js" */
 /** @import { Methods } from "./messages.js" */
+/** @import { ModelComparison, PictureSet, SetFile } from "./types.js" */
 
 /**
  * @typedef {{
- *   ask<M extends keyof Methods>(method: M, args: Methods[M]["args"], progress?: (progress: Methods[M]["progress"]) => void): Promise<Methods[M]["value"]>,
- *   steerable<T>(signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T>,
- * }} Door
+ *   request<M extends keyof Methods>(method: M, args: Methods[M]["args"], onProgress?: (progress: Methods[M]["progress"]) => void): Promise<Methods[M]["value"]>,
+ *   cancellable<T>(signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T>,
+ * }} Requests
  */
 
-/** @implements {Ways} */
-export class EngineWays {
+/** @implements {ModelComparison} */
+export class WorkerComparison {
   /** @type {PictureSet | null} */ set = null;
   /** @type {SetFile[]} */ #files = [];
-  #door;
+  #requests;
 
-  /** @param {Door} door */
-  constructor(door) {
-    this.#door = door;
+  /** @param {Requests} requests */
+  constructor(requests) {
+    this.#requests = requests;
   }
 
-  /** @type {Ways["open"]} */
+  /** @type {ModelComparison["open"]} */
   async open(files, { signal, onProgress } = {}) {
-    this.set = await this.#door.steerable(signal, () => this.#door.ask("openSet", { files }, onProgress));
+    this.set = await this.#requests.cancellable(signal, () => this.#requests.request("openSet", { files }, onProgress));
     this.#files = files;
     return this.set;
   }
 
-  /** Gives a worker that has been started again what the one before had. @param {Door["ask"]} ask */
-  async restore(ask) {
-    if (this.#files.length) await ask("openSet", { files: this.#files });
+  /** Opens the set again in a restarted worker. @param {Requests["request"]} request */
+  async restore(request) {
+    if (this.#files.length) await request("openSet", { files: this.#files });
   }
 
-  /** @type {Ways["plan"]} */
+  /** @type {ModelComparison["plan"]} */
   plan(options) {
-    return this.#door.ask("plan", { options });
+    return this.#requests.request("plan", { options });
   }
 
-  /** @type {Ways["compare"]} */
+  /** @type {ModelComparison["compare"]} */
   compare(options, { signal, onProgress, onWay } = {}) {
-    return this.#door.steerable(signal, () => this.#door.ask("compare", { options }, (progress) => {
+    return this.#requests.cancellable(signal, () => this.#requests.request("compare", { options }, (progress) => {
       if ("result" in progress) onWay?.(progress.result);
       else onProgress?.(progress);
     }));
   }
 
-  /** @type {Ways["learningCurve"]} */
+  /** @type {ModelComparison["learningCurve"]} */
   learningCurve(options, { signal, onProgress } = {}) {
-    return this.#door.steerable(signal, () => this.#door.ask("learningCurve", { options }, onProgress));
+    return this.#requests.cancellable(signal, () => this.#requests.request("learningCurve", { options }, onProgress));
   }
 
-  /** @type {Ways["pictures"]} */
+  /** @type {ModelComparison["pictures"]} */
   pictures(from, rows) {
-    return this.#door.ask("setPictures", { from, rows });
+    return this.#requests.request("setPictures", { from, rows });
   }
 
-  /** @type {Ways["layers"]} */
+  /** @type {ModelComparison["layers"]} */
   layers(way) {
-    return this.#door.ask("layers", { way });
+    return this.#requests.request("layers", { way });
   }
 }

@@ -1,111 +1,103 @@
 // @ts-check
 /**
- * The JavaScript door to inception-web: a worker that computes, behind promises. Types and their documentation: engine.d.ts.
+ * The JavaScript API: sends requests to a worker that runs the network. Types and documentation: engine.d.ts.
  *
- * A worker that dies is started again and asked once more what it was asked: on the graphics card, if it was there, once; then on the CPU.
+ * When the worker dies, it is restarted and its pending requests are sent again: once on the GPU, if it was in use, then on the CPU.
  */
 
-import { Crew } from "./pool.js";
-import { newLifeline, watch } from "./liveness.js";
-import { EngineWays } from "./comparison.js";
+import { WorkerComparison } from "./comparison.js";
 import { Dataset } from "./dataset.js";
+import { EngineError } from "./error.js";
+import { newLiveness } from "./liveness.js";
+import { startWorker, WorkerClient } from "./rpc.js";
+import { WorkerPool } from "./worker-pool.js";
 
-/** @import { Answer, BatchProgress, ClassifyOptions, Embedded, Engine, EngineOptions, ErrorKind, Evaluation, KeptBase, LoadProgress, Picture, Prediction, TrainReport } from "./engine.js" */
-/** @import { Mate } from "./pool.js" */
 /** @import { Scored } from "../pkg/tools/inception_web.js" */
-/** @import { Loaded, Methods, Outcome, Reply } from "./messages.js" */
+/** @import { Loaded, Methods, Outcome, UmapMethods } from "./messages.js" */
+/** @import { BatchProgress, ClassifyOptions, ConvertOptions, Embedded, Engine, EngineOptions, Evaluation, KeptBase, LoadProgress, Picture, Prediction, TrainOptions } from "./types.js" */
+/** @import { PoolWorker } from "./worker-pool.js" */
 
 /** Methods that need the dataset in the worker. */
-const TABLE = new Set(["train", "crossValidate", "evaluate", "nearest", "components", "writeLatents"]);
+const DATASET_METHODS = new Set(["train", "crossValidate", "evaluate", "nearest", "components", "writeLatents"]);
 /** Methods that need the picture set in the worker. */
-const SET = new Set(["plan", "compare", "learningCurve", "setPictures", "layers"]);
-/** Pictures on end that may stop the worker; where more do, it is not the pictures. */
-const MOST_STOPPED = 3;
-const STOPPED = "picture: the engine stopped at it, twice; save it anew in another format, or leave it out";
-/** What thumbnails of answers measure: the picture that the network saw. */
+const SET_METHODS = new Set(["plan", "compare", "learningCurve", "setPictures", "layers"]);
+/** Number of consecutive pictures that may crash the worker; if more do, the pictures are not the cause. */
+const MAX_CRASHES = 3;
+const CRASH_MESSAGE = "picture: the engine crashed on it twice; save it in another format, or leave it out";
+/** Side of the network's input, and of the thumbnails of answers. */
 const INPUT = 299;
-/** Principal components that the finer map starts from. */
+/** Number of principal components that UMAP gets. */
 const COMPONENTS = 50;
 
-export class EngineError extends Error {
-  /** @param {ErrorKind} kind @param {string} message */
-  constructor(kind, message) {
-    super(message);
-    this.name = "EngineError";
-    this.kind = kind;
-  }
-}
+export { EngineError };
 
-/** What calls hear whose worker was stopped by another's. */
-class Bystander extends EngineError {}
+/** Rejects the requests of a worker that was terminated because of another request. */
+class CollateralError extends EngineError {}
 
 /** @type {(options?: EngineOptions) => Promise<Engine>} */
 export async function createEngine({ device = "auto", weights, head, onProgress = () => {}, onChange = () => {} } = {}) {
   const absolute = (/** @type {string | undefined} */ url) => url && new URL(url, document.baseURI).href;
-  const wish = { weights: typeof weights === "object" ? weights : absolute(weights), head: absolute(head) };
-  const engine = new WorkerEngine(wish, onChange);
+  const source = { weights: typeof weights === "object" ? weights : absolute(weights), head: absolute(head) };
+  const engine = new WorkerEngine(source, onChange);
   try {
     await engine.start(device, onProgress).catch((error) => {
       if (device === "cpu" || !(error instanceof EngineError && error.kind === "crash")) throw error;
-      return engine.startOver(error, onProgress);
+      return engine.restart(error, onProgress);
     });
   } catch (error) {
-    // Its worker may still be fetching.
+    // The worker may still be fetching files.
     engine.dispose();
     throw error;
   }
   return engine;
 }
 
+/** @typedef {{ topK: number, thumbnails: number } & Pick<ClassifyOptions, "signal" | "onProgress">} RunOptions  `thumbnails` is the side in pixels. */
+
 /** @implements {Engine} */
 class WorkerEngine {
-  /** @type {Worker | null} */ #worker = null;
-  /** @type {Map<number, { resolve: (value: any) => void, reject: (error: EngineError) => void, progress: (progress: any) => void }>} */
-  #waiting = new Map();
+  /** @type {WorkerClient<Methods> | null} */ #client = null;
   /** @type {Loaded | null} */ #loaded = null;
-  /** @type {Promise<void>} */ #starting = Promise.resolve();
-  #nextId = 0;
+  /** The latest start or restart. @type {Promise<void>} */ #starting = Promise.resolve();
   #disposed = false;
-  #wish;
+  #source;
   #onChange;
-  #crew;
-  /** Whether the graphics card was given its other chance. */ #again = false;
-  /** The head in use where it is not the one that was loaded first, for a worker that has to start again. @type {Uint8Array | null} */ #headFile = null;
-  /** Pictures held out when the head in use was trained. @type {Set<number> | null} */ #validation = null;
-  /** What of the dataset the worker has. @type {ReturnType<Dataset["rows"]> | null} */ #sent = null;
+  #pool;
+  /** Whether the GPU was restarted; it is restarted only once. */ #gpuRestarted = false;
+  /** The current head if it is not the initial one, for a restarted worker. @type {Uint8Array | null} */ #headFile = null;
+  /** Ids of the validation pictures of the current head. @type {Set<number> | null} */ #validation = null;
+  /** The rows of the dataset that the worker has. @type {ReturnType<Dataset["rows"]> | null} */ #sentRows = null;
 
-  /** @param {{ weights?: string | KeptBase, head?: string }} wish @param {() => unknown} onChange */
-  constructor(wish, onChange) {
-    this.#wish = wish;
+  /** @param {{ weights?: string | KeptBase, head?: string }} source @param {() => unknown} onChange */
+  constructor(source, onChange) {
+    this.#source = source;
     this.#onChange = onChange;
-    this.#crew = new Crew(wish);
+    this.#pool = new WorkerPool(source);
     this.dataset = new Dataset((pictures, options) => this.embed(pictures, options));
-    this.ways = new EngineWays({
-      ask: (method, args, progress) => this.#ask(method, args, progress),
-      steerable: (signal, work) => this.#steerable(signal, work),
+    this.ways = new WorkerComparison({
+      request: (method, args, onProgress) => this.#request(method, args, onProgress),
+      cancellable: (signal, work) => this.#cancellable(signal, work),
     });
   }
 
-  /** @param {"auto" | "webgpu" | "cpu"} device @param {(progress: LoadProgress) => void} [progress] */
-  start(device, progress) {
-    this.#starting = this.#start(device, progress);
+  /** @param {"auto" | "webgpu" | "cpu"} device @param {(progress: LoadProgress) => void} [onProgress] */
+  start(device, onProgress) {
+    this.#starting = this.#start(device, onProgress);
     return this.#starting;
   }
 
-  /** @param {"auto" | "webgpu" | "cpu"} device @param {(progress: LoadProgress) => void} [progress] */
-  async #start(device, progress) {
-    const worker = new Worker(new URL("../worker/worker.js", import.meta.url), { type: "module" });
-    worker.onmessage = ({ data }) => this.#receive(data);
-    worker.onerror = (event) => {
-      event.preventDefault();
-      this.#stop(new EngineError("crash", `the engine stopped: ${event.message || "its worker could not be loaded"}; reload the page`));
-    };
-    this.#worker = worker;
-    this.#sent = null;
-    const lifeline = newLifeline();
+  /** @param {"auto" | "webgpu" | "cpu"} device @param {(progress: LoadProgress) => void} [onProgress] */
+  async #start(device, onProgress) {
+    /** @type {WorkerClient<Methods>} */
+    const client = new WorkerClient(startWorker(), (reason) => {
+      this.#stop(new EngineError("crash", `the engine stopped${reason ? `: ${reason}` : ""}; reload the page`));
+    });
+    this.#client = client;
+    this.#sentRows = null;
+    const liveness = newLiveness();
     try {
-      this.#loaded = await this.#call("load", { device, lifeline, ...this.#wish }, progress);
-      watch(lifeline, () => this.#worker === worker && this.#stop(new EngineError("crash", "the engine stopped; reload the page")));
+      this.#loaded = await this.#call("load", { device, liveness, ...this.#source }, onProgress);
+      client.watch(liveness);
       if (this.#headFile) this.#loaded.head = await this.#call("openHead", { bytes: this.#headFile });
     } catch (error) {
       this.#stop(new EngineError("crash", "the engine could not be started"));
@@ -113,44 +105,44 @@ class WorkerEngine {
     }
   }
 
-  get #facts() {
+  get #info() {
     if (!this.#loaded) throw new EngineError("crash", "the engine has not been loaded");
     return this.#loaded;
   }
   get device() {
-    return this.#facts.device;
+    return this.#info.device;
   }
   get build() {
-    return this.#facts.build;
+    return this.#info.build;
   }
   get deviceName() {
-    return this.#facts.deviceName;
+    return this.#info.deviceName;
   }
   get notice() {
-    return this.#facts.notice;
+    return this.#info.notice;
   }
   get fingerprint() {
-    return this.#facts.base.fingerprint;
+    return this.#info.base.fingerprint;
   }
   get base() {
-    return this.#facts.base;
+    return this.#info.base;
   }
   get head() {
-    return this.#facts.head;
+    return this.#info.head;
   }
   get classes() {
-    return this.#facts.head.classes;
+    return this.#info.head.classes;
   }
   get defaults() {
-    return this.#facts.defaults;
+    return this.#info.defaults;
   }
   get unsureBelow() {
-    return this.#facts.head.unsureBelow;
+    return this.#info.head.unsureBelow;
   }
   set unsureBelow(share) {
-    this.#facts.head = { ...this.#facts.head, unsureBelow: share };
-    // A worker that has to start again is told with the head's file.
-    this.#ask("setUnsureBelow", { share }).then(() => this.#keepHead()).catch(console.error);
+    this.#info.head = { ...this.#info.head, unsureBelow: share };
+    // A restarted worker reads the threshold from the head file.
+    this.#request("setUnsureBelow", { share }).then(() => this.#keepHead()).catch(console.error);
   }
 
   /** @type {Engine["latents"]} */
@@ -160,107 +152,109 @@ class WorkerEngine {
   }
 
   /** @type {Engine["embed"]} */
-  async embed(pictures, { thumbnails = 0, signal, onProgress, onPicture } = {}) {
-    /** @type {(Embedded | null)[]} */
-    const all = new Array(pictures.length);
-    await this.#run(pictures, { topK: 0, thumbnails, signal, onProgress }, (index, outcome) => {
-      if ("error" in outcome) {
-        const error = new EngineError(outcome.error.kind, outcome.error.message);
-        if (!onPicture) throw error;
-        onPicture(index, error);
-        all[index] = null;
-        return;
-      }
-      const { latents, width, height, thumbnail = null } = outcome;
+  async embed(pictures, { thumbnails = 0, onPicture, ...options } = {}) {
+    return this.#collect(pictures, { ...options, topK: 0, thumbnails, onPicture }, ({ latents, width, height, thumbnail = null }, index) => {
       const embedded = { latents, width, height, thumbnail };
       onPicture?.(index, embedded);
-      all[index] = embedded;
+      return embedded;
     });
-    return all;
   }
 
   /** @param {Picture[]} pictures @param {ClassifyOptions} [options] @returns {Promise<any>} */
-  async classify(pictures, { topK = 5, thumbnails = false, signal, onProgress, onPicture } = {}) {
-    /** @type {(Prediction[] | null)[]} */
-    const answers = new Array(pictures.length);
-    await this.#run(pictures, { topK, thumbnails: thumbnails ? INPUT : 0, signal, onProgress }, (index, outcome) => {
+  async classify(pictures, { topK = 5, thumbnails = false, onPicture, ...options } = {}) {
+    return this.#collect(pictures, { ...options, topK, thumbnails: thumbnails ? INPUT : 0, onPicture }, ({ thumbnail, ...answer }, index) => {
+      onPicture?.(index, { ...answer, thumbnail: thumbnail && new Blob([thumbnail], { type: "image/jpeg" }) });
+      return answer.predictions;
+    });
+  }
+
+  /**
+   * Runs pictures through the network. The result is null for a broken picture; without `onPicture`, a broken picture is an error.
+   * @template T
+   * @param {Picture[]} pictures
+   * @param {RunOptions & { onPicture?: (index: number, error: EngineError) => void }} options
+   * @param {(outcome: Exclude<Outcome, { error: unknown }>, index: number) => T} convert called in order
+   * @returns {Promise<(T | null)[]>}
+   */
+  async #collect(pictures, { onPicture, ...options }, convert) {
+    /** @type {(T | null)[]} */
+    const results = new Array(pictures.length);
+    await this.#run(pictures, options, (index, outcome) => {
       if ("error" in outcome) {
         const error = new EngineError(outcome.error.kind, outcome.error.message);
         if (!onPicture) throw error;
         onPicture(index, error);
-        answers[index] = null;
+        results[index] = null;
       } else {
-        const { thumbnail } = outcome;
-        onPicture?.(index, { ...outcome, thumbnail: thumbnail && new Blob([thumbnail], { type: "image/jpeg" }) });
-        answers[index] = outcome.predictions;
+        results[index] = convert(outcome, index);
       }
     });
-    return answers;
+    return results;
   }
 
   /** @type {Engine["predict"]} */
   predict(latents, topK = 5) {
-    return this.#ask("predict", { latents, topK });
+    return this.#request("predict", { latents, topK });
   }
 
   /** @type {Engine["train"]} */
   async train(options = {}, { onEpoch, signal } = {}) {
     const { ids } = await this.#sync();
-    const trained = await this.#steerable(signal, () => this.#ask("train", { settings: this.#settings(options) }, onEpoch));
+    const trained = await this.#cancellable(signal, () => this.#request("train", { settings: this.#settings(options) }, onEpoch));
     const { validation, head, evaluation, ...report } = trained;
-    this.#facts.head = head;
+    this.#info.head = head;
     this.#validation = new Set(Array.from(validation, (row) => ids[row]));
     await this.#keepHead();
     return { ...report, evaluation: evaluation && withIds(evaluation, ids, "validation") };
   }
 
   /** @type {Engine["steer"]} */
-  steer(wish) {
-    this.#call("steer", { wish }).catch(console.error); // a worker that is gone needs no steering
+  steer(command) {
+    this.#call("control", { command }).catch(console.error); // fails only if the worker has died
   }
 
   /** @type {Engine["evaluate"]} */
   async evaluate({ folds = 0, ...options } = {}, { signal, onProgress } = {}) {
-    const { ids } = await this.#filled("evaluate");
+    const { ids } = await this.#syncNonEmpty("evaluate");
     if (folds) {
       const settings = this.#settings(options);
-      const scored = await this.#steerable(signal, () => this.#ask("crossValidate", { settings, folds }, onProgress));
+      const scored = await this.#cancellable(signal, () => this.#request("crossValidate", { settings, folds }, onProgress));
       return withIds(scored, ids, "folds", folds);
     }
-    const held = ids.flatMap((id, row) => (this.#validation?.has(id) ? [row] : []));
-    const rows = Uint32Array.from(held.length ? held : ids.keys());
-    return withIds(await this.#ask("evaluate", { rows }), ids, held.length ? "validation" : "dataset");
+    const validation = ids.flatMap((id, row) => (this.#validation?.has(id) ? [row] : []));
+    const rows = Uint32Array.from(validation.length ? validation : ids.keys());
+    return withIds(await this.#request("evaluate", { rows }), ids, validation.length ? "validation" : "dataset");
   }
 
   /** @type {Engine["openHead"]} */
   async openHead(file) {
     const bytes = file instanceof Blob ? new Uint8Array(await file.arrayBuffer()) : file;
-    this.#facts.head = await this.#ask("openHead", { bytes });
+    this.#info.head = await this.#request("openHead", { bytes });
     this.#headFile = bytes;
     this.#validation = null;
   }
 
   /** @type {Engine["resetHead"]} */
   async resetHead() {
-    this.#facts.head = await this.#ask("openHead", { bytes: null });
+    this.#info.head = await this.#request("openHead", { bytes: null });
     this.#headFile = null;
     this.#validation = null;
   }
 
   /** @type {Engine["exportHead"]} */
   async exportHead(form) {
-    return new Blob([await this.#ask("writeHead", { form })], { type: "application/octet-stream" });
+    return new Blob([await this.#request("writeHead", { form })], { type: "application/octet-stream" });
   }
 
   /** @type {Engine["exportLatents"]} */
   async exportLatents(form) {
-    await this.#filled("latents");
-    return new Blob([await this.#ask("writeLatents", { form })], { type: "application/octet-stream" });
+    await this.#syncNonEmpty("latents");
+    return new Blob([await this.#request("writeLatents", { form })], { type: "application/octet-stream" });
   }
 
   /** @type {Engine["readLatents"]} */
   readLatents(files) {
-    return this.#ask("readLatents", { files });
+    return this.#request("readLatents", { files });
   }
 
   /** @type {Engine["importLatents"]} */
@@ -273,143 +267,141 @@ class WorkerEngine {
   /** @type {Engine["nearest"]} */
   async nearest(latents, count) {
     const { ids } = await this.#sync();
-    const found = await this.#ask("nearest", { latents, count });
-    return Array.from({ length: found.length / 2 }, (_, n) => ({ id: ids[found[n * 2]], similarity: found[n * 2 + 1] }));
+    const pairs = await this.#request("nearest", { latents, count }); // row, similarity
+    return Array.from({ length: pairs.length / 2 }, (_, n) => ({ id: ids[pairs[n * 2]], similarity: pairs[n * 2 + 1] }));
   }
 
   /** @type {Engine["explain"]} */
   async explain(picture, label) {
-    const values = await this.#ask("explain", { picture, label });
+    const values = await this.#request("explain", { picture, label });
     return { side: Math.sqrt(values.length), values };
   }
 
   /** @type {Engine["map"]} */
   async map(method, { seed = 0, signal, onProgress } = {}) {
-    const { ids } = await this.#filled("map");
-    if (method === "pca") return { ids, points: fitted(await this.#ask("components", { count: 2 })) };
+    const { ids } = await this.#syncNonEmpty("map");
+    if (method === "pca") return { ids, points: toUnitSquare(await this.#request("components", { count: 2 })) };
     const components = Math.min(COMPONENTS, ids.length);
-    const table = await this.#ask("components", { count: components });
-    return { ids, points: fitted(await umap({ table, components, seed }, signal, onProgress)) };
+    const table = await this.#request("components", { count: components });
+    return { ids, points: toUnitSquare(await umap({ table, components, seed }, signal, onProgress)) };
   }
 
   dispose() {
     this.#disposed = true;
-    this.#crew.dispose();
-    this.#stop(new EngineError("disposed", "the engine was disposed of"));
+    this.#pool.dispose();
+    this.#stop(new EngineError("disposed", "the engine was disposed"));
   }
 
   /**
-   * Sends pictures a few at a time, so that cancelling is quick and memory bounded; many, on the CPU, to more than one worker. Outcomes
-   * are told in order.
-   * @param {Picture[]} pictures
-   * @param {{ topK: number, thumbnails: number } & Pick<ClassifyOptions, "signal" | "onProgress">} options
-   * @param {(index: number, outcome: Outcome) => void} tell
+   * Sends pictures to the worker in small batches, so that cancelling is fast and memory is bounded. On the CPU, pool workers help with large
+   * batches. Outcomes are reported in order.
+   * @param {Picture[]} pictures @param {RunOptions} options @param {(index: number, outcome: Outcome) => void} onOutcome
    */
-  async #run(pictures, { topK, thumbnails, signal, onProgress }, tell) {
+  async #run(pictures, { topK, thumbnails, signal, onProgress }, onOutcome) {
     const total = pictures.length;
-    /** Those that nobody has taken. */
-    const left = [...pictures.keys()];
-    /** Outcomes that wait for those of pictures before them. @type {Map<number, Outcome>} */
+    /** Indices of the pictures that no worker has taken. */
+    const queue = [...pictures.keys()];
+    /** Outcomes that wait for the outcomes of earlier pictures. @type {Map<number, Outcome>} */
     const ready = new Map();
     let done = 0;
-    /** How many pictures on end stopped the worker whenever it was asked about them. */
-    let stopped = 0;
-    /** @param {number} count @param {(pictures: Picture[]) => Promise<Outcome[]>} answer */
-    const work = async (count, answer) => {
-      while (left.length && !signal?.aborted) {
-        const taken = left.splice(0, stopped ? 1 : count);
+    /** Consecutive pictures that crashed the worker. */
+    let crashes = 0;
+    /** @param {number} batch @param {(pictures: Picture[]) => Promise<Outcome[]>} answer */
+    const processQueue = async (batch, answer) => {
+      while (queue.length && !signal?.aborted) {
+        const taken = queue.splice(0, crashes ? 1 : batch);
         /** @type {Outcome[]} */
         let outcomes;
         try {
           outcomes = await answer(taken.map((index) => pictures[index]));
-          stopped = 0;
+          crashes = 0;
         } catch (error) {
           const crash = error instanceof EngineError && error.kind === "crash";
-          if (crash) stopped += 1;
-          if (!crash || this.#disposed || stopped > MOST_STOPPED) {
-            left.unshift(...taken);
+          if (crash) crashes += 1;
+          if (!crash || this.#disposed || crashes > MAX_CRASHES) {
+            queue.unshift(...taken);
             throw error;
           }
-          if (taken.length > 1) { // one by one, to see which it is
-            left.unshift(...taken);
+          if (taken.length > 1) { // retry one by one to find the picture that causes the crash
+            queue.unshift(...taken);
             continue;
           }
-          outcomes = [{ error: { kind: "picture", message: STOPPED } }];
+          outcomes = [{ error: { kind: "picture", message: CRASH_MESSAGE } }];
         }
-        taken.forEach((index, at) => ready.set(index, outcomes[at]));
+        taken.forEach((index, n) => ready.set(index, outcomes[n]));
         for (let next; (next = ready.get(done)); onProgress?.({ done, total })) {
           ready.delete(done);
-          tell(done, next);
+          onOutcome(done, next);
           done += 1;
         }
       }
     };
-    const own = () => work(this.#facts.batch, (pictures) => this.#ask("answer", { pictures, topK, thumbnails }));
+    const processHere = () => processQueue(this.#info.batch, (pictures) => this.#request("answer", { pictures, topK, thumbnails }));
     /** @type {unknown[]} */
-    const wrong = [];
-    const helped = (/** @type {Mate} */ mate) =>
-      work(1, async (pictures) => {
-        if (topK) await this.#sendHead(mate);
-        return mate.call("answer", { pictures, topK, thumbnails });
+    const poolErrors = [];
+    const processInPool = (/** @type {PoolWorker} */ worker) =>
+      processQueue(1, async (pictures) => {
+        if (topK) await this.#sendHead(worker);
+        return worker.call("answer", { pictures, topK, thumbnails });
       }).catch((error) => {
-        wrong.push(error);
-        if (error instanceof EngineError) left.length = 0; // a picture that ends the whole work
+        poolErrors.push(error);
+        if (error instanceof EngineError) queue.length = 0; // a broken picture, or the main worker failed: stop the batch
         throw error;
       });
-    const end = this.#facts.device === "cpu" ? this.#crew.help(total, helped) : async () => {};
+    const endPool = this.#info.device === "cpu" ? this.#pool.run(total, processInPool) : async () => {};
     try {
-      await own();
+      await processHere();
     } catch (error) {
-      left.length = 0;
+      queue.length = 0;
       throw error;
     } finally {
-      await end();
+      await endPool();
     }
-    const told = wrong.find((error) => error instanceof EngineError);
-    if (told) throw told;
-    await own(); // what a worker that was let go had taken
+    const fatal = poolErrors.find((error) => error instanceof EngineError);
+    if (fatal) throw fatal;
+    await processHere(); // pictures that a failed pool worker put back
     if (signal?.aborted && done < total) throw new EngineError("cancelled", `cancelled after ${done} of ${total} pictures`);
   }
 
-  /** Lets another worker answer with the head in use. @param {Mate} mate */
-  async #sendHead(mate) {
-    const { head } = this.#facts;
-    if (mate.head === head || !head.classes.length) return;
-    await mate.call("openHead", { bytes: await this.#ask("writeHead", { form: "safetensors" }) });
-    mate.head = head;
+  /** Gives a pool worker the current head. @param {PoolWorker} worker */
+  async #sendHead(worker) {
+    const { head } = this.#info;
+    if (worker.head === head || !head.classes.length) return;
+    await worker.call("openHead", { bytes: await this.#request("writeHead", { form: "safetensors" }) });
+    worker.head = head;
   }
 
-  /** Gives the worker the dataset as it is now. */
+  /** Sends the dataset to the worker if it changed. */
   async #sync() {
     await this.#started();
     const rows = this.dataset.rows();
-    if (this.#sent === rows) return rows;
+    if (this.#sentRows === rows) return rows;
     const { labels, classes, names } = rows;
     const latents = this.dataset.table(rows);
     await this.#call("setTable", { latents, labels, classes, names }, undefined, [latents.buffer]);
-    this.#sent = rows;
+    this.#sentRows = rows;
     return rows;
   }
 
-  /** The same for work that is nothing without pictures. @param {string} work */
-  async #filled(work) {
+  /** Sends the dataset, which must not be empty. @param {string} method for the error message */
+  async #syncNonEmpty(method) {
     const rows = await this.#sync();
-    if (!rows.ids.length) throw new EngineError("latents", `${work}: the dataset has no pictures; add some first`);
+    if (!rows.ids.length) throw new EngineError("latents", `${method}: the dataset has no pictures; add some first`);
     return rows;
   }
 
-  /** All settings, those left out by default. @param {import("./engine.js").TrainOptions} options */
+  /** Fills in default settings. @param {TrainOptions} options */
   #settings(options) {
-    const said = Object.entries(options).filter(([, value]) => value !== undefined);
-    const unknown = said.find(([name]) => !(name in this.defaults));
-    if (unknown) throw new EngineError("setting", `${unknown[0]}: there is no such setting; use one of ${Object.keys(this.defaults).join(", ")}`);
-    return { ...this.defaults, ...Object.fromEntries(said) };
+    const given = Object.entries(options).filter(([, value]) => value !== undefined);
+    const unknown = given.find(([name]) => !(name in this.defaults));
+    if (unknown) throw new EngineError("setting", `unknown setting ${unknown[0]}; use one of ${Object.keys(this.defaults).join(", ")}`);
+    return { ...this.defaults, ...Object.fromEntries(given) };
   }
 
-  /** Long work that a signal cancels. @template T @param {AbortSignal | undefined} signal @param {() => Promise<T>} work */
-  async #steerable(signal, work) {
+  /** Runs a job that the signal can cancel. @template T @param {AbortSignal | undefined} signal @param {() => Promise<T>} work */
+  async #cancellable(signal, work) {
     if (signal?.aborted) throw new EngineError("cancelled", "cancelled; nothing was changed");
-    const cancel = () => this.#call("steer", { wish: "cancel" }).catch(console.error);
+    const cancel = () => this.#call("control", { command: "cancel" }).catch(console.error);
     signal?.addEventListener("abort", cancel);
     try {
       return await work();
@@ -418,163 +410,123 @@ class WorkerEngine {
     }
   }
 
-  /** Keeps the head in use, for a worker that has to start again. */
+  /** Saves the current head for a restarted worker. */
   async #keepHead() {
-    this.#headFile = await this.#ask("writeHead", { form: "safetensors" });
+    this.#headFile = await this.#request("writeHead", { form: "safetensors" });
   }
 
   /**
-   * Asks the worker; one that dies is started again, and asked once more.
+   * Sends a request. If the worker dies, restarts it and sends the request once more.
    * @template {keyof Methods} M
-   * @param {M} method @param {Methods[M]["args"]} args @param {(progress: Methods[M]["progress"]) => void} [progress]
+   * @param {M} method @param {Methods[M]["args"]} args @param {(progress: Methods[M]["progress"]) => void} [onProgress]
    * @returns {Promise<Methods[M]["value"]>}
    */
-  async #ask(method, args, progress) {
-    let blamed = 0;
+  async #request(method, args, onProgress) {
+    let ownCrashes = 0;
     for (let tries = 1; ; tries++) {
       await this.#started();
-      const worker = this.#worker;
-      const { device } = this.#facts;
+      const client = this.#client;
+      const { device } = this.#info;
       try {
-        if (tries > 1 && TABLE.has(method)) await this.#sync();
-        if (tries > 1 && SET.has(method)) await this.ways.restore((method, args) => this.#call(method, args));
-        return await this.#call(method, args, progress);
+        if (tries > 1 && DATASET_METHODS.has(method)) await this.#sync();
+        if (tries > 1 && SET_METHODS.has(method)) await this.ways.restore((method, args) => this.#call(method, args));
+        return await this.#call(method, args, onProgress);
       } catch (error) {
         if (!(error instanceof EngineError && (error.kind === "crash" || error.kind === "device")) || this.#disposed) throw error;
-        if (!(error instanceof Bystander)) blamed += 1;
-        if (blamed > 1 && device === "cpu") throw error;
-        if (this.#worker && this.#worker !== worker) continue; // another call in flight was told first
-        this.#stop(new Bystander(error.kind, error.message));
-        await this.startOver(error);
+        if (!(error instanceof CollateralError)) ownCrashes += 1;
+        if (ownCrashes > 1 && device === "cpu") throw error;
+        if (this.#client && this.#client !== client) continue; // another request has already restarted the worker
+        this.#stop(new CollateralError(error.kind, error.message));
+        await this.restart(error);
       }
     }
   }
 
-  /** Waits for the start under way, and for one that took its place meanwhile. */
+  /** Waits until the worker is loaded, including restarts in the meantime. */
   async #started() {
-    for (let waited; waited !== this.#starting; ) {
-      waited = this.#starting;
-      await waited;
+    for (let awaited; awaited !== this.#starting; ) {
+      awaited = this.#starting;
+      await awaited;
     }
   }
 
-  /** After a crash or a lost card; the person is told at once, and again when it is over. @param {EngineError} error @param {(progress: LoadProgress) => void} [progress] */
-  async startOver({ kind }, progress) {
+  /**
+   * Restarts after a crash or a lost GPU, and updates `notice` before and after.
+   * @param {EngineError} error @param {(progress: LoadProgress) => void} [onProgress]
+   */
+  async restart({ kind }, onProgress) {
     const before = this.#loaded?.device;
-    const card = before === "webgpu" && !this.#again;
-    const what = kind === "device" ? "The graphics card was lost" : "The engine stopped";
-    this.#again ||= card;
+    const onGpu = before === "webgpu" && !this.#gpuRestarted;
+    const event = kind === "device" ? "The GPU was lost" : "The engine stopped";
+    this.#gpuRestarted ||= onGpu;
     if (this.#loaded) {
-      this.#loaded.notice = `${what}. ${before === "webgpu" && !card ? "The CPU takes over" : "It is started once more"}, and the work goes on.`;
+      this.#loaded.notice = `${event}. ${before === "webgpu" && !onGpu ? "Switching to the CPU" : "Restarting"}; the work continues.`;
       this.#onChange();
     }
-    const onCpu = () => this.#start("cpu", progress);
-    this.#starting = card ? this.#start("webgpu", progress).catch(onCpu) : onCpu();
+    const startOnCpu = () => this.#start("cpu", onProgress);
+    this.#starting = onGpu ? this.#start("webgpu", onProgress).catch(startOnCpu) : startOnCpu();
     await this.#starting;
-    const { device, notice } = this.#facts;
-    if (device === "webgpu") this.#facts.notice = `${what}, and was started again.`;
-    else this.#facts.notice = notice ?? (kind === "device" ? `${what}, so the CPU does the work.` : `${what}, and was started again on the CPU.`);
+    const { device, notice } = this.#info;
+    if (device === "webgpu") this.#info.notice = `${event} and was restarted.`;
+    else this.#info.notice = notice ?? (kind === "device" ? `${event}, so the CPU is used.` : `${event} and was restarted on the CPU.`);
     this.#onChange();
   }
 
   /**
+   * Sends a request to the current worker.
    * @template {keyof Methods} M
-   * @param {M} method @param {Methods[M]["args"]} args @param {(progress: Methods[M]["progress"]) => void} [progress] @param {Transferable[]} [transfer]
+   * @param {M} method @param {Methods[M]["args"]} args @param {(progress: Methods[M]["progress"]) => void} [onProgress] @param {Transferable[]} [transfer]
    * @returns {Promise<Methods[M]["value"]>}
    */
-  #call(method, args, progress = () => {}, transfer = []) {
-    const worker = this.#worker;
-    if (this.#disposed) return Promise.reject(new EngineError("disposed", "the engine was disposed of"));
-    if (!worker) return Promise.reject(new EngineError("crash", "the engine is not running; reload the page"));
-    return new Promise((resolve, reject) => {
-      const id = this.#nextId++;
-      this.#waiting.set(id, { resolve, reject, progress });
-      worker.postMessage({ id, method, args }, transfer);
-    });
+  #call(method, args, onProgress, transfer) {
+    if (this.#disposed) return Promise.reject(new EngineError("disposed", "the engine was disposed"));
+    if (!this.#client) return Promise.reject(new EngineError("crash", "the engine is not running; reload the page"));
+    return this.#client.call(method, args, onProgress, transfer);
   }
 
-  /** @param {Reply} reply */
-  #receive(reply) {
-    const waiting = this.#waiting.get(reply.id);
-    if (!waiting) return;
-    if ("progress" in reply) {
-      waiting.progress(reply.progress);
-      return;
-    }
-    this.#waiting.delete(reply.id);
-    if ("error" in reply) waiting.reject(new EngineError(reply.error.kind, reply.error.message));
-    else waiting.resolve(reply.value);
-  }
-
-  /** Ends the worker; everything that waits for it hears why. @param {EngineError} error */
+  /** Terminates the worker and rejects its pending requests. @param {EngineError} error */
   #stop(error) {
-    this.#worker?.terminate();
-    this.#worker = null;
-    for (const { reject } of this.#waiting.values()) reject(error);
-    this.#waiting.clear();
+    const client = this.#client;
+    this.#client = null;
+    client?.close(error);
   }
 }
 
-/** @type {typeof import("./engine.js").convertBase} */
-export function convertBase(files, { name, sha256, signal, onProgress = () => {} } = {}) {
-  const worker = new Worker(new URL("../worker/worker.js", import.meta.url), { type: "module" });
-  /** @type {Promise<KeptBase>} */
-  const kept = new Promise((resolve, reject) => {
-    signal?.addEventListener("abort", () => reject(new EngineError("cancelled", "cancelled; nothing was changed")));
-    worker.onerror = (event) => {
-      event.preventDefault();
-      reject(new EngineError("crash", `the conversion stopped: ${event.message || "its worker could not be loaded"}; close other tabs and try again`));
-    };
-    worker.onmessage = ({ data }) => {
-      if ("progress" in data) onProgress(data.progress);
-      else if ("error" in data) reject(new EngineError(data.error.kind, data.error.message));
-      else resolve(data.value);
-    };
-    worker.postMessage({ id: 0, method: "convert", args: { files, name, sha256 } });
+/** @type {(files: File[], options?: ConvertOptions) => Promise<KeptBase>} */
+export function convertBase(files, { name, sha256, signal, onProgress } = {}) {
+  /** @type {WorkerClient<Methods>} */
+  const client = new WorkerClient(startWorker(), (reason) => {
+    client.close(new EngineError("crash", `the conversion stopped: ${reason}; close other tabs and try again`));
   });
-  return kept.finally(() => worker.terminate());
+  return client.callOnce("convert", { files, name, sha256 }, { signal, onProgress });
 }
 
-/** @param {Scored} scored @param {number[]} ids @param {Evaluation["on"]} on @param {number} [folds] @returns {Evaluation} */
+/** Replaces row indices of the dataset by picture ids. @param {Scored} scored @param {number[]} ids @param {Evaluation["on"]} on @param {number} [folds] @returns {Evaluation} */
 function withIds(scored, ids, on, folds = 0) {
   const answers = scored.answers.map(({ row, ...answer }) => ({ id: ids[row], ...answer }));
   const mislabels = scored.mislabels.map(({ row, ...mislabel }) => ({ id: ids[row], ...mislabel }));
   return { ...scored, answers, mislabels, on, folds };
 }
 
-/** Points moved into the unit square, their shape kept. @param {Float32Array} points */
-function fitted(points) {
-  const axis = (/** @type {number} */ which) => {
-    let [least, most] = [Infinity, -Infinity];
-    for (let at = which; at < points.length; at += 2) [least, most] = [Math.min(least, points[at]), Math.max(most, points[at])];
-    return { middle: (least + most) / 2, span: most - least };
+/** Moves and scales points into the unit square, with the same scale for both axes. @param {Float32Array} points x and y alternate */
+function toUnitSquare(points) {
+  const axis = (/** @type {number} */ offset) => {
+    let [min, max] = [Infinity, -Infinity];
+    for (let i = offset; i < points.length; i += 2) [min, max] = [Math.min(min, points[i]), Math.max(max, points[i])];
+    return { middle: (min + max) / 2, span: max - min };
   };
   const axes = [axis(0), axis(1)];
   const span = Math.max(axes[0].span, axes[1].span) || 1;
-  return points.map((value, at) => 0.5 + (value - axes[at % 2].middle) / span);
+  return points.map((value, i) => 0.5 + (value - axes[i % 2].middle) / span);
 }
 
 /**
- * UMAP in a worker that lives as long as it takes.
- * @param {{ table: Float32Array<ArrayBuffer>, components: number, seed: number }} work
+ * @param {UmapMethods["umap"]["args"]} args
  * @param {AbortSignal | undefined} signal @param {((progress: BatchProgress) => void) | undefined} onProgress
- * @returns {Promise<Float32Array>}
  */
-function umap(work, signal, onProgress) {
+function umap(args, signal, onProgress) {
   const worker = new Worker(new URL("../worker/umap.js", import.meta.url), { type: "module" });
-  /** @type {Promise<Float32Array>} */
-  const points = new Promise((resolve, reject) => {
-    signal?.addEventListener("abort", () => reject(new EngineError("cancelled", "cancelled; nothing was changed")));
-    worker.onerror = (event) => {
-      event.preventDefault();
-      reject(new EngineError("crash", `the map stopped: ${event.message || "its worker could not be loaded"}; try again with fewer pictures`));
-    };
-    worker.onmessage = ({ data }) => {
-      if ("points" in data) resolve(data.points);
-      else if ("error" in data) reject(new EngineError("setting", data.error));
-      else onProgress?.(data);
-    };
-    worker.postMessage(work, [work.table.buffer]);
-  });
-  return points.finally(() => worker.terminate());
+  /** @type {WorkerClient<UmapMethods>} */
+  const client = new WorkerClient(worker, (reason) => client.close(new EngineError("crash", `the map stopped: ${reason}; try again with fewer pictures`)));
+  return client.callOnce("umap", args, { signal, onProgress, transfer: [args.table.buffer] });
 }

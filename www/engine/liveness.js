@@ -1,24 +1,24 @@
 // @ts-check
 /**
- * Tells when a worker is gone, also where it died without a word, as one does that the system killed: it holds a lock (Web Locks) for as
- * long as it lives. Where a browser has no locks, only a worker that says that it failed is noticed.
+ * Detects a terminated worker, even if it was killed without an error event: a worker holds a Web Lock for as long as it lives. In browsers
+ * without Web Locks, only workers that report an error are detected.
  */
 
-/** A lifeline's name, to be sent to the worker that is to hold it. @returns {string} */
-export function newLifeline() {
+/** Returns a unique name for the liveness lock of a new worker. @returns {string} */
+export function newLiveness() {
   return `inception-web worker ${performance.timeOrigin + performance.now()} ${Math.random()}`;
 }
 
-/** Holds it until this worker ends; resolves when it is held. @param {string} name @returns {Promise<void>} */
-export function hold(name) {
-  return new Promise((held) => {
-    if (!navigator.locks) return held();
-    const ever = () => (held(), new Promise(() => {}));
-    navigator.locks.request(name, ever).catch(() => held()); // refused: as where there are none
+/** Takes the lock until this worker ends. Resolves once the lock is held. @param {string} name @returns {Promise<void>} */
+export function holdLiveness(name) {
+  return new Promise((resolve) => {
+    if (!navigator.locks) return resolve();
+    const holdForever = () => (resolve(), new Promise(() => {}));
+    navigator.locks.request(name, holdForever).catch(() => resolve()); // refused: continue without detection
   });
 }
 
-/** Calls `gone` once the worker that holds it has ended, however that came. @param {string} name @param {() => unknown} gone */
-export function watch(name, gone) {
-  navigator.locks?.request(name, async () => void gone()).catch(() => {}); // the page itself is going
+/** Calls `onEnd` when the worker that holds the lock has ended, for any reason. @param {string} name @param {() => unknown} onEnd */
+export function watchLiveness(name, onEnd) {
+  navigator.locks?.request(name, async () => void onEnd()).catch(() => {}); // rejected when the page is closed
 }

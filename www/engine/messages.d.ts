@@ -1,9 +1,11 @@
-/** What `engine.js` and `worker.js` say to each other. */
+/** The messages between the page (rpc.js) and the workers. */
 import type { HeadInfo, Prediction, Scored, Table, TrainedInfo } from "../pkg/tools/inception_web.js";
-import type { ComparePlan, CompareOptions, CompareProgress, Comparison, CurveOptions, CurveProgress, LearningCurve, PictureSet, SetFile, Way, WayResult } from "./comparison.js";
-import type { BatchProgress, EpochReport, ErrorKind, KeptBase, LoadProgress, Picture, TrainOptions, TrainReport } from "./engine.js";
+import type {
+  BatchProgress, CompareOptions, ComparePlan, CompareProgress, Comparison, CurveOptions, CurveProgress, EpochReport, ErrorKind, KeptBase, LearningCurve,
+  LoadProgress, ModelKind, ModelResult, Picture, PictureSet, SetFile, TrainOptions, TrainReport,
+} from "./types.js";
 
-/** Each method's arguments and value, and what it tells on the way. */
+/** The methods of worker.js: arguments, return value and progress messages. */
 export interface Methods {
   load: { args: LoadArgs; value: Loaded; progress: LoadProgress };
   convert: { args: { files: File[]; name?: string; sha256?: string | null }; value: KeptBase; progress: LoadProgress };
@@ -17,42 +19,47 @@ export interface Methods {
   readLatents: { args: { files: Blob[] }; value: Table[]; progress: never };
   writeLatents: { args: { form: string }; value: Uint8Array<ArrayBuffer>; progress: never };
   train: { args: { settings: TrainOptions }; value: Trained; progress: EpochReport };
-  steer: { args: { wish: Wish }; value: null; progress: never };
+  control: { args: { command: JobControl }; value: null; progress: never };
   crossValidate: { args: { settings: TrainOptions; folds: number }; value: Scored; progress: BatchProgress };
   evaluate: { args: { rows: Uint32Array }; value: Scored; progress: never };
   nearest: { args: { latents: Float32Array; count: number }; value: Float32Array; progress: never };
   openSet: { args: { files: SetFile[] }; value: PictureSet; progress: BatchProgress };
   plan: { args: { options: CompareOptions | CurveOptions }; value: ComparePlan; progress: never };
-  compare: { args: { options: CompareOptions }; value: Comparison; progress: CompareProgress | { result: WayResult } };
+  compare: { args: { options: CompareOptions }; value: Comparison; progress: CompareProgress | { result: ModelResult } };
   learningCurve: { args: { options: CurveOptions }; value: LearningCurve; progress: CurveProgress };
   setPictures: { args: { from: "test set" | "training"; rows: number[] }; value: Uint8ClampedArray<ArrayBuffer>[]; progress: never };
-  layers: { args: { way: Way }; value: Pick<WayResult, "way" | "name" | "parameters" | "frozenParameters" | "layers">; progress: never };
+  layers: { args: { way: ModelKind }; value: Pick<ModelResult, "way" | "name" | "parameters" | "frozenParameters" | "layers">; progress: never };
   components: { args: { count: number }; value: Float32Array<ArrayBuffer>; progress: never };
 }
 
-/** What people want of the long work under way. */
-export type Wish = "pause" | "resume" | "stop" | "cancel";
+/** The method of umap.js: [N x components] principal components to [N x 2] coordinates. */
+export interface UmapMethods {
+  umap: { args: { table: Float32Array<ArrayBuffer>; components: number; seed: number }; value: Float32Array; progress: BatchProgress };
+}
 
-/** `lifeline` is to be held for as long as the worker lives. */
-export interface LoadArgs { device: "auto" | "webgpu" | "cpu"; lifeline: string; weights?: string | KeptBase; head?: string }
+/** Commands for the running job: a training, cross-validation, comparison or import. */
+export type JobControl = "pause" | "resume" | "stop" | "cancel";
+
+/** `liveness` is the name of the lock that the worker holds for as long as it lives (liveness.js). */
+export interface LoadArgs { device: "auto" | "webgpu" | "cpu"; liveness: string; weights?: string | KeptBase; head?: string }
 
 export interface Loaded {
   device: "webgpu" | "cpu";
-  /** The folder of `pkg/` with the program in use. */
+  /** The folder of the wasm module in use, below `pkg/`. */
   build: "webgpu" | "relaxed" | "cpu";
   deviceName: string;
   notice: string | null;
-  /** Pictures that one message should carry. */
+  /** Number of pictures to send in one message. */
   batch: number;
   base: { name: string; source: string; licence: string; note: string; dtype: string; fingerprint: string; bytes: number; cached: boolean; deviation: number };
   head: HeadInfo;
   defaults: Required<TrainOptions>;
 }
 
-/** `thumbnails` is pixels a side; 0 makes none. */
+/** `thumbnails` is the side in pixels; 0 makes none. */
 export interface AnswerArgs { pictures: Picture[]; topK: number; thumbnails: number }
 
-/** A labelled table: [N x 2048] latents, and for each row an index into the classes, and a name. */
+/** [N x 2048] latents; for each row an index into the classes, and a name. */
 export interface TableArgs { latents: Float32Array; labels: Uint32Array; classes: string[]; names: string[] }
 
 export type Trained = Omit<TrainedInfo, "head"> & { head: HeadInfo } & Pick<TrainReport, "epochs" | "end" | "seconds">;

@@ -1,22 +1,25 @@
 // @ts-check
-/** Classes and their pictures as one immutable value, and what each change makes of it. No DOM, no worker, no storage. */
+/** Operations on a project: each returns a new value and leaves its argument unchanged. No DOM, no worker, no storage. */
+import { sha256 } from "../util/sha256.js";
 
-/** @typedef {import("./project.js").Project} Project */
-/** @typedef {import("./project.js").Picture} Picture */
-/** @typedef {import("./project.js").Class} Class */
-/** @typedef {Pick<Picture, "name" | "hash" | "file">} Arrival */
+/** @import { Class, Picture, Project } from "./types.js" */
+/** @typedef {Pick<Picture, "name" | "hash" | "file">} NewPicture */
 
 /** @type {Project} */
 export const emptyProject = Object.freeze({ name: "my classes", classes: [], pictures: [], nextId: 1 });
 
-/** @param {Project} project @param {string} [name] @returns {{ project: Project, id: number }} */
+/**
+ * Adds a class. Names are trimmed; without a name it is "Class N" with the first free N.
+ * @param {Project} project @param {string} [name] @returns {{ project: Project, id: number }}
+ * @throws {Error} if the name is empty or taken
+ */
 export function addClass(project, name) {
   const id = project.nextId;
   const added = { id, name: name === undefined ? freeName(project) : checkedName(project, name) };
   return { project: { ...project, classes: [...project.classes, added], nextId: id + 1 }, id };
 }
 
-/** @param {Project} project @param {number} id @param {string} name @returns {Project} */
+/** @param {Project} project @param {number} id @param {string} name @returns {Project} @throws {Error} if the name is empty or taken (case-sensitive) */
 export function renameClass(project, id, name) {
   const old = classOfId(project, id);
   const checked = checkedName(project, name, id);
@@ -24,11 +27,14 @@ export function renameClass(project, id, name) {
   return { ...project, classes: project.classes.map((each) => (each === old ? { id, name: checked } : each)) };
 }
 
-/** @param {Project} project @param {number} from @param {number} into @returns {Project} */
+/**
+ * Moves the pictures of one class into another and removes the empty class. Pictures whose hash is already there are dropped.
+ * @param {Project} project @param {number} from @param {number} into @returns {Project}
+ */
 export function mergeClasses(project, from, into) {
   if (from === into) return project;
   classOfId(project, from);
-  const moving = pictures(project, from).map((picture) => picture.id);
+  const moving = picturesOf(project, from).map((picture) => picture.id);
   return removeClass(relabel(project, moving, into), from);
 }
 
@@ -40,7 +46,7 @@ export function moveClass(project, id, index) {
   return classes.every((each, i) => each === project.classes[i]) ? project : { ...project, classes };
 }
 
-/** @param {Project} project @param {number} id @returns {Project} */
+/** Removes a class with its pictures. @param {Project} project @param {number} id @returns {Project} */
 export function removeClass(project, id) {
   classOfId(project, id);
   return {
@@ -50,31 +56,36 @@ export function removeClass(project, id) {
   };
 }
 
-/** @param {Project} project @param {number} label @param {readonly Arrival[]} arrivals @returns {{ project: Project, ids: number[], duplicates: number }} */
-export function addPictures(project, label, arrivals) {
-  return append(project, arrivals.map((arrival) => ({ ...arrival, label })));
+/**
+ * Adds pictures to a class. Pictures whose hash is already in it are skipped and counted.
+ * @param {Project} project @param {number} label @param {readonly NewPicture[]} pictures
+ * @returns {{ project: Project, ids: number[], duplicates: number }}
+ */
+export function addPictures(project, label, pictures) {
+  return append(project, pictures.map((picture) => ({ ...picture, label })));
 }
 
 /**
- * @param {Project} project @param {readonly string[]} classes @param {readonly (Arrival & { className: string })[]} arrivals
+ * Adds pictures by the names of their classes. Missing classes are created, in order; duplicates are skipped and counted.
+ * @param {Project} project @param {readonly string[]} classes @param {readonly (NewPicture & { className: string })[]} pictures
  * @returns {{ project: Project, ids: number[], duplicates: number }}
  */
-export function addNamed(project, classes, arrivals) {
+export function addNamed(project, classes, pictures) {
   const ids = new Map(project.classes.map(({ name, id }) => [name, id]));
-  for (const name of new Set([...classes, ...arrivals.map(({ className }) => className)].map((each) => each.trim()))) {
+  for (const name of new Set([...classes, ...pictures.map(({ className }) => className)].map((each) => each.trim()))) {
     if (ids.has(name)) continue;
     const added = addClass(project, name);
     project = added.project;
     ids.set(name, added.id);
   }
-  return append(project, arrivals.map(({ className, ...arrival }) => ({ ...arrival, label: ids.get(className.trim()) ?? 0 })));
+  return append(project, pictures.map(({ className, ...picture }) => ({ ...picture, label: ids.get(className.trim()) ?? 0 })));
 }
 
-/** @param {Project} project @param {Iterable<number>} chosen @param {number} label @returns {Project} */
-export function relabel(project, chosen, label) {
+/** Moves pictures to a class. Pictures whose hash is already in it are dropped. @param {Project} project @param {Iterable<number>} ids @param {number} label @returns {Project} */
+export function relabel(project, ids, label) {
   classOfId(project, label);
-  const moving = new Set(chosen);
-  const there = hashes(project, label);
+  const moving = new Set(ids);
+  const present = hashes(project, label);
   let changed = false;
   /** @type {Picture[]} */
   const kept = [];
@@ -84,94 +95,97 @@ export function relabel(project, chosen, label) {
       continue;
     }
     changed = true;
-    if (there.has(picture.hash)) continue;
-    there.add(picture.hash);
+    if (present.has(picture.hash)) continue;
+    present.add(picture.hash);
     kept.push({ ...picture, label });
   }
   return changed ? { ...project, pictures: kept } : project;
 }
 
-/** @param {Project} project @param {Iterable<number>} chosen @returns {Project} */
-export function removePictures(project, chosen) {
-  const going = new Set(chosen);
-  const kept = project.pictures.filter((picture) => !going.has(picture.id));
+/** @param {Project} project @param {Iterable<number>} ids @returns {Project} */
+export function removePictures(project, ids) {
+  const removed = new Set(ids);
+  const kept = project.pictures.filter((picture) => !removed.has(picture.id));
   return kept.length === project.pictures.length ? project : { ...project, pictures: kept };
 }
 
 /** @type {WeakMap<Project, ReadonlyMap<number, readonly Picture[]>>} */
-const grouped = new WeakMap();
+const groupsByProject = new WeakMap();
 
-/** @param {Project} project @returns {ReadonlyMap<number, readonly Picture[]>} */
+/** Pictures by class id; an empty list for classes without pictures. Computed once per project value. @param {Project} project @returns {ReadonlyMap<number, readonly Picture[]>} */
 export function byClass(project) {
-  const known = grouped.get(project);
-  if (known) return known;
+  const cached = groupsByProject.get(project);
+  if (cached) return cached;
   /** @type {Map<number, Picture[]>} */
   const groups = new Map(project.classes.map(({ id }) => [id, []]));
   for (const picture of project.pictures) groups.get(picture.label)?.push(picture);
-  grouped.set(project, groups);
+  groupsByProject.set(project, groups);
   return groups;
 }
 
-/** @param {Picture["file"]} file @returns {Promise<Blob | null>} */
+/**
+ * Reads a picture's file, from the storage if it is there; null if only latents were loaded.
+ * @template {Picture["file"]} T @param {T} file @returns {Promise<T extends null ? null : Blob>}
+ * @throws {Error} if the file was removed from the storage
+ */
 export async function openFile(file) {
-  return file && "open" in file ? file.open() : file;
+  return /** @type {any} */ (file && "open" in file ? file.open() : file);
 }
 
-/** @param {Blob | ArrayBufferView} content @returns {Promise<string>} */
+/** @param {Blob | ArrayBufferView} content @returns {Promise<string>} SHA-256 in hexadecimal */
 export async function hashOf(content) {
   const bytes = content instanceof Blob ? await content.arrayBuffer() : /** @type {ArrayBufferView<ArrayBuffer>} */ (content);
-  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
-  return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return sha256(bytes);
 }
 
-/** @param {Project} project @param {(Arrival & { label: number })[]} arrivals @returns {{ project: Project, ids: number[], duplicates: number }} */
-function append(project, arrivals) {
+/** @param {Project} project @param {(NewPicture & { label: number })[]} pictures @returns {{ project: Project, ids: number[], duplicates: number }} */
+function append(project, pictures) {
   /** @type {Map<number, Set<string>>} */
-  const seen = new Map();
+  const hashesByLabel = new Map();
   /** @type {Picture[]} */
   const added = [];
   let id = project.nextId;
-  for (const { name, hash, file, label } of arrivals) {
-    let there = seen.get(label);
-    if (!there) {
+  for (const { name, hash, file, label } of pictures) {
+    let present = hashesByLabel.get(label);
+    if (!present) {
       classOfId(project, label);
-      there = hashes(project, label);
-      seen.set(label, there);
+      present = hashes(project, label);
+      hashesByLabel.set(label, present);
     }
-    if (there.has(hash)) continue;
-    there.add(hash);
+    if (present.has(hash)) continue;
+    present.add(hash);
     added.push({ id: id++, name, label, hash, file });
   }
   return {
     project: added.length ? { ...project, pictures: [...project.pictures, ...added], nextId: id } : project,
     ids: added.map((picture) => picture.id),
-    duplicates: arrivals.length - added.length,
+    duplicates: pictures.length - added.length,
   };
 }
 
 /** @param {Project} project @param {number} label @returns {readonly Picture[]} */
-function pictures(project, label) {
+function picturesOf(project, label) {
   return byClass(project).get(label) ?? [];
 }
 
 /** @param {Project} project @param {number} label @returns {Set<string>} */
 function hashes(project, label) {
-  return new Set(pictures(project, label).map((picture) => picture.hash));
+  return new Set(picturesOf(project, label).map((picture) => picture.hash));
 }
 
 /** @param {Project} project @param {number} id @returns {Class} */
 function classOfId(project, id) {
   const found = project.classes.find((each) => each.id === id);
-  if (!found) throw new Error(`class: there is none with the id ${id}; it was removed`);
+  if (!found) throw new Error(`class: no class with id ${id}; it was removed`);
   return found;
 }
 
-/** @param {Project} project @param {string} name @param {number} [own] the id of the class that may have it @returns {string} */
+/** @param {Project} project @param {string} name @param {number} [own] id of the class that may keep this name @returns {string} */
 function checkedName(project, name, own) {
   const trimmed = name.trim();
-  if (!trimmed) throw new Error("class: the name is empty; give it at least one letter");
+  if (!trimmed) throw new Error("class: the name is empty; enter at least one character");
   if (project.classes.some((each) => each.name === trimmed && each.id !== own)) {
-    throw new Error(`class: there is one named "${trimmed}" already; choose another name, or merge the two`);
+    throw new Error(`class: "${trimmed}" already exists; choose another name, or merge the two classes`);
   }
   return trimmed;
 }

@@ -1,61 +1,58 @@
 // @ts-check
 /**
- * What the page keeps in IndexedDB. Every save is one transaction over all that it touches, so that a tab which dies leaves the state
- * before it or after it. Saves run one after the other, in the order they were asked for.
+ * Keeps the project in IndexedDB. Every save is one transaction over all stores it changes, so a crash leaves the state before or after it.
+ * Operations run one at a time, in the order of the calls.
  */
 import { openDB } from "../npm/idb.js";
 import { emptyProject, openFile } from "./project.js";
 import { megabytes } from "../ui/format.js";
 
-/** @typedef {import("./project.js").Project} Project */
-/** @typedef {import("./project.js").Picture} Picture */
-/** @typedef {import("./project.js").KeptFile} KeptFile */
-/** @typedef {import("../engine/engine.js").Embedded} Embedded */
-/** @typedef {import("./store.js").Store} Store */
-/** @typedef {import("./store.js").Kept} Kept */
-/** @typedef {import("./store.js").Run} Run */
+/** @import { Embedded } from "../engine/types.js" */
+/** @import { Kept, Run, Store, StoreError as StoreErrorType } from "./store-types.js" */
+/** @import { KeptFile, Picture, Project } from "./types.js" */
 /** @typedef {{ fingerprint: string, hash: string, latents: Float32Array, width: number, height: number, thumbnail: ArrayBuffer | null }} KeptLatents */
 /**
- * `order` is null as long as ids ascend, which they do unless somebody wrote them by hand: adding a picture then does not write all of them again.
- * @typedef {Pick<Project, "name" | "classes" | "nextId"> & { order: number[] | null, revision: number }} Frame
+ * `order` is null while the pictures' ids ascend (always, unless a project.json was edited by hand), so adding a picture need not write all ids.
+ * @typedef {Pick<Project, "name" | "classes" | "nextId"> & { order: number[] | null, revision: number }} ProjectRecord
  */
 /** @typedef {{ run: number } | { bytes: Uint8Array } | null} HeadInUse */
 /**
- * Files lie apart from the pictures, by their hash: a picture that changes its class is a small record, and its file is not written again.
+ * Files are stored separately, by hash: moving a picture to another class rewrites a small record and not its file.
  * @typedef {object} Schema
  * @property {{ key: number, value: Omit<Picture, "file"> }} pictures
  * @property {{ key: string, value: { hash: string, file: Blob } }} files
  * @property {{ key: [string, string], value: KeptLatents }} latents
  * @property {{ key: number, value: Run }} runs
- * @property {{ key: string, value: Frame | HeadInUse }} state
+ * @property {{ key: string, value: ProjectRecord | HeadInUse }} state
  */
 /** @typedef {"pictures" | "files" | "latents" | "runs" | "state"} StoreName */
-/** @typedef {import("idb").IDBPTransaction<Schema, StoreName[], "readonly">} Reading */
-/** @typedef {import("idb").IDBPTransaction<Schema, StoreName[], "readwrite">} Writing */
+/** @typedef {import("idb").IDBPTransaction<Schema, StoreName[], "readonly">} ReadTransaction */
+/** @typedef {import("idb").IDBPTransaction<Schema, StoreName[], "readwrite">} WriteTransaction */
 
 const NAME = "inception-web";
 const VERSION = 1;
-/** Records that are written at a time; the page breathes between. */
-const CHUNK = 64;
-/** Records that are read at a time. */
-const BULK = 256;
-/** Where each quarter of all hashes ends: four requests at a time are answered sooner than one. */
-const QUARTERS = ["4", "8", "c", "g"];
+/** Records written at a time. The page stays responsive between chunks. */
+const WRITE_CHUNK = 64;
+/** Records read at a time. */
+const READ_CHUNK = 256;
+/** Upper bounds of four ranges of hashes. Four parallel requests are faster than one. */
+const HASH_RANGES = ["4", "8", "c", "g"];
 /** @type {StoreName[]} */
 const ALL = ["pictures", "files", "latents", "runs", "state"];
 
 const UNAVAILABLE =
-  'storage: this browser keeps nothing for this page (a private window, or storage is switched off); your work lives in this tab only, save it with "Save project"';
-const NEWER = "storage: what is kept here was written by a newer version of this page, and is left as it is; reload the page to get that version";
-const CLOSED = 'storage: the browser closed this page\'s storage, or a newer version of the page took it over; save your work with "Save project" and reload';
+  'storage: not available in this browser (a private window, or storage is turned off); your work is lost when this tab closes, save it with "Save project"';
+const NEWER = "storage: the kept data was written by a newer version of this page and is not changed; reload the page to get that version";
+const CLOSED = 'storage: closed by the browser or by a newer version of this page in another tab; save your work with "Save project" and reload';
 const BLOCKED = "storage: an older version of this page is open in another tab; close that tab and reload this one";
-const OTHER =
-  'storage: your classes are open in another tab, so this tab shows them and saves nothing; close the other tab and reload this one, or save your work with "Save project"';
-const GONE = "storage: this picture's file is no longer kept, another tab removed it; reload the page to see what is";
-/** Where a browser cannot tell tabs of each other. */
-const ELSEWHERE =
-  'storage: another tab changed what is kept, so this tab no longer saves; save your work with "Save project", or reload to see the other tab\'s';
+const READ_ONLY =
+  'storage: another tab saves your classes, so this tab is read-only; close the other tab and reload this one, or save your work with "Save project"';
+const FILE_REMOVED = "storage: another tab removed this picture's file; reload the page to see the current project";
+/** For browsers without Web Locks. */
+const CHANGED_ELSEWHERE =
+  'storage: another tab changed the kept project, so this tab no longer saves; save your work with "Save project", or reload to see the other tab\'s version';
 
+/** @implements {StoreErrorType} */
 export class StoreError extends Error {
   /** @param {"quota" | "unavailable" | "newer" | "failed"} kind @param {string} message @param {unknown} [cause] */
   constructor(kind, message, cause) {
@@ -65,24 +62,27 @@ export class StoreError extends Error {
   }
 }
 
-/** What the one tab that saves holds (Web Locks), until it is closed. */
-const WRITER = "inception-web classes";
-/** Milliseconds that a tab which is just being closed may take, and one that opens its files before it lets go of the storage. */
-const CLOSING = 1000;
-const LETTING_GO = 5000;
-/** Whether it is this one. @type {Promise<boolean> | undefined} */
-let writer;
+/** The Web Lock that the saving tab holds until it closes. */
+const WRITER_LOCK = "inception-web classes";
+/** Milliseconds to wait for the lock of a tab that is closing. */
+const LOCK_TIMEOUT_MS = 1000;
+/** Milliseconds to wait for an older tab to read its files and close the database. */
+const BLOCKED_TIMEOUT_MS = 5000;
+/** Whether this tab holds the lock. @type {Promise<boolean> | undefined} */
+let isWriter;
 
 /** @returns {Promise<boolean>} */
-function becomeWriter() {
+function acquireWriterLock() {
   return new Promise((resolve) => {
     if (!navigator.locks) return resolve(true);
-    const ever = () => (resolve(true), new Promise(() => {}));
-    navigator.locks.request(WRITER, { signal: AbortSignal.timeout(CLOSING) }, ever).catch((error) => resolve(named(error) !== "TimeoutError"));
+    const holdForever = () => (resolve(true), new Promise(() => {}));
+    navigator.locks
+      .request(WRITER_LOCK, { signal: AbortSignal.timeout(LOCK_TIMEOUT_MS) }, holdForever)
+      .catch((error) => resolve(nameOf(error) !== "TimeoutError"));
   });
 }
 
-/** @returns {Promise<Store>} */
+/** Opens the storage. @returns {Promise<Store>} @throws {StoreError} */
 export async function openStore() {
   if (!globalThis.indexedDB) throw new StoreError("unavailable", UNAVAILABLE);
   /** @type {import("idb").IDBPDatabase<Schema>} */
@@ -101,19 +101,19 @@ export async function openStore() {
             fresh.createObjectStore("state");
           }
         },
-        blocked: () => setTimeout(() => reject(new StoreError("unavailable", BLOCKED)), LETTING_GO),
-        // A newer page in another tab must not wait for this one, whose pictures stay open.
-        blocking: () => void (opened ? opened.letGo() : database.close()),
+        blocked: () => setTimeout(() => reject(new StoreError("unavailable", BLOCKED)), BLOCKED_TIMEOUT_MS),
+        // Close at once, so that a newer page in another tab need not wait. The shown pictures stay readable.
+        blocking: () => void (opened ? opened.close() : database.close()),
       }).then(resolve, reject);
     });
   } catch (error) {
     if (error instanceof StoreError) throw error;
-    if (named(error) === "VersionError") throw new StoreError("newer", NEWER, error);
-    if (named(error) === "QuotaExceededError") throw await told(error);
+    if (nameOf(error) === "VersionError") throw new StoreError("newer", NEWER, error);
+    if (nameOf(error) === "QuotaExceededError") throw await storeErrorOf(error);
     throw new StoreError("unavailable", UNAVAILABLE, error);
   }
-  writer ??= becomeWriter();
-  opened = new IndexedStore(database, (await writer) ? null : new StoreError("failed", OTHER));
+  isWriter ??= acquireWriterLock();
+  opened = new IndexedStore(database, (await isWriter) ? null : new StoreError("failed", READ_ONLY));
   return opened;
 }
 
@@ -121,17 +121,17 @@ export async function openStore() {
 class IndexedStore {
   /** @type {import("idb").IDBPDatabase<Schema>} */
   #database;
-  /** What is really kept: where a save failed, the next one saves its changes too. @type {Project | null} */
+  /** The project as stored. After a failed save, the next one saves those changes too. @type {Project | null} */
   #kept = null;
-  /** Counts saves of the project, by any tab. */
+  /** Number of saves of the project, by any tab. */
   #revision = 0;
-  /** Hashes that came up in this visit, whose pictures may not be saved yet. @type {Set<string>} */
-  #fresh = new Set();
+  /** Hashes used in this visit. `sweep` keeps them, because their pictures may not be saved yet. @type {Set<string>} */
+  #recent = new Set();
   /** @type {Promise<unknown>} */
   #last = Promise.resolve();
   #askedToPersist = false;
-  /** Latents that are read while the page does not know its base yet, if all are of one. @type {ReturnType<typeof readAhead> | null} */
-  #ahead = null;
+  /** Latents read before the engine reports its base, if all of them belong to one base. @type {ReturnType<typeof prefetchLatents> | null} */
+  #prefetched = null;
 
   /** @param {import("idb").IDBPDatabase<Schema>} database @param {StoreError | null} refusal */
   constructor(database, refusal) {
@@ -142,20 +142,20 @@ class IndexedStore {
   /** @param {string} fingerprint @returns {Promise<Kept>} */
   load(fingerprint) {
     return this.#queue(async () => {
-      const ahead = await this.#ahead;
-      this.#ahead = null;
-      const reading = this.#database.transaction(ALL, "readonly");
-      const state = reading.objectStore("state");
-      const frame = /** @type {Frame | undefined} */ (await state.get("project"));
-      const revision = frame?.revision ?? 0;
+      const prefetched = await this.#prefetched;
+      this.#prefetched = null;
+      const transaction = this.#database.transaction(ALL, "readonly");
+      const state = transaction.objectStore("state");
+      const record = /** @type {ProjectRecord | undefined} */ (await state.get("project"));
+      const revision = record?.revision ?? 0;
       const [inUse, runs, latents, project] = await Promise.all([
         state.get("head"),
-        reading.objectStore("runs").getAll(),
-        ahead?.fingerprint === fingerprint ? ahead.latents : readLatents(reading, fingerprint),
-        this.#kept && revision === this.#revision ? this.#kept : readProject(this.#database, reading, frame),
+        transaction.objectStore("runs").getAll(),
+        prefetched?.fingerprint === fingerprint ? prefetched.latents : readLatents(transaction, fingerprint),
+        this.#kept && revision === this.#revision ? this.#kept : readProject(this.#database, transaction, record),
       ]);
       if (!this.#kept) {
-        // Only once: what another tab saved after that must not be taken for what this tab shows.
+        // Only the first time: a later load may read what another tab saved, which this tab does not show.
         this.#kept = project;
         this.#revision = revision;
       }
@@ -167,7 +167,7 @@ class IndexedStore {
       }
       const head = /** @type {HeadInUse | undefined} */ (inUse) ?? null;
       this.#persist(project);
-      if (!fingerprint) this.#ahead = readAhead(this.#database);
+      if (!fingerprint) this.#prefetched = prefetchLatents(this.#database);
       return {
         project,
         embedded,
@@ -182,16 +182,16 @@ class IndexedStore {
   saveProject(before, after) {
     return this.#queue(async () => {
       const kept = this.#kept ?? before;
-      const { changed, gone, files, unused } = difference(kept, after);
-      const going = new Set(unused);
-      await openAll(kept, (hash) => going.has(hash));
+      const { changed, removed, files, unused } = difference(kept, after);
+      const deleted = new Set(unused);
+      await openAll(kept, (hash) => deleted.has(hash));
       const written = await Promise.all(files.map(async ({ hash, file }) => ({ hash, file: await openFile(file) })));
-      await this.#write(["pictures", "files", "state"], async (writing) => {
-        await this.#stamp(writing, after);
-        const pictures = writing.objectStore("pictures");
-        await inChunks(gone, (id) => pictures.delete(id));
+      await this.#write(["pictures", "files", "state"], async (transaction) => {
+        await this.#putProject(transaction, after);
+        const pictures = transaction.objectStore("pictures");
+        await inChunks(removed, (id) => pictures.delete(id));
         await inChunks(changed, ({ file, ...record }) => pictures.put(record));
-        const store = writing.objectStore("files");
+        const store = transaction.objectStore("files");
         await inChunks(unused, (hash) => store.delete(hash));
         await inChunks(written, (record) => store.put(record));
       });
@@ -203,11 +203,11 @@ class IndexedStore {
 
   /** @param {string} fingerprint @param {ReadonlyMap<string, Embedded>} embedded @returns {Promise<void>} */
   saveEmbedded(fingerprint, embedded) {
-    for (const hash of embedded.keys()) this.#fresh.add(hash);
+    for (const hash of embedded.keys()) this.#recent.add(hash);
     return this.#queue(async () => {
       const records = pack(fingerprint, embedded);
-      await this.#write(["latents"], (writing) => {
-        const store = writing.objectStore("latents");
+      await this.#write(["latents"], (transaction) => {
+        const store = transaction.objectStore("latents");
         return inChunks(records, (record) => store.put(record));
       });
     });
@@ -215,14 +215,14 @@ class IndexedStore {
 
   /** @param {string} fingerprint @param {readonly string[]} hashes @returns {Promise<Map<string, Embedded>>} */
   findEmbedded(fingerprint, hashes) {
-    for (const hash of hashes) this.#fresh.add(hash);
+    for (const hash of hashes) this.#recent.add(hash);
     return this.#queue(async () => {
       const store = this.#database.transaction("latents").store;
       /** @type {Map<string, Embedded>} */
       const found = new Map();
-      for (let i = 0; i < hashes.length; i += CHUNK) {
-        const some = await Promise.all(hashes.slice(i, i + CHUNK).map((hash) => store.get([fingerprint, hash])));
-        for (const each of some) if (each) found.set(each.hash, unpack(each));
+      for (let i = 0; i < hashes.length; i += WRITE_CHUNK) {
+        const records = await Promise.all(hashes.slice(i, i + WRITE_CHUNK).map((hash) => store.get([fingerprint, hash])));
+        for (const record of records) if (record) found.set(record.hash, unpack(record));
       }
       return found;
     });
@@ -230,18 +230,18 @@ class IndexedStore {
 
   /** @param {Run} run @returns {Promise<void>} */
   saveRun(run) {
-    return this.#queue(() => this.#write(["runs"], (writing) => writing.objectStore("runs").put(run)));
+    return this.#queue(() => this.#write(["runs"], (transaction) => transaction.objectStore("runs").put(run)));
   }
 
   /** @param {number} id @returns {Promise<void>} */
   removeRun(id) {
     return this.#queue(() =>
-      this.#write(["runs", "state"], async (writing) => {
-        const runs = writing.objectStore("runs");
-        const state = writing.objectStore("state");
+      this.#write(["runs", "state"], async (transaction) => {
+        const runs = transaction.objectStore("runs");
+        const state = transaction.objectStore("state");
         const inUse = /** @type {HeadInUse | undefined} */ (await state.get("head"));
         const run = inUse && "run" in inUse && inUse.run === id ? await runs.get(id) : undefined;
-        // Its head stays in use without it.
+        // The head stays in use after its run is removed.
         if (run) await state.put({ bytes: run.head }, "head");
         await runs.delete(id);
       }),
@@ -250,36 +250,36 @@ class IndexedStore {
 
   /** @param {HeadInUse} head @returns {Promise<void>} */
   saveHead(head) {
-    return this.#queue(() => this.#write(["state"], (writing) => writing.objectStore("state").put(head, "head")));
+    return this.#queue(() => this.#write(["state"], (transaction) => transaction.objectStore("state").put(head, "head")));
   }
 
   /** @param {string} fingerprint @param {Kept} kept @returns {Promise<void>} */
   replace(fingerprint, kept) {
-    for (const hash of kept.embedded.keys()) this.#fresh.add(hash);
+    for (const hash of kept.embedded.keys()) this.#recent.add(hash);
     return this.#queue(async () => {
       const { changed, files } = difference(emptyProject, kept.project);
-      const stays = new Set(files.map(({ hash }) => hash));
-      await openAll(this.#kept, (hash) => !stays.has(hash));
+      const reused = new Set(files.map(({ hash }) => hash));
+      await openAll(this.#kept, (hash) => !reused.has(hash));
       const written = await Promise.all(files.map(async ({ hash, file }) => ({ hash, file: await openFile(file) })));
       const records = pack(fingerprint, kept.embedded);
       /** @type {HeadInUse} */
       const head = kept.runInUse !== null ? { run: kept.runInUse } : kept.head && { bytes: kept.head };
       let revision = 0;
-      await this.#write(ALL, async (writing) => {
-        const state = writing.objectStore("state");
-        // Whatever any tab saved before is gone by this, so that the others hear of it at their next save.
-        revision = (/** @type {Frame | undefined} */ (await state.get("project"))?.revision ?? 0) + 1;
-        for (const name of ALL) if (name !== "files") await writing.objectStore(name).clear();
-        await state.put(frameOf(kept.project, revision), "project");
+      await this.#write(ALL, async (transaction) => {
+        const state = transaction.objectStore("state");
+        // Continue the stored count, so that other tabs detect the change at their next save.
+        revision = (/** @type {ProjectRecord | undefined} */ (await state.get("project"))?.revision ?? 0) + 1;
+        for (const name of ALL) if (name !== "files") await transaction.objectStore(name).clear();
+        await state.put(projectRecord(kept.project, revision), "project");
         await state.put(head, "head");
-        await inChunks(kept.runs, (run) => writing.objectStore("runs").put(run));
-        await inChunks(changed, ({ file, ...record }) => writing.objectStore("pictures").put(record));
-        await inChunks(records, (record) => writing.objectStore("latents").put(record));
-        // Files that both projects have stay where they are: they are by far the most to write.
-        const store = writing.objectStore("files");
-        const there = new Set(await store.getAllKeys());
-        const missing = written.filter(({ hash }) => !there.delete(hash));
-        await inChunks([...there], (hash) => store.delete(hash));
+        await inChunks(kept.runs, (run) => transaction.objectStore("runs").put(run));
+        await inChunks(changed, ({ file, ...record }) => transaction.objectStore("pictures").put(record));
+        await inChunks(records, (record) => transaction.objectStore("latents").put(record));
+        // Files that both projects contain are not rewritten: they are most of the data.
+        const store = transaction.objectStore("files");
+        const obsolete = new Set(await store.getAllKeys());
+        const missing = written.filter(({ hash }) => !obsolete.delete(hash));
+        await inChunks([...obsolete], (hash) => store.delete(hash));
         await inChunks(missing, (record) => store.put(record));
       });
       this.#kept = kept.project;
@@ -291,10 +291,10 @@ class IndexedStore {
   /** @returns {Promise<void>} */
   sweep() {
     return this.#queue(() =>
-      this.#write(["pictures", "latents"], async (writing) => {
-        const wanted = new Set(this.#fresh);
-        for (const { hash } of await writing.objectStore("pictures").getAll()) wanted.add(hash);
-        const latents = writing.objectStore("latents");
+      this.#write(["pictures", "latents"], async (transaction) => {
+        const wanted = new Set(this.#recent);
+        for (const { hash } of await transaction.objectStore("pictures").getAll()) wanted.add(hash);
+        const latents = transaction.objectStore("latents");
         const keys = await latents.getAllKeys();
         await inChunks(keys.filter(([, hash]) => !wanted.has(hash)), (key) => latents.delete(key));
       }),
@@ -304,16 +304,16 @@ class IndexedStore {
   /** @returns {Promise<{ files: number, latents: number, heads: number }>} */
   sizes() {
     return this.#queue(async () => {
-      const reading = this.#database.transaction(["files", "latents", "runs", "state"], "readonly");
+      const transaction = this.#database.transaction(["files", "latents", "runs", "state"], "readonly");
       const sizes = { files: 0, latents: 0, heads: 0 };
-      const files = reading.objectStore("files");
-      await inBulk((after) => files.getAll(IDBKeyRange.lowerBound(after, true), BULK), ({ file }) => (sizes.files += file.size));
-      const fingerprints = new Set((await reading.objectStore("latents").getAllKeys()).map(([fingerprint]) => fingerprint));
+      const files = transaction.objectStore("files");
+      await readInChunks((after) => files.getAll(IDBKeyRange.lowerBound(after, true), READ_CHUNK), ({ file }) => (sizes.files += file.size));
+      const fingerprints = new Set((await transaction.objectStore("latents").getAllKeys()).map(([fingerprint]) => fingerprint));
       for (const fingerprint of fingerprints) {
-        await eachLatents(reading, fingerprint, ({ latents, thumbnail }) => (sizes.latents += latents.byteLength + (thumbnail?.byteLength ?? 0)));
+        await eachLatents(transaction, fingerprint, ({ latents, thumbnail }) => (sizes.latents += latents.byteLength + (thumbnail?.byteLength ?? 0)));
       }
-      for (const { head } of await reading.objectStore("runs").getAll()) sizes.heads += head.byteLength;
-      const inUse = /** @type {HeadInUse | undefined} */ (await reading.objectStore("state").get("head"));
+      for (const { head } of await transaction.objectStore("runs").getAll()) sizes.heads += head.byteLength;
+      const inUse = /** @type {HeadInUse | undefined} */ (await transaction.objectStore("state").get("head"));
       if (inUse && "bytes" in inUse) sizes.heads += inUse.bytes.byteLength;
       return sizes;
     });
@@ -324,64 +324,64 @@ class IndexedStore {
     return usage();
   }
 
-  /** Closes the storage. What is shown stays readable. */
-  async letGo() {
+  /** Closes the database. The shown pictures stay readable. */
+  async close() {
     await openAll(this.#kept, () => true).catch(() => {});
     this.#database.close();
   }
 
   /**
-   * One after the other, whatever became of those before.
+   * Runs `work` after all earlier operations, whether or not they failed.
    * @template T @param {() => Promise<T>} work @returns {Promise<T>}
    */
   #queue(work) {
     const turn = this.#last.then(work).catch(async (error) => {
-      throw await told(error);
+      throw await storeErrorOf(error);
     });
     this.#last = turn.catch(() => {});
     return turn;
   }
 
-  /** @param {StoreName[]} names @param {(writing: Writing) => Promise<unknown>} work @returns {Promise<void>} */
+  /** @param {StoreName[]} names @param {(transaction: WriteTransaction) => Promise<unknown>} work @returns {Promise<void>} */
   async #write(names, work) {
     if (this.refusal) throw this.refusal;
-    const writing = this.#database.transaction(names, "readwrite", { durability: "strict" });
-    const done = writing.done.then(() => null, (/** @type {unknown} */ error) => error);
+    const transaction = this.#database.transaction(names, "readwrite", { durability: "strict" });
+    const done = transaction.done.then(() => null, (/** @type {unknown} */ error) => error);
     try {
-      await work(writing);
+      await work(transaction);
     } catch (error) {
       try {
-        writing.abort();
+        transaction.abort();
       } catch {
-        // It ended by itself, for the reason told in `done`.
+        // The transaction has already ended; `done` has the reason.
       }
       await done;
-      // What a request says of a transaction that was ended is only that it was ended.
-      throw writing.error ?? error;
+      // `error` of an aborted transaction only says that it was aborted.
+      throw transaction.error ?? error;
     }
     const error = await done;
-    if (error) throw writing.error ?? error;
+    if (error) throw transaction.error ?? error;
   }
 
-  /** Sees that no other tab saved meanwhile. @param {Writing} writing @param {Project} project */
-  async #stamp(writing, project) {
-    const state = writing.objectStore("state");
-    const frame = /** @type {Frame | undefined} */ (await state.get("project"));
-    if ((frame?.revision ?? 0) !== this.#revision) throw new StoreError("failed", ELSEWHERE);
-    await state.put(frameOf(project, this.#revision + 1), "project");
+  /** Writes the project record, unless another tab saved in between. @param {WriteTransaction} transaction @param {Project} project */
+  async #putProject(transaction, project) {
+    const state = transaction.objectStore("state");
+    const record = /** @type {ProjectRecord | undefined} */ (await state.get("project"));
+    if ((record?.revision ?? 0) !== this.#revision) throw new StoreError("failed", CHANGED_ELSEWHERE);
+    await state.put(projectRecord(project, this.#revision + 1), "project");
   }
 
   /** @param {Project} project */
   #persist(project) {
     if (this.#askedToPersist || project.pictures.length === 0) return;
     this.#askedToPersist = true;
-    // A refusal changes nothing that the page could do.
+    // Saving works without persistence too, so a refusal is ignored.
     navigator.storage?.persist?.().catch(() => {});
   }
 }
 
 /** @implements {KeptFile} */
-class FileOnDisk {
+class StoredFile {
   #database;
   #hash;
   /** @type {Promise<Blob> | undefined} */
@@ -402,89 +402,92 @@ class FileOnDisk {
     try {
       const record = await this.#database.get("files", this.#hash);
       if (record) return record.file;
-      throw new StoreError("failed", GONE);
+      throw new StoreError("failed", FILE_REMOVED);
     } catch (error) {
       this.#opened = undefined;
-      throw await told(error);
+      throw await storeErrorOf(error);
     }
   }
 }
 
-/** Files that are about to be deleted are opened first: what is taken back then still has them. @param {Project | null} project @param {(hash: string) => boolean} which */
+/** Opens the files that are about to be deleted, so that undo still has them. @param {Project | null} project @param {(hash: string) => boolean} which */
 async function openAll(project, which) {
   await Promise.all(project?.pictures.filter(({ hash }) => which(hash)).map(({ file }) => openFile(file)) ?? []);
 }
 
-/** @param {import("idb").IDBPDatabase<Schema>} database @param {Reading} reading @param {Frame | undefined} frame @returns {Promise<Project>} */
-async function readProject(database, reading, frame) {
-  if (!frame) return emptyProject;
-  const hashes = await reading.objectStore("files").getAllKeys();
-  const files = new Map(hashes.map((hash) => [hash, new FileOnDisk(database, hash)]));
-  const records = await reading.objectStore("pictures").getAll();
+/** @param {import("idb").IDBPDatabase<Schema>} database @param {ReadTransaction} transaction @param {ProjectRecord | undefined} record @returns {Promise<Project>} */
+async function readProject(database, transaction, record) {
+  if (!record) return emptyProject;
+  const hashes = await transaction.objectStore("files").getAllKeys();
+  const files = new Map(hashes.map((hash) => [hash, new StoredFile(database, hash)]));
+  const records = await transaction.objectStore("pictures").getAll();
   let pictures = records.map((record) => ({ ...record, file: files.get(record.hash) ?? null }));
-  if (frame.order) {
+  if (record.order) {
     const byId = new Map(pictures.map((picture) => [picture.id, picture]));
-    pictures = frame.order.flatMap((id) => byId.get(id) ?? []);
+    pictures = record.order.flatMap((id) => byId.get(id) ?? []);
   }
-  return { name: frame.name, classes: frame.classes, pictures, nextId: frame.nextId };
+  return { name: record.name, classes: record.classes, pictures, nextId: record.nextId };
 }
 
 /** @param {import("idb").IDBPDatabase<Schema>} database @returns {Promise<{ fingerprint: string, latents: Map<string, KeptLatents> } | null>} */
-async function readAhead(database) {
+async function prefetchLatents(database) {
   try {
-    const reading = database.transaction(ALL, "readonly");
-    const store = reading.objectStore("latents");
+    const transaction = database.transaction(ALL, "readonly");
+    const store = transaction.objectStore("latents");
     const fingerprint = (await store.getKey(IDBKeyRange.lowerBound([])))?.[0];
     if (!fingerprint || (await store.getKey(IDBKeyRange.lowerBound([fingerprint, []])))) return null;
-    return { fingerprint, latents: await readLatents(reading, fingerprint) };
+    return { fingerprint, latents: await readLatents(transaction, fingerprint) };
   } catch {
-    return null; // it is told when they are needed
+    return null; // `load` reports the error
   }
 }
 
-/** @param {Reading} reading @param {string} fingerprint @returns {Promise<Map<string, KeptLatents>>} by hash */
-async function readLatents(reading, fingerprint) {
+/** @param {ReadTransaction} transaction @param {string} fingerprint @returns {Promise<Map<string, KeptLatents>>} by hash */
+async function readLatents(transaction, fingerprint) {
   /** @type {Map<string, KeptLatents>} */
   const latents = new Map();
-  await eachLatents(reading, fingerprint, (record) => latents.set(record.hash, record));
+  await eachLatents(transaction, fingerprint, (record) => latents.set(record.hash, record));
   return latents;
 }
 
-/** @param {Reading} reading @param {string} fingerprint @param {(record: KeptLatents) => unknown} take */
-function eachLatents(reading, fingerprint, take) {
-  const store = reading.objectStore("latents");
+/** @param {ReadTransaction} transaction @param {string} fingerprint @param {(record: KeptLatents) => unknown} visit */
+function eachLatents(transaction, fingerprint, visit) {
+  const store = transaction.objectStore("latents");
   return Promise.all(
-    QUARTERS.map((to, i) =>
-      inBulk((after) => store.getAll(IDBKeyRange.bound([fingerprint, after || (QUARTERS[i - 1] ?? "")], [fingerprint, to], true, true), BULK), take),
+    HASH_RANGES.map((to, i) =>
+      readInChunks(
+        (after) => store.getAll(IDBKeyRange.bound([fingerprint, after || (HASH_RANGES[i - 1] ?? "")], [fingerprint, to], true, true), READ_CHUNK),
+        visit,
+      ),
     ),
   );
 }
 
 /**
- * Reads a whole store or range by the hash, some records at a time: one answer of all of them would freeze the page.
- * @template {{ hash: string }} T @param {(after: string) => Promise<T[]>} read @param {(record: T) => unknown} take
+ * Reads a store or a range in the order of hashes, in chunks: one response with all records would block the page.
+ * @template {{ hash: string }} T @param {(after: string) => Promise<T[]>} read @param {(record: T) => unknown} visit
  */
-async function inBulk(read, take) {
+async function readInChunks(read, visit) {
   let after = "";
   for (;;) {
-    const some = await read(after);
-    some.forEach(take);
-    if (some.length < BULK) return;
-    after = some[some.length - 1].hash;
+    const records = await read(after);
+    records.forEach(visit);
+    if (records.length < READ_CHUNK) return;
+    after = records[records.length - 1].hash;
   }
 }
 
-/** @param {Project} project @param {number} revision @returns {Frame} */
-function frameOf({ name, classes, pictures, nextId }, revision) {
+/** @param {Project} project @param {number} revision @returns {ProjectRecord} */
+function projectRecord({ name, classes, pictures, nextId }, revision) {
   const ascending = pictures.every(({ id }, i) => i === 0 || pictures[i - 1].id < id);
   return { name, classes, nextId, order: ascending ? null : pictures.map(({ id }) => id), revision };
 }
 
-/** What to write and to delete. A picture that is the same object is the same. @param {Project} before @param {Project} after */
+/** What to write and what to delete. Pictures are compared by object identity. @param {Project} before @param {Project} after */
 function difference(before, after) {
   const old = new Map(before.pictures.map((picture) => [picture.id, picture]));
   const unused = new Set(before.pictures.flatMap(({ hash, file }) => (file ? hash : [])));
-  const filed = new Set(unused);
+  const stored = new Set(unused);
   /** @type {Picture[]} */
   const changed = [];
   /** @type {{ hash: string, file: NonNullable<Picture["file"]> }[]} */
@@ -495,20 +498,20 @@ function difference(before, after) {
     old.delete(id);
     if (!file) continue;
     unused.delete(hash);
-    if (filed.has(hash)) continue;
-    filed.add(hash);
+    if (stored.has(hash)) continue;
+    stored.add(hash);
     files.push({ hash, file });
   }
-  return { changed, gone: [...old.keys()], files, unused: [...unused] };
+  return { changed, removed: [...old.keys()], files, unused: [...unused] };
 }
 
 /**
- * Asks for a chunk of requests, waits for its last one, and so on: there is always one pending, which keeps the transaction alive.
+ * Issues requests in chunks. At least one request is always pending, which keeps the transaction alive.
  * @template T @param {readonly T[]} items @param {(item: T) => Promise<unknown>} request @returns {Promise<void>}
  */
 async function inChunks(items, request) {
-  for (let i = 0; i < items.length; i += CHUNK) {
-    await Promise.all(items.slice(i, i + CHUNK).map(request));
+  for (let i = 0; i < items.length; i += WRITE_CHUNK) {
+    await Promise.all(items.slice(i, i + WRITE_CHUNK).map(request));
   }
 }
 
@@ -525,25 +528,25 @@ function unpack({ latents, width, height, thumbnail }) {
 }
 
 /** @param {unknown} error @returns {string} */
-function named(error) {
+function nameOf(error) {
   return error instanceof Error || error instanceof DOMException ? error.name : "";
 }
 
-/** An error in words. @param {unknown} error @returns {Promise<StoreError>} */
-async function told(error) {
+/** Turns any error into a StoreError with a message for people. @param {unknown} error @returns {Promise<StoreError>} */
+async function storeErrorOf(error) {
   if (error instanceof StoreError) return error;
-  if (named(error) === "QuotaExceededError") {
+  if (nameOf(error) === "QuotaExceededError") {
     const space = await usage();
-    const words = `storage: the browser's space for this page is full${space ? figures(space) : ""}; what you have stays open in this tab, save it with "Save project" or remove pictures`;
-    return new StoreError("quota", words, error);
+    const message = `storage: the browser's space for this page is full${space ? spaceText(space) : ""}; your work stays open in this tab, save it with "Save project" or remove pictures`;
+    return new StoreError("quota", message, error);
   }
-  if (named(error) === "InvalidStateError") return new StoreError("failed", CLOSED, error);
+  if (nameOf(error) === "InvalidStateError") return new StoreError("failed", CLOSED, error);
   const reason = error instanceof Error || error instanceof DOMException ? error.message : String(error);
   return new StoreError("failed", `storage: saving or reading failed (${reason}); save your work with "Save project" and reload`, error);
 }
 
-/** Browsers grant more than a full disk has, so that pages do not learn its size. @param {{ used: number, granted: number }} space @returns {string} */
-function figures({ used, granted }) {
+/** On a full disk, browsers still report a larger quota, to hide the size of the disk. @param {{ used: number, granted: number }} space @returns {string} */
+function spaceText({ used, granted }) {
   return used > granted * 0.9
     ? ` (${megabytes(used)} of ${megabytes(granted)} MB used)`
     : ` (${megabytes(used)} MB used; the disk may be full)`;

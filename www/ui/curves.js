@@ -1,36 +1,36 @@
 // @ts-check
-/** Lines over epochs or other counts, by uPlot: named at their ends, told apart by dashes, in the page's colours whether light or dark. */
+/** Line charts with uPlot: labels at the line ends, dashes, and colours of the current theme. */
 import uPlot from "../npm/uplot.js";
 import { make } from "./dom.js";
 
 /**
  * @typedef {{ name: string, values: readonly (number | null)[], spread?: readonly ([number, number] | null)[] }} Line
- *   Told apart by their order: the first is drawn through, the others are dashed. `spread` is drawn as whiskers.
+ *   The first line is solid, the others are dashed. `spread` is drawn as whiskers.
  */
-/** @typedef {{ lines: readonly Line[], mark?: { epoch: number, name: string } | null, at?: readonly number[] }} Drawing  `at` is where the values lie; 1, 2, 3 ... by default. */
+/** @typedef {{ lines: readonly Line[], mark?: { epoch: number, name: string } | null, at?: readonly number[] }} Drawing  `at` holds the x values; 1, 2, 3 ... by default. */
 
 const HEIGHT = 220;
-const REDRAW_EVERY = 50;
+const REDRAW_INTERVAL_MS = 50;
 const LINE_HEIGHT = 14;
-/** Between a line's end and its name. */
+/** Pixels between the end of a line and its label. */
 const GAP = 6;
 
 /**
- * @param {string} title @param {(value: number) => string} inWords @param {{ over?: string, logarithmic?: boolean }} [options]  What values lie over.
+ * @param {string} title @param {(value: number) => string} format @param {{ over?: string, logarithmic?: boolean }} [options]  `over` is the title of the x axis.
  * @returns {{ element: HTMLElement, render(drawing: Drawing): void }}
  */
-export function createCurves(title, inWords, { over = "Epoch", logarithmic = false } = {}) {
-  const box = make("div", "study-plot");
-  const reading = make("p", "study-reading");
-  const element = make("figure", "study-curves", make("figcaption", "", title), box, reading);
-  box.setAttribute("aria-hidden", "true"); // the same is told in words and in a table
+export function createCurves(title, format, { over = "Epoch", logarithmic = false } = {}) {
+  const box = make("div", "panel-plot");
+  const values = make("p", "panel-reading");
+  const element = make("figure", "panel-curves", make("figcaption", "", title), box, values);
+  box.setAttribute("aria-hidden", "true"); // text and a table have the same data
   /** @type {Drawing} */
   let drawing = { lines: [] };
   /** @type {uPlot | null} */
   let plot = null;
-  let drawnAt = -REDRAW_EVERY;
+  let drawnAt = -REDRAW_INTERVAL_MS;
   /** @type {number | undefined} */
-  let later;
+  let timer;
 
   new ResizeObserver(() => {
     if (plot && box.clientWidth) plot.setSize({ width: box.clientWidth, height: HEIGHT });
@@ -40,16 +40,16 @@ export function createCurves(title, inWords, { over = "Epoch", logarithmic = fal
 
   return { element, render };
 
-  /** @param {Drawing} wanted */
-  function render(wanted) {
-    if (wanted.lines.map(({ name }) => name).join("\n") !== drawing.lines.map(({ name }) => name).join("\n")) {
+  /** @param {Drawing} next */
+  function render(next) {
+    if (next.lines.map(({ name }) => name).join("\n") !== drawing.lines.map(({ name }) => name).join("\n")) {
       plot?.destroy();
       plot = null;
     }
-    drawing = wanted;
-    clearTimeout(later);
-    const wait = drawnAt + REDRAW_EVERY - performance.now();
-    if (wait > 0) later = setTimeout(draw, wait);
+    drawing = next;
+    clearTimeout(timer);
+    const wait = drawnAt + REDRAW_INTERVAL_MS - performance.now();
+    if (wait > 0) timer = setTimeout(draw, wait);
     else draw();
   }
 
@@ -78,7 +78,7 @@ export function createCurves(title, inWords, { over = "Epoch", logarithmic = fal
       height: HEIGHT,
       legend: { show: false },
       cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
-      padding: [12, Math.max(84, GAP + 4 + widest(lines)), 0, 0],
+      padding: [12, Math.max(84, GAP + 4 + labelWidth(lines)), 0, 0],
       scales: {
         x: logarithmic
           ? { time: false, distr: 3, range: (_, from, to) => [from / 1.3, to * 1.3] }
@@ -89,7 +89,7 @@ export function createCurves(title, inWords, { over = "Epoch", logarithmic = fal
         logarithmic
           ? { ...axis, size: 30, splits: () => [...(drawing.at ?? [])], filter: (_, ticks) => ticks, values: (_, ticks) => ticks.map(String) }
           : { ...axis, size: 30, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000], values: (_, ticks) => ticks.map(String) },
-        { ...axis, size: 52, values: (_, ticks) => ticks.map(inWords) },
+        { ...axis, size: 52, values: (_, ticks) => ticks.map(format) },
       ],
       series: [{}, ...lines.map((line, index) => ({
         label: line.name,
@@ -99,26 +99,26 @@ export function createCurves(title, inWords, { over = "Epoch", logarithmic = fal
         points: { show: (/** @type {uPlot} */ plot) => logarithmic || plot.data[0].length === 1 },
         spanGaps: true,
       }))],
-      hooks: { draw: [whisker, annotate], setCursor: [read] },
+      hooks: { draw: [drawWhiskers, drawLabels], setCursor: [showValues] },
     };
   }
 
-  /** Room for the whiskers too. @param {number} from @param {number} to @returns {uPlot.Range.MinMax} */
+  /** The y range including the whiskers. @param {number} from @param {number} to @returns {uPlot.Range.MinMax} */
   function withSpread(from, to) {
     const ends = drawing.lines.flatMap(({ spread }) => (spread ?? []).flatMap((pair) => pair ?? []));
     return uPlot.rangeNum(Math.min(from ?? Infinity, ...ends), Math.max(to ?? -Infinity, ...ends), 0.1, true);
   }
 
-  /** Pixels that the longest name takes. @param {readonly Line[]} lines @returns {number} */
-  function widest(lines) {
+  /** Width of the longest label in pixels. @param {readonly Line[]} lines @returns {number} */
+  function labelWidth(lines) {
     const context = document.createElement("canvas").getContext("2d");
     if (!context) return 0;
     context.font = font(box, 12);
     return Math.ceil(Math.max(...lines.map(({ name }) => context.measureText(name).width)));
   }
 
-  /** How far the values behind a point are spread. @param {uPlot} plot */
-  function whisker(plot) {
+  /** @param {uPlot} plot */
+  function drawWhiskers(plot) {
     const { ctx } = plot;
     const ratio = devicePixelRatio;
     const at = drawing.at ?? [];
@@ -128,7 +128,7 @@ export function createCurves(title, inWords, { over = "Epoch", logarithmic = fal
       ctx.strokeStyle = colour(strokes[index]);
       for (const [place, ends] of (spread ?? []).entries()) {
         if (!ends) continue;
-        const x = plot.valToPos(at[place], "x", true) + (index - 1) * 3 * ratio; // beside each other where they would hide each other
+        const x = plot.valToPos(at[place], "x", true) + (index - 1) * 3 * ratio; // shifted, so that whiskers at the same x do not overlap
         const [low, high] = ends.map((value) => plot.valToPos(value, "y", true));
         ctx.beginPath();
         for (const y of [low, high]) {
@@ -143,8 +143,8 @@ export function createCurves(title, inWords, { over = "Epoch", logarithmic = fal
     ctx.restore();
   }
 
-  /** Names at the ends of the lines, moved apart where they would meet, and the marked epoch. @param {uPlot} plot */
-  function annotate(plot) {
+  /** Draws the marked epoch, and labels at the line ends, moved down where they would overlap. @param {uPlot} plot */
+  function drawLabels(plot) {
     const { ctx, bbox } = plot;
     const ratio = devicePixelRatio;
     ctx.save();
@@ -165,19 +165,19 @@ export function createCurves(title, inWords, { over = "Epoch", logarithmic = fal
     }
     ctx.textBaseline = "middle";
     ctx.textAlign = "left";
-    const names = lines
+    const labels = lines
       .map(({ name, values }, index) => {
         const last = values.findLastIndex((value) => value !== null);
         return { name, index, x: plot.valToPos(drawing.at?.[last] ?? last + 1, "x", true), y: last < 0 ? NaN : plot.valToPos(values[last] ?? NaN, "y", true) };
       })
       .filter(({ y }) => Number.isFinite(y))
       .sort((a, b) => a.y - b.y);
-    names.forEach((name, place) => {
-      if (place) name.y = Math.max(name.y, names[place - 1].y + LINE_HEIGHT * ratio);
+    labels.forEach((label, place) => {
+      if (place) label.y = Math.max(label.y, labels[place - 1].y + LINE_HEIGHT * ratio);
     });
-    for (const { name, index, x, y } of names) {
+    for (const { name, index, x, y } of labels) {
       const [from, width] = [x + GAP * ratio, ctx.measureText(name).width];
-      ctx.fillStyle = colour("--surface"); // a line that goes on further must not strike it through
+      ctx.fillStyle = colour("--surface"); // background, so that longer lines do not cross the label
       ctx.fillRect(from - 2 * ratio, y - LINE_HEIGHT * ratio / 2, width + 4 * ratio, LINE_HEIGHT * ratio);
       ctx.fillStyle = colour(strokes[index]);
       ctx.fillText(name, from, y);
@@ -186,10 +186,10 @@ export function createCurves(title, inWords, { over = "Epoch", logarithmic = fal
   }
 
   /** @param {uPlot} plot */
-  function read({ cursor: { idx } }) {
-    reading.textContent = idx == null
+  function showValues({ cursor: { idx } }) {
+    values.textContent = idx == null
       ? ""
-      : `${over} ${drawing.at?.[idx] ?? idx + 1}: ${drawing.lines.map(({ name, values }) => `${name} ${values[idx] == null ? "–" : inWords(/** @type {number} */ (values[idx]))}`).join(", ")}`;
+      : `${over} ${drawing.at?.[idx] ?? idx + 1}: ${drawing.lines.map(({ name, values }) => `${name} ${values[idx] == null ? "–" : format(/** @type {number} */ (values[idx]))}`).join(", ")}`;
   }
 
   /** @param {string} name @returns {string} */

@@ -1,5 +1,5 @@
 // @ts-check
-/** Small helpers of the views: elements made, found and saved. Words go in as text, never as markup. */
+/** DOM helpers. Strings are always inserted as text, never as markup. */
 
 /** @param {string} name @param {Blob} blob */
 export function download(name, blob) {
@@ -10,7 +10,7 @@ export function download(name, blob) {
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
 
-/** An address that is the picture itself: thousands are made as somebody scrolls, and those of Blobs take a millisecond each. @param {Uint8Array} jpeg */
+/** Data URL of a JPEG. Scrolling a gallery needs thousands, and object URLs take a millisecond each. @param {Uint8Array} jpeg */
 export function jpegUrl(jpeg) {
   let text = "";
   for (let i = 0; i < jpeg.length; i += 8192) text += String.fromCharCode(...jpeg.subarray(i, i + 8192));
@@ -20,7 +20,7 @@ export function jpegUrl(jpeg) {
 /** @template {HTMLElement} T @param {string} id @param {{ new (): T, prototype: T }} type @returns {T} */
 export function byId(id, type) {
   const element = document.getElementById(id);
-  if (!(element instanceof type)) throw new Error(`page: no #${id}`);
+  if (!(element instanceof type)) throw new Error(`page: missing element #${id}`);
   return element;
 }
 
@@ -32,49 +32,49 @@ export function make(tag, className, ...children) {
   return element;
 }
 
-/** @param {string} words @returns {HTMLElement} */
-export function alert(words) {
-  const element = make("p", "alert", words);
+/** @param {string} text @returns {HTMLElement} */
+export function alert(text) {
+  const element = make("p", "alert", text);
   element.setAttribute("role", "alert");
   return element;
 }
 
-/** @param {string} words @param {() => unknown} press @returns {HTMLButtonElement} */
-export function button(words, press) {
+/** @param {string} label @param {() => unknown} onClick @returns {HTMLButtonElement} */
+export function button(label, onClick) {
   const element = document.createElement("button");
   element.type = "button";
   element.className = "button small";
-  element.textContent = words;
-  element.addEventListener("click", () => press());
+  element.textContent = label;
+  element.addEventListener("click", () => onClick());
   return element;
 }
 
-/** @param {string} words @param {string} href @returns {HTMLAnchorElement} */
-export function link(words, href) {
+/** @param {string} text @param {string} href @returns {HTMLAnchorElement} */
+export function link(text, href) {
   const element = document.createElement("a");
-  element.textContent = words;
+  element.textContent = text;
   element.href = href;
   return element;
 }
 
 /** @returns {boolean} */
-export function calm() {
+export function prefersReducedMotion() {
   return matchMedia("(prefers-reduced-motion: reduce)").matches;
 }
 
-/** A button that picks files. @param {string} words @param {(files: FileList) => unknown} chosen @returns {{ label: HTMLElement, input: HTMLInputElement }} */
-export function picker(words, chosen) {
+/** A button that opens a file picker. @param {string} text @param {(files: FileList) => unknown} onFiles @returns {{ label: HTMLElement, input: HTMLInputElement }} */
+export function picker(text, onFiles) {
   const input = document.createElement("input");
   input.type = "file";
   input.addEventListener("change", () => {
-    if (input.files?.length) chosen(input.files);
-    input.value = ""; // the same file may be chosen again
+    if (input.files?.length) onFiles(input.files);
+    input.value = ""; // otherwise picking the same file again fires no event
   });
-  return { label: make("label", "button small picker", words, input), input };
+  return { label: make("label", "button small picker", text, input), input };
 }
 
-/** Whether keys pressed here are words being typed. @param {EventTarget | null} target @returns {boolean} */
-export function takesText(target) {
+/** Whether the element accepts typed text. @param {EventTarget | null} target @returns {boolean} */
+export function isTextField(target) {
   if (target instanceof HTMLInputElement) return !["button", "checkbox", "file", "radio", "range"].includes(target.type);
   return target instanceof HTMLTextAreaElement || target instanceof HTMLSelectElement;
 }

@@ -1,23 +1,23 @@
 // @ts-check
-/** Pictures as they come to the page: dropped, pasted and picked, folders walked. Where they go is for others to say. */
-import { byId, takesText } from "./dom.js";
+/** Files dropped, pasted or picked anywhere on the page, including the files of dropped folders. */
+import { byId, isTextField } from "./dom.js";
 
-/** @typedef {{ name: string, file: File }} Arrival  The name has the file's folders. */
-/** @typedef {{ files: Arrival[], folders: number }} Found  How many folders were dropped, not counting those inside of others. */
+/** @typedef {{ name: string, file: File }} DroppedFile  The name includes the folders. */
+/** @typedef {{ files: DroppedFile[], folders: number }} DroppedFiles  `folders` is the number of dropped folders, without subfolders. */
 
-/** What a drag carries that began on this page. */
-export const CARRIED = { pictures: "application/x-pictures", answer: "application/x-answer", class: "application/x-class" };
+/** Data types of drags that start on this page. */
+export const DRAG_TYPES = { pictures: "application/x-pictures", answer: "application/x-answer", class: "application/x-class" };
 
 /**
- * Hears of files dropped and pasted anywhere on the page.
+ * Listens for files dropped or pasted anywhere on the page, and shows an overlay during a drag.
  * @param {{
- *   came(found: Promise<Found>, target: Element | null): unknown,
+ *   onFiles(dropped: Promise<DroppedFiles>, target: Element | null): unknown,
  *   hint(target: Element | null): string | null,
- * }} on  `hint` says what a drop there would do; null where the place lights up itself.
+ * }} on  `hint` describes what a drop on the target would do; null if the target highlights itself.
  */
 export function listenForFiles(on) {
   const overlay = byId("overlay", HTMLElement);
-  const words = byId("overlay-text", HTMLElement);
+  const overlayText = byId("overlay-text", HTMLElement);
   let depth = 0;
 
   addEventListener("dragenter", (event) => {
@@ -34,23 +34,23 @@ export function listenForFiles(on) {
     event.dataTransfer.dropEffect = "copy";
     const hint = on.hint(elementOf(event));
     overlay.toggleAttribute("data-aside", hint === null);
-    if (hint && hint !== words.textContent) words.textContent = hint;
+    if (hint && hint !== overlayText.textContent) overlayText.textContent = hint;
   });
   addEventListener("drop", (event) => {
     if (!event.dataTransfer || !carriesFiles(event)) return;
     event.preventDefault();
     setDepth(0);
-    on.came(dropped(event.dataTransfer), elementOf(event));
+    on.onFiles(filesOfDrop(event.dataTransfer), elementOf(event));
   });
   addEventListener("paste", (event) => {
-    const files = named(event.clipboardData?.files ?? null);
-    if (!files.length && takesText(event.target)) return;
-    on.came(Promise.resolve({ files, folders: 0 }), document.activeElement);
+    const files = filesOf(event.clipboardData?.files ?? null);
+    if (!files.length && isTextField(event.target)) return;
+    on.onFiles(Promise.resolve({ files, folders: 0 }), document.activeElement);
   });
 
-  /** @param {number} to */
-  function setDepth(to) {
-    depth = Math.max(0, to);
+  /** @param {number} value */
+  function setDepth(value) {
+    depth = Math.max(0, value);
     overlay.hidden = depth === 0;
   }
 }
@@ -66,19 +66,19 @@ function elementOf({ target }) {
 }
 
 /**
- * The files of a drop. Files dropped by hand are all taken, so that a wrong one gets its reason; of folders only the pictures.
- * @param {DataTransfer} transfer @returns {Promise<Found>}
+ * Returns the files of a drop. Single files are not filtered, so that a wrong one gets an error message; of folders only pictures are returned.
+ * @param {DataTransfer} transfer @returns {Promise<DroppedFiles>}
  */
-async function dropped(transfer) {
-  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()); // before the first await: a drop forgets its items
-  const files = named(transfer.files);
+async function filesOfDrop(transfer) {
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()); // before the first await, which clears the items
+  const files = filesOf(transfer.files);
   const folders = entries.filter((entry) => entry?.isDirectory).length;
   if (!folders) return { files, folders };
-  const found = await Promise.all(entries.filter((entry) => entry !== null).map((entry) => walk(entry)));
-  return { files: found.flat(), folders };
+  const nested = await Promise.all(entries.filter((entry) => entry !== null).map((entry) => walk(entry)));
+  return { files: nested.flat(), folders };
 }
 
-/** @param {FileSystemEntry} entry @returns {Promise<Arrival[]>} */
+/** @param {FileSystemEntry} entry @returns {Promise<DroppedFile[]>} */
 async function walk(entry) {
   if (entry.isFile) {
     const file = await new Promise((done, fail) => /** @type {FileSystemFileEntry} */ (entry).file(done, fail));
@@ -87,22 +87,22 @@ async function walk(entry) {
     return name.includes("/") && !looksLikePicture(picture) && !isCifar(name) ? [] : [picture];
   }
   const reader = /** @type {FileSystemDirectoryEntry} */ (entry).createReader();
-  const found = [];
+  const files = [];
   for (;;) {
     /** @type {FileSystemEntry[]} */
-    const some = await new Promise((done, fail) => reader.readEntries(done, fail));
-    if (!some.length) return found; // a reader hands out a folder in parts
-    for (const child of some) found.push(...(await walk(child)));
+    const entries = await new Promise((done, fail) => reader.readEntries(done, fail));
+    if (!entries.length) return files; // readEntries returns a folder in batches, the last one empty
+    for (const child of entries) files.push(...(await walk(child)));
   }
 }
 
-/** @param {Arrival} picture @returns {boolean} */
+/** @param {DroppedFile} picture @returns {boolean} */
 function looksLikePicture({ name, file }) {
   const hidden = /(^|\/)\./.test(name);
   return !hidden && (file.type.startsWith("image/") || /\.(jpe?g|png|webp|gif|bmp|avif|hei[cf]|tiff?)$/i.test(name));
 }
 
-/** Whether a file of this name is one of CIFAR-10's. @param {string} name @returns {boolean} */
+/** Whether this is the name of a CIFAR-10 file. @param {string} name @returns {boolean} */
 export function isCifar(name) {
   return /(\.bin|\.tar\.gz|\.tgz|\.tar)$|(^|\/)batches\.meta(\.txt)?$|(^|\/)(data_batch_\w+|test_batch)$/i.test(name);
 }
@@ -112,22 +112,22 @@ export function isZip(name) {
   return /\.zip$/i.test(name);
 }
 
-/** @param {FileList | null} files @returns {Arrival[]} */
-export function named(files) {
+/** @param {FileList | null} files @returns {DroppedFile[]} */
+export function filesOf(files) {
   return [...(files ?? [])].map((file) => ({ name: file.name, file }));
 }
 
-/** The pictures of a folder that was picked. @param {FileList | null} files @returns {Arrival[]} */
-export function ofFolder(files) {
-  return allOfFolder(files).filter(looksLikePicture);
+/** Pictures of a picked folder. @param {FileList | null} files @returns {DroppedFile[]} */
+export function picturesOfFolder(files) {
+  return filesOfFolder(files).filter(looksLikePicture);
 }
 
-/** The same, with CIFAR-10's files and zips in it. @param {FileList | null} files @returns {Arrival[]} */
-export function setOfFolder(files) {
-  return allOfFolder(files).filter((one) => looksLikePicture(one) || isCifar(one.name) || isZip(one.name));
+/** Pictures, CIFAR-10 files and zips of a picked folder. @param {FileList | null} files @returns {DroppedFile[]} */
+export function datasetOfFolder(files) {
+  return filesOfFolder(files).filter((item) => looksLikePicture(item) || isCifar(item.name) || isZip(item.name));
 }
 
-/** @param {FileList | null} files @returns {Arrival[]} */
-function allOfFolder(files) {
+/** @param {FileList | null} files @returns {DroppedFile[]} */
+function filesOfFolder(files) {
   return [...(files ?? [])].map((file) => ({ name: file.webkitRelativePath || file.name, file }));
 }

@@ -1,19 +1,19 @@
 // @ts-check
-/** Numbers and errors in words, the same everywhere on the page. */
+/** Formats numbers, lists and error messages for the page. */
 
-/** @param {string} message @returns {string} an error's message with a capital and a full stop */
+/** @param {string} message @returns {string} the message with a capital letter and a full stop */
 export function sentence(message) {
-  const words = message.charAt(0).toUpperCase() + message.slice(1);
-  return /[.!?]$/.test(words) ? words : `${words}.`;
+  const text = message.charAt(0).toUpperCase() + message.slice(1);
+  return /[.!?]$/.test(text) ? text : `${text}.`;
 }
 
 /** @param {number} share 0..1 @returns {string} */
 export function percent(share) {
-  return `${hundredths(share)} %`;
+  return `${percentNumber(share)} %`;
 }
 
-/** @param {number} share @returns {string} */
-export function hundredths(share) {
+/** @param {number} share 0..1 @returns {string} in percent, without the sign */
+export function percentNumber(share) {
   return (share * 100).toFixed(1);
 }
 
@@ -32,8 +32,8 @@ export function count(n) {
   return n.toLocaleString("en");
 }
 
-/** @param {number} n @returns {string} */
-export function inWords(n) {
+/** @param {number} n @returns {string} up to twelve as a word */
+export function numberWord(n) {
   return ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"][n] ?? count(n);
 }
 
@@ -44,9 +44,15 @@ export function duration(seconds) {
   return whole < 100 ? `${whole} s` : `${Math.floor(whole / 60)} min ${whole % 60} s`;
 }
 
-/** How far, how fast, how long still. @param {{ done: number, total: number }} of @param {number} seconds @returns {string} */
+/** Progress, speed and time left. @param {{ done: number, total: number }} progress @param {number} seconds @returns {string} */
 export function pace({ done, total }, seconds) {
   if (!done || !seconds) return `${count(done)} of ${pictures(total)}`;
   const speed = done / seconds;
-  return `${count(done)} of ${pictures(total)} · ${speed < 10 ? speed.toFixed(1) : Math.round(speed)} a second · ${duration((total - done) / speed)} left`;
+  return `${count(done)} of ${pictures(total)} · ${speed < 10 ? speed.toFixed(1) : Math.round(speed)} per second · ${duration((total - done) / speed)} left`;
+}
+
+/** @param {readonly string[]} names @param {number} [most] @returns {string} "a, b and c"; of more than `most` names the first ones "and 3 more" */
+export function listOf(names, most = Infinity) {
+  const shown = names.length > most ? [...names.slice(0, most - 1), `${names.length - most + 1} more`] : names;
+  return shown.length < 2 ? shown.join("") : `${shown.slice(0, -1).join(", ")} and ${shown.at(-1)}`;
 }

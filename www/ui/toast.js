@@ -1,63 +1,64 @@
 // @ts-check
-/** One sentence at the foot of the page: what was done, with a way back, or what went wrong. */
+/** A message at the bottom of the page, with an optional action such as undo. */
 import { alert, button, make } from "./dom.js";
 
-const STAYS = 12_000;
+const HIDE_AFTER_MS = 12_000;
 
 /** @typedef {ReturnType<typeof createToast>} Toast */
+/** @typedef {{ label: string, onClick(): unknown }} ToastAction */
 
 export function createToast() {
   /** @type {number | undefined} */
-  let clock;
-  const words = make("div", "toast-words");
-  words.setAttribute("aria-live", "polite"); // so it is always there, if only empty
+  let timer;
+  const content = make("div", "toast-content");
+  content.setAttribute("aria-live", "polite"); // a live region must exist before its content changes
   const close = button("", hide);
   close.className = "toast-close";
   close.setAttribute("aria-label", "Dismiss message");
-  const box = make("section", "toast", words, close);
+  const box = make("section", "toast", content, close);
   box.setAttribute("aria-label", "Message");
   hide();
   document.body.append(box);
-  box.addEventListener("pointerenter", () => clearTimeout(clock));
-  box.addEventListener("focusin", () => clearTimeout(clock));
+  box.addEventListener("pointerenter", () => clearTimeout(timer));
+  box.addEventListener("focusin", () => clearTimeout(timer));
 
-  return { say, offer, alarm, hide };
+  return { notify, prompt, error, hide };
 
-  /** What was done. @param {string} sentence @param {{ words: string, press(): unknown }} [way] */
-  function say(sentence, way) {
-    offer(sentence, way);
-    clock = setTimeout(hide, STAYS);
+  /** Shows a message for some seconds. @param {string} text @param {ToastAction} [action] */
+  function notify(text, action) {
+    prompt(text, action);
+    timer = setTimeout(hide, HIDE_AFTER_MS);
   }
 
-  /** What could be done; stays until somebody decides. @param {string} sentence @param {{ words: string, press(): unknown }} [way] */
-  function offer(sentence, way) {
-    const parts = [make("p", "", sentence)];
-    if (way) {
-      parts.push(button(way.words, () => {
+  /** Shows a message until it is dismissed or its action is used. @param {string} text @param {ToastAction} [action] */
+  function prompt(text, action) {
+    const children = [make("p", "", text)];
+    if (action) {
+      children.push(button(action.label, () => {
         hide();
-        way.press();
+        action.onClick();
       }));
     }
-    show(parts);
+    show(children);
   }
 
-  /** What went wrong; stays until it is dismissed. @param {string} sentence */
-  function alarm(sentence) {
-    show([alert(sentence)]);
+  /** Shows an error until it is dismissed. @param {string} text */
+  function error(text) {
+    show([alert(text)]);
   }
 
-  /** @param {Node[]} parts */
-  function show(parts) {
-    clearTimeout(clock);
-    words.replaceChildren(...parts);
+  /** @param {Node[]} children */
+  function show(children) {
+    clearTimeout(timer);
+    content.replaceChildren(...children);
     box.removeAttribute("data-empty");
     close.hidden = false;
   }
 
   function hide() {
-    clearTimeout(clock);
+    clearTimeout(timer);
     box.setAttribute("data-empty", "");
     close.hidden = true;
-    words.replaceChildren();
+    content.replaceChildren();
   }
 }

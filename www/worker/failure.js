@@ -1,7 +1,7 @@
 // @ts-check
-/** @import { ErrorKind } from "../engine/engine.js" */
+/** @import { ErrorKind } from "../engine/error.js" */
 
-/** What went wrong in the worker, with the family that `engine.d.ts` lists. */
+/** An error in the worker. The page receives it as an `EngineError` of the same kind. */
 export class Failure extends Error {
   /** @param {ErrorKind} kind @param {string} message */
   constructor(kind, message) {

@@ -1,32 +1,32 @@
 // @ts-check
 /**
- * Where the worker gets weights from, and keeps them: Cache Storage under their fingerprint, so that a second visit asks the network for
- * nothing of them, or else the network. They come in chunks, and whoever asks can have them from the first one again.
+ * Loads weights from Cache Storage, or else from the network, and stores them for later visits. Cache entries are keyed by fingerprint.
+ * A source can be read from the beginning more than once.
  */
 import { Failure } from "./failure.js";
 
-/** @import { KeptBase } from "../engine/engine.js" */
+/** @import { KeptBase } from "../engine/types.js" */
 /** @typedef {Omit<KeptBase, "name"> & { url: string }} WeightsEntry */
 /** @typedef {Uint8Array<ArrayBuffer>} Chunk */
 /**
- * `came` is what the network brought so far, nothing of what was kept.
- * @typedef {{ entry: WeightsEntry | null, cached: boolean, came: Chunk[], chunks(): AsyncIterable<Chunk> }} Source
+ * `downloaded` holds the chunks received from the network so far; empty for cached weights.
+ * @typedef {{ entry: WeightsEntry | null, cached: boolean, downloaded: Chunk[], chunks(): AsyncIterable<Chunk> }} Source
  */
 
 const CACHE = "inception-web weights";
 const CHECKS = "inception-web checks";
 
 /**
- * The weights wished: of this address, kept from an earlier visit, or the site's own.
- * @param {string | KeptBase | undefined} wish @param {WeightsEntry} own @param {URL} base what addresses are relative to
+ * Finds the requested weights: those at a URL, a kept base, or the site's own.
+ * @param {string | KeptBase | undefined} requested @param {WeightsEntry} own @param {URL} base for relative URLs
  * @returns {Promise<Source>}
  */
-export async function findWeights(wish, own, base) {
-  const entry = typeof wish === "object" ? { ...wish, url: "" } : wish ? await remembered(wish) : own;
-  const kept = entry && (await (await openCache())?.match(cacheKey(entry)));
-  if (kept) return fromCache(entry, kept);
-  if (typeof wish === "object") throw new Failure("weights", `weights: ${wish.name} is no longer kept in this browser; choose it again`);
-  return fromNetwork(entry, await get(new URL(wish ?? own.url, base)));
+export async function findWeights(requested, own, base) {
+  const entry = typeof requested === "object" ? { ...requested, url: "" } : requested ? await entryOf(requested) : own;
+  const cached = entry && (await (await openCache())?.match(cacheKey(entry)));
+  if (cached) return fromCache(entry, cached);
+  if (typeof requested === "object") throw new Failure("weights", `weights: ${requested.name} is no longer stored in this browser; choose it again`);
+  return fromNetwork(entry, await get(new URL(requested ?? own.url, base)));
 }
 
 /** @param {WeightsEntry} entry @param {Response} first @returns {Source} */
@@ -36,29 +36,29 @@ function fromCache(entry, first) {
   return {
     entry,
     cached: true,
-    came: [],
+    downloaded: [],
     async *chunks() {
-      const kept = next ?? (await (await openCache())?.match(cacheKey(entry)));
+      const response = next ?? (await (await openCache())?.match(cacheKey(entry)));
       next = null;
       try {
-        if (kept?.body) yield* chunksOf(kept.body.getReader());
+        if (response?.body) yield* chunksOf(response.body.getReader());
       } catch (error) {
-        throw new Failure("weights", `weights: what was kept could not be read (${/** @type {Error} */ (error).message}); reload the page`);
+        throw new Failure("weights", `weights: the cache could not be read (${/** @type {Error} */ (error).message}); reload the page`);
       }
     },
   };
 }
 
 /**
- * What comes is read as fast as it comes, also while nobody takes it, and stays until it is known whether it is worth keeping: a processor
- * that fails with some of it leaves it to another.
+ * Downloads at full speed, independent of the consumer, and keeps all chunks: they are stored once they are verified, and a second device
+ * reads them again if the first one fails.
  * @param {WeightsEntry | null} entry @param {Response} response @returns {Source}
  */
 function fromNetwork(entry, response) {
   /** @type {Chunk[]} */
-  const came = [];
+  const downloaded = [];
   /** @type {Failure | null} */
-  let broken = null;
+  let failure = null;
   let ended = false;
   let wake = () => {};
   const reader = response.body?.getReader();
@@ -66,12 +66,12 @@ function fromNetwork(entry, response) {
     try {
       if (reader) {
         for await (const chunk of chunksOf(reader)) {
-          came.push(chunk);
+          downloaded.push(chunk);
           wake();
         }
       }
     } catch (error) {
-      broken = new Failure("network", `weights: the download broke off (${/** @type {Error} */ (error).message}); check the connection and reload the page`);
+      failure = new Failure("network", `weights: the download was interrupted (${/** @type {Error} */ (error).message}); check the connection and reload the page`);
     }
     ended = true;
     wake();
@@ -79,13 +79,13 @@ function fromNetwork(entry, response) {
   return {
     entry,
     cached: false,
-    came,
+    downloaded,
     async *chunks() {
-      for (let at = 0; at < came.length || !ended; ) {
-        if (at < came.length) yield came[at++];
-        else await /** @type {Promise<void>} */ (new Promise((resume) => (wake = resume)));
+      for (let next = 0; next < downloaded.length || !ended; ) {
+        if (next < downloaded.length) yield downloaded[next++];
+        else await /** @type {Promise<void>} */ (new Promise((resolve) => (wake = resolve)));
       }
-      if (broken) throw broken;
+      if (failure) throw failure;
     },
   };
 }
@@ -99,7 +99,7 @@ async function* chunksOf(reader) {
   }
 }
 
-/** Cache Storage, or nothing where the browser refuses it. */
+/** Opens a cache; null if the browser has no Cache Storage or denies access. */
 export function openCache(name = CACHE) {
   return self.caches ? caches.open(name).catch(() => null) : Promise.resolve(null);
 }
@@ -109,21 +109,21 @@ export function cacheKey({ fingerprint, dtype }) {
   return new URL(`../weights/${fingerprint}-${dtype}`, import.meta.url);
 }
 
-/** Where it is written which weights came from an address. @param {string} url */
-function addressKey(url) {
+/** The cache key of the entry for a URL. @param {string} url */
+function urlKey(url) {
   return new URL(`../weights/from?${encodeURIComponent(url)}`, import.meta.url);
 }
 
-/** What an earlier visit learnt of the weights at an address. @param {string} url @returns {Promise<WeightsEntry | null>} */
-async function remembered(url) {
-  const known = await (await openCache())?.match(addressKey(url));
-  return known ? known.json() : null;
+/** Returns what an earlier visit stored about the weights at a URL. @param {string} url @returns {Promise<WeightsEntry | null>} */
+async function entryOf(url) {
+  const stored = await (await openCache())?.match(urlKey(url));
+  return stored ? stored.json() : null;
 }
 
 /**
- * Keeps checked weights for the next visit, and lets go of those that came from the same place before.
+ * Stores verified weights for later visits, and deletes older weights of the same origin.
  * @param {string | undefined} url @param {KeptBase} entry @param {Chunk[]} chunks
- * @returns {Promise<boolean>} false if the browser has no room
+ * @returns {Promise<boolean>} false if the storage quota is exceeded
  */
 export async function keep(url, entry, chunks) {
   const cache = await openCache();
@@ -137,7 +137,7 @@ export async function keep(url, entry, chunks) {
     await cache.put(cacheKey(entry), new Response(new Blob(chunks), { headers: { "x-from": encodeURIComponent(from), "x-name": encodeURIComponent(entry.name) } }));
     if (url) {
       const { fingerprint, dtype, sha256, bytes } = entry;
-      await cache.put(addressKey(url), new Response(JSON.stringify({ url, fingerprint, dtype, sha256, bytes })));
+      await cache.put(urlKey(url), new Response(JSON.stringify({ url, fingerprint, dtype, sha256, bytes })));
     }
     return true;
   } catch {
@@ -146,20 +146,20 @@ export async function keep(url, entry, chunks) {
 }
 
 /**
- * How far off the self-check was by this program in this browser, if it was made before. The CPU computes the same each time, so it need
- * not be made again there.
- * @param {Pick<WeightsEntry, "fingerprint" | "dtype">} entry @param {string} program its version @returns {Promise<number | undefined>}
+ * Returns the stored deviation of the self-test, if this runtime ran it in this browser before. The result on the CPU is deterministic, so the
+ * self-test need not run again.
+ * @param {Pick<WeightsEntry, "fingerprint" | "dtype">} entry @param {string} program version of the runtime @returns {Promise<number | undefined>}
  */
-export async function checkedBefore(entry, program) {
-  const known = await (await openCache(CHECKS))?.match(cacheKey(entry));
-  const check = await known?.json().catch(() => null);
+export async function storedDeviation(entry, program) {
+  const stored = await (await openCache(CHECKS))?.match(cacheKey(entry));
+  const check = await stored?.json().catch(() => null);
   return check?.program === program && check.browser === navigator.userAgent ? check.deviation : undefined;
 }
 
-/** @param {Pick<WeightsEntry, "fingerprint" | "dtype">} entry @param {string} program @param {number} deviation */
-export async function rememberCheck(entry, program, deviation) {
+/** @param {Pick<WeightsEntry, "fingerprint" | "dtype">} entry @param {string} program version of the runtime @param {number} deviation */
+export async function storeDeviation(entry, program, deviation) {
   const check = { program, browser: navigator.userAgent, deviation };
-  // Where there is no room, it is made again.
+  // If the quota is exceeded, the self-test runs again at the next visit.
   await (await openCache(CHECKS))?.put(cacheKey(entry), new Response(JSON.stringify(check))).catch(() => {});
 }
 
@@ -168,14 +168,14 @@ export async function forget(entry) {
   if (entry) await (await openCache())?.delete(cacheKey(entry));
 }
 
-/** @param {URL} url */
+/** Fetches a URL. @param {URL} url @throws {Failure} kind `network`, also for an HTTP error status */
 export async function get(url) {
   const name = url.pathname.split("/").pop();
   const response = await fetch(url).catch((error) => {
     throw new Failure("network", `${name} could not be fetched (${error.message}); check the connection and reload the page`);
   });
   if (!response.ok) {
-    throw new Failure("network", `${name} could not be fetched (the server answered ${response.status}); check the address and reload the page`);
+    throw new Failure("network", `${name} could not be fetched (HTTP status ${response.status}); check the address and reload the page`);
   }
   return response;
 }

@@ -1,34 +1,35 @@
 // @ts-check
 /**
- * Which base the page works with: the built-in one, ImageNet's, or one that somebody brings as files or by its address. A base is
- * converted and kept first; then the page starts again with it. Classes and pictures stay.
+ * Controller of the base menu: the built-in base, ImageNet weights from Hugging Face, or weights from files or a URL. A new base is
+ * converted and stored, then the page reloads with it. Classes and pictures stay.
  */
 import { convertBase } from "../../engine/engine.js";
-import { inWords, megabytes } from "../../ui/format.js";
+import { numberWord, megabytes } from "../../ui/format.js";
 import { fetchFrom } from "./remote.js";
 import { createBaseView } from "./view.js";
 
 /** @import { Context } from "../../app/context.js" */
-/** @import { KeptBase, LoadProgress } from "../../engine/engine.js" */
+/** @import { KeptBase, LoadProgress } from "../../engine/types.js" */
 
+/** Keys in localStorage. */
 const CHOSEN = "inception-web base";
 const KEPT = "inception-web bases";
-/** timm's port of the weights that Keras ships too. */
+/** timm's port of the weights that Keras also ships. */
 const HUB = "https://huggingface.co/timm/inception_v3.tf_in1k/resolve/main/model.safetensors";
 const HUB_NAME = "timm inception_v3.tf_in1k";
-/** How files of weights are called. */
+/** Names of weights files. */
 const WEIGHTS = /\.(pth|pt|h5|hdf5|keras|onnx)$|(^|\/)model\.json$/i;
 
-/** The base that was chosen on this page, if it was not the built-in one. @returns {KeptBase | undefined} */
+/** The selected base, undefined for the built-in one. @returns {KeptBase | undefined} */
 export function chosenBase() {
   return read(CHOSEN) ?? undefined;
 }
 
-/** Goes back to the built-in base, at the next start. */
+/** Removes the selected base. The next page load uses the built-in one. */
 export function forgetBase() {
-  const lost = chosenBase();
+  const chosen = chosenBase();
   localStorage.removeItem(CHOSEN);
-  localStorage.setItem(KEPT, JSON.stringify(keptBases().filter(({ fingerprint }) => fingerprint !== lost?.fingerprint)));
+  localStorage.setItem(KEPT, JSON.stringify(keptBases().filter(({ fingerprint }) => fingerprint !== chosen?.fingerprint)));
 }
 
 /** @returns {KeptBase[]} */
@@ -52,16 +53,16 @@ export function createBase(context) {
 
   const view = createBaseView({
     choose: (choice) => context.attempt(() => choose(choice)),
-    files: (files) => context.attempt(() => bring("Reading the file", async () => ({ files }))),
-    address: (url) => context.attempt(() => bring("Fetching", (signal) => fetched(url, "any", signal))),
+    files: (files) => context.attempt(() => addBase("Reading the file", async () => ({ files }))),
+    address: (url) => context.attempt(() => addBase("Downloading", (signal) => fetched(url, "any", signal))),
     cancel: () => working?.abort(),
   });
   show();
 
   return {
-    /** Whether files that were dropped are a base's. @param {readonly { name: string, file: File }[]} files */
-    takes: (files) => files.some(({ name }) => WEIGHTS.test(name)) || Promise.all(files.map(({ name, file }) => isBase(name, file))).then((are) => are.includes(true)),
-    came: (/** @type {readonly { file: File }[]} */ files) => bring("Reading the file", async () => ({ files: files.map(({ file }) => file) })),
+    /** Whether dropped files are weights of a base. @param {readonly { name: string, file: File }[]} files */
+    accepts: (files) => files.some(({ name }) => WEIGHTS.test(name)) || Promise.all(files.map(({ name, file }) => isBase(name, file))).then((are) => are.includes(true)),
+    onFiles: (/** @type {readonly { file: File }[]} */ files) => addBase("Reading the file", async () => ({ files: files.map(({ file }) => file) })),
     get busy() {
       return working !== null;
     },
@@ -74,18 +75,19 @@ export function createBase(context) {
   /** @param {string} choice */
   async function choose(choice) {
     if (choice === "built-in") restart(null);
-    else if (choice === "hub") await bring("Fetching", (signal) => fetched(HUB, "hub", signal));
+    else if (choice === "hub") await addBase("Downloading", (signal) => fetched(HUB, "hub", signal));
     else if (choice !== "file" && choice !== "address") restart(keptBases().find(({ fingerprint }) => fingerprint === choice) ?? null);
   }
 
   /**
-   * @param {string} words @param {(signal: AbortSignal) => Promise<{ files: File[], name?: string, sha256?: string | null }>} get
+   * Gets files, converts them to a base, stores it and reloads the page.
+   * @param {string} label @param {(signal: AbortSignal) => Promise<{ files: File[], name?: string, sha256?: string | null }>} get
    */
-  async function bring(words, get) {
+  async function addBase(label, get) {
     working?.abort();
     const run = new AbortController();
     working = run;
-    view.progress(words, null);
+    view.progress(label, null);
     try {
       const { files, name, sha256 } = await get(run.signal);
       const base = await convertBase(files, { name, sha256, signal: run.signal, onProgress: converting });
@@ -102,10 +104,10 @@ export function createBase(context) {
     }
   }
 
-  /** @param {string} url @param {"hub" | "any"} door @param {AbortSignal} signal */
-  async function fetched(url, door, signal) {
-    const { blob, sha256 } = await fetchFrom(url, door, signal, (done, total) => {
-      view.progress(`Fetching: ${megabytes(done)}${total ? ` of ${megabytes(total)}` : ""} MB`, total ? done / total : null);
+  /** @param {string} url @param {"hub" | "any"} policy @param {AbortSignal} signal */
+  async function fetched(url, policy, signal) {
+    const { blob, sha256 } = await fetchFrom(url, policy, signal, (done, total) => {
+      view.progress(`Downloading: ${megabytes(done)}${total ? ` of ${megabytes(total)}` : ""} MB`, total ? done / total : null);
     });
     const name = new URL(url).pathname.split("/").pop() || "weights";
     return { files: [new File([blob], name)], name: url === HUB ? HUB_NAME : undefined, sha256 };
@@ -113,20 +115,20 @@ export function createBase(context) {
 
   /** @param {LoadProgress} progress */
   function converting({ stage, done, total }) {
-    const words = stage === "runtime" ? "Getting the converter" : stage === "check" ? "Checking the base" : `Converting, step ${inWords(done + 1)} of ${inWords(total)}`;
-    view.progress(words, stage === "prepare" ? done / total : null);
+    const label = stage === "runtime" ? "Loading the converter" : stage === "check" ? "Checking the base" : `Converting, step ${numberWord(done + 1)} of ${numberWord(total)}`;
+    view.progress(label, stage === "prepare" ? done / total : null);
   }
 
   /** @param {KeptBase | null} base */
   function restart(base) {
     if (base) localStorage.setItem(CHOSEN, JSON.stringify(base));
     else localStorage.removeItem(CHOSEN);
-    context.announce("The page starts again with the other base.");
+    context.announce("The page reloads with the other base.");
     location.reload();
   }
 }
 
-/** Whether a file is a base's, where the name does not tell it from a head or latents. @param {string} name @param {File} file */
+/** Tells a base in .safetensors format from a head or latents, by its contents. @param {string} name @param {File} file */
 async function isBase(name, file) {
   if (!/\.safetensors$/i.test(name)) return false;
   const start = await file.slice(0, 1 << 16).text();

@@ -1,10 +1,10 @@
 // @ts-check
-/** The menu of bases: choices, what each still needs, progress. */
+/** View of the base menu: options, forms for files and URLs, progress. */
 import { button, byId, make, picker } from "../../ui/dom.js";
 
-/** @import { KeptBase } from "../../engine/engine.js" */
+/** @import { KeptBase } from "../../engine/types.js" */
 
-/** Choices that are always there, by their values. @type {[string, string][]} */
+/** Fixed options: value and label. @type {[string, string][]} */
 const CHOICES = [
   ["built-in", "Built in"],
   ["hub", "ImageNet (Hugging Face, 95 MB)"],
@@ -19,7 +19,6 @@ export function createBaseView(on) {
   const menu = byId("base", HTMLSelectElement);
   const more = byId("base-more", HTMLElement);
   const status = byId("base-progress", HTMLElement);
-  /** The choice in use. */ let inUse = "built-in";
 
   menu.addEventListener("change", () => {
     const choice = menu.value;
@@ -33,8 +32,8 @@ export function createBaseView(on) {
     const folder = picker("Choose a folder", (chosen) => on.files([...chosen]));
     folder.input.webkitdirectory = true;
     return [
-      make("p", "", "Inception V3 by timm (.safetensors), torchvision (.pth), Keras (.h5, .weights.h5, .keras), TF.js (model.json with its shards) or ONNX. It stays in this browser."),
-      make("p", "base-ways", files.label, folder.label),
+      make("p", "", "Inception V3 from timm (.safetensors), torchvision (.pth), Keras (.h5, .weights.h5, .keras), TF.js (model.json with its shards) or ONNX. The file stays in this browser."),
+      make("p", "base-actions", files.label, folder.label),
     ];
   }
 
@@ -44,35 +43,34 @@ export function createBaseView(on) {
     input.type = "url";
     input.required = true;
     input.placeholder = "https://";
-    form.append(make("label", "", "Address of the weights ", input), " ", button("Fetch", () => form.requestSubmit()));
+    form.append(make("label", "", "URL of the weights ", input), " ", button("Download", () => form.requestSubmit()));
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       if (input.value) on.address(input.value);
     });
-    return [make("p", "", "The page asks this one address, because you say so. Nothing of yours is sent there."), form];
+    return [make("p", "", "The page requests only this URL. None of your data is sent."), form];
   }
 
   return {
     /** @param {{ kept: readonly KeptBase[], chosen: KeptBase | null }} bases */
     show({ kept, chosen }) {
       const own = kept.map(({ fingerprint, name }) => /** @type {[string, string]} */ ([fingerprint, name]));
-      const options = [CHOICES[0], ...own, ...CHOICES.slice(1)].map(([value, words]) => {
+      const options = [CHOICES[0], ...own, ...CHOICES.slice(1)].map(([value, label]) => {
         const option = document.createElement("option");
         option.value = value;
-        option.textContent = words;
+        option.textContent = label;
         return option;
       });
       menu.replaceChildren(...options);
-      inUse = chosen?.fingerprint ?? "built-in";
-      menu.value = inUse;
+      menu.value = chosen?.fingerprint ?? "built-in";
       more.replaceChildren();
     },
-    /** @param {string} words @param {number | null} share */
-    progress(words, share) {
+    /** @param {string} label @param {number | null} share */
+    progress(label, share) {
       const bar = document.createElement("progress");
-      bar.setAttribute("aria-label", words);
+      bar.setAttribute("aria-label", label);
       if (share !== null) bar.value = share;
-      status.replaceChildren(make("span", "", words), " ", bar, " ", button("Cancel", on.cancel));
+      status.replaceChildren(make("span", "", label), " ", bar, " ", button("Cancel", on.cancel));
       status.hidden = false;
       menu.disabled = true;
     },

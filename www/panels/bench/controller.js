@@ -1,5 +1,5 @@
 // @ts-check
-/** The page that measures: what is chosen is timed device by device, and becomes a line to share. Nothing is sent. */
+/** Controller of the benchmark page: measures the selected devices one after another and builds a one-line summary. Nothing is sent. */
 import { sentence } from "../../ui/format.js";
 import { browserName, line, measure, systemName } from "./measure.js";
 import { createView } from "./view.js";
@@ -7,41 +7,41 @@ import { createView } from "./view.js";
 /** @import { Device, Failed, Measured } from "./measure.js" */
 
 /** @type {AbortController | null} */
-let work = null;
+let run = null;
 
 const view = createView({
   start: (devices, runs) => void start(devices, runs),
-  cancel: () => work?.abort(),
-  copy: (words) => (navigator.clipboard ? navigator.clipboard.writeText(words) : Promise.reject(new Error("no clipboard here"))),
+  cancel: () => run?.abort(),
+  copy: (text) => (navigator.clipboard ? navigator.clipboard.writeText(text) : Promise.reject(new Error("the clipboard is not available"))),
 });
 
-void graphicsCard().then(view.ready);
+void gpuSupport().then(view.ready);
 
-/** Whether there is a graphics card that is worth measuring. */
-async function graphicsCard() {
+/** Whether the GPU can be measured (`usable`), whether to select it by default (`selected`), and a note for the user. */
+async function gpuSupport() {
   const gpu = /** @type {any} */ (navigator).gpu;
   const adapter = await gpu?.requestAdapter({ powerPreference: "high-performance" }).catch(() => null);
-  if (!gpu) return { words: "This browser offers no WebGPU, so only the CPU can be measured.", usable: false, wished: false };
-  if (!adapter) return { words: "No graphics card answered, so only the CPU can be measured.", usable: false, wished: false };
+  if (!gpu) return { note: "This browser has no WebGPU, so only the CPU can be measured.", usable: false, selected: false };
+  if (!adapter) return { note: "No GPU was found, so only the CPU can be measured.", usable: false, selected: false };
   const software = adapter.info?.isFallbackAdapter ?? adapter.isFallbackAdapter;
   return software
-    ? { words: "WebGPU is emulated in software here, which takes seconds a picture and tells nothing of a graphics card.", usable: true, wished: false }
-    : { words: null, usable: true, wished: true };
+    ? { note: "WebGPU is emulated in software here. It takes seconds per picture and says nothing about a GPU.", usable: true, selected: false }
+    : { note: null, usable: true, selected: true };
 }
 
 /** @param {Device[]} devices @param {number} runs */
 async function start(devices, runs) {
-  if (work) return;
-  work = new AbortController();
-  const { signal } = work;
+  if (run) return;
+  run = new AbortController();
+  const { signal } = run;
   /** @type {(Measured | Failed)[]} */
   const results = [];
   view.busy(true);
-  view.say("Measuring.");
+  view.showStatus("Measuring.");
   try {
     const { version } = await (await fetch("pkg/site.json")).json();
     for (const device of devices) results.push(await measure(device, runs, { signal, onProgress: (progress) => view.progress(device, progress) }));
-    const where = {
+    const environment = {
       version,
       browser: browserName(navigator.userAgent),
       system: systemName(navigator.userAgent),
@@ -49,16 +49,16 @@ async function start(devices, runs) {
       date: new Date().toISOString().slice(0, 10),
     };
     view.busy(false);
-    view.say("Done.");
-    view.show(results, results.some(({ failure }) => failure === null) ? line(results, where) : null);
+    view.showStatus("Done.");
+    view.show(results, results.some(({ failure }) => failure === null) ? line(results, environment) : null);
   } catch (cause) {
     view.busy(false);
-    if (signal.aborted) view.say("Cancelled.");
+    if (signal.aborted) view.showStatus("Cancelled.");
     else {
       console.error(cause);
-      view.say(sentence(cause instanceof Error ? cause.message : String(cause)), true);
+      view.showStatus(sentence(cause instanceof Error ? cause.message : String(cause)), true);
     }
   } finally {
-    work = null;
+    run = null;
   }
 }

@@ -1,5 +1,5 @@
 // @ts-check
-/** The only one here that touches the document. */
+/** View of the benchmark page. */
 import { byId, make } from "../../ui/dom.js";
 import { duration, megabytes } from "../../ui/format.js";
 import { BATCHES, middleHalf, milliseconds, share, TITLES } from "./measure.js";
@@ -7,7 +7,7 @@ import { BATCHES, middleHalf, milliseconds, share, TITLES } from "./measure.js";
 /** @import { Device, Failed, Measured, Progress } from "./measure.js" */
 /** @typedef {{ start: (devices: Device[], runs: number) => void, cancel: () => void, copy: (line: string) => Promise<void> }} Handlers */
 
-/** Batches, as people say it. @type {Record<number, string>} */
+/** Labels of the batch sizes. @type {Record<number, string>} */
 const AT_A_TIME = { 1: "one at a time", 8: "eight at a time" };
 
 /** @param {Handlers} on */
@@ -35,30 +35,30 @@ export function createView(on) {
   addEventListener("keydown", ({ key }) => key === "Escape" && on.cancel());
   byId("copy", HTMLButtonElement).addEventListener("click", async () => {
     await on.copy(line.value).then(
-      () => say("Copied."),
+      () => showStatus("Copied."),
       () => {
         line.select();
-        say("The browser does not let the page copy. The line is selected: copy it by Ctrl+C.");
+        showStatus("The browser does not allow copying. The line is selected: press Ctrl+C to copy it.");
       },
     );
   });
 
-  /** @param {string} words @param {boolean} [failed] */
-  function say(words, failed = false) {
-    status.textContent = words;
+  /** @param {string} text @param {boolean} [failed] */
+  function showStatus(text, failed = false) {
+    status.textContent = text;
     status.classList.toggle("failed", failed);
   }
 
   return {
-    say,
+    showStatus,
 
-    /** What there is of a graphics card: a sentence against it, and whether it may be measured all the same. @param {{ words: string | null, usable: boolean, wished: boolean }} gpu */
-    ready({ words, usable, wished }) {
+    /** Enables the form. @param {{ note: string | null, usable: boolean, selected: boolean }} support  Of the GPU. */
+    ready({ note, usable, selected }) {
       const [gpu] = boxes.filter(({ value }) => value === "webgpu");
       gpu.disabled = !usable;
-      gpu.checked = wished;
-      byId("gpu-words", HTMLElement).textContent = words ?? "";
-      byId("gpu-words", HTMLElement).hidden = !words;
+      gpu.checked = selected;
+      byId("gpu-note", HTMLElement).textContent = note ?? "";
+      byId("gpu-note", HTMLElement).hidden = !note;
       choice.disabled = false;
       allow();
     },
@@ -76,44 +76,44 @@ export function createView(on) {
 
     /** @param {Device} device @param {Progress} progress */
     progress(device, progress) {
-      const { words, share } = told(progress);
-      text.textContent = `${TITLES[device]}: ${words}`;
+      const { label, share } = progressText(progress);
+      text.textContent = `${TITLES[device]}: ${label}`;
       if (share === null) bar.removeAttribute("value");
       else bar.value = share;
     },
 
-    /** @param {(Measured | Failed)[]} all @param {string | null} words */
-    show(all, words) {
+    /** @param {(Measured | Failed)[]} all @param {string | null} summary  The line to share. */
+    show(all, summary) {
       const measured = all.flatMap((result) => (result.failure === null ? [result] : []));
       byId("table", HTMLTableElement).replaceChildren(...(measured.length ? tableParts(measured) : []));
       byId("failures", HTMLElement).replaceChildren(...all.flatMap(({ name, failure }) => (failure === null ? [] : [make("li", "", `${name} was not measured. ${failure}`)])));
-      line.value = words ?? "";
-      for (const part of [line, byId("copy", HTMLElement), ...results.querySelectorAll(".bench-line, .hint")]) /** @type {HTMLElement} */ (part).hidden = !words;
+      line.value = summary ?? "";
+      for (const part of [line, byId("copy", HTMLElement), ...results.querySelectorAll(".bench-line, .hint")]) /** @type {HTMLElement} */ (part).hidden = !summary;
       results.hidden = false;
       byId("results-title", HTMLElement).focus();
     },
   };
 }
 
-/** @param {Progress} progress @returns {{ words: string, share: number | null }} */
-function told(progress) {
-  if (progress.stage === "first") return { words: "the first answer", share: null };
+/** @param {Progress} progress @returns {{ label: string, share: number | null }} */
+function progressText(progress) {
+  if (progress.stage === "first") return { label: "first answer", share: null };
   if (progress.stage === "runs") {
     const { batch, done, total } = progress;
-    return { words: `pictures ${AT_A_TIME[batch]}, ${done} of ${total} runs`, share: done / total };
+    return { label: `pictures ${AT_A_TIME[batch]}, ${done} of ${total} runs`, share: done / total };
   }
   const { stage, done, total } = progress.load;
   const share = total ? done / total : null;
-  if (stage === "runtime") return { words: `loading the program, ${megabytes(done)} MB`, share };
-  if (stage === "weights") return { words: `loading the weights, ${megabytes(done)} MB`, share };
-  return { words: stage === "prepare" ? "preparing the network" : "checking what it computes", share: null };
+  if (stage === "runtime") return { label: `loading the runtime, ${megabytes(done)} MB`, share };
+  if (stage === "weights") return { label: `loading the weights, ${megabytes(done)} MB`, share };
+  return { label: stage === "prepare" ? "preparing the network" : "running the self-test", share: null };
 }
 
 /** @param {Measured[]} measured @returns {HTMLElement[]} */
 function tableParts(measured) {
-  /** @param {string} words @param {(result: Measured) => (Node | string)[]} cell */
-  const row = (words, cell) => {
-    const head = make("th", "", words);
+  /** @param {string} label @param {(result: Measured) => (Node | string)[]} cell */
+  const row = (label, cell) => {
+    const head = make("th", "", label);
     head.setAttribute("scope", "row");
     return make("tr", "", head, ...measured.map((result) => make("td", "", ...cell(result))));
   };
@@ -122,15 +122,15 @@ function tableParts(measured) {
     head.setAttribute("scope", "col");
     return head;
   });
-  const rows = BATCHES.map((batch) => row(`A picture, ${AT_A_TIME[batch]}`, ({ timed }) => {
+  const rows = BATCHES.map((batch) => row(`Per picture, ${AT_A_TIME[batch]}`, ({ timed }) => {
     const times = timed.find((one) => one.batch === batch)?.times;
-    return times ? [milliseconds(times.median), make("small", "", middleHalf(times))] : ["left out: it takes too long"];
+    return times ? [milliseconds(times.median), make("small", "", middleHalf(times))] : ["skipped: takes too long"];
   }));
   return [
-    make("caption", "unseen", "How long the network takes"),
+    make("caption", "visually-hidden", "How long the network takes"),
     make("thead", "", make("tr", "", make("td", ""), ...heads)),
     make("tbody", "", ...rows,
-      row("First answer", ({ first, kept }) => [duration(first / 1000), make("small", "", kept ? "weights were kept from before" : "with the download")]),
-      row("Self-check, off by at most", ({ deviation }) => [share(deviation), make("small", "", "of the largest latent")])),
+      row("First answer", ({ first, cached }) => [duration(first / 1000), make("small", "", cached ? "weights from the cache" : "including the download")]),
+      row("Self-test, maximum error", ({ deviation }) => [share(deviation), make("small", "", "relative to the largest latent")])),
   ];
 }

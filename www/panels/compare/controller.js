@@ -1,39 +1,39 @@
 // @ts-check
-/** Joins the view, the state and the engine for the three ways. */
+/** Controller of the compare panel: opens picture sets, runs comparisons and learning curves on the engine, saves results. */
 import { isCifar } from "../../ui/drop.js";
 import { download } from "../../ui/dom.js";
 import { openFile } from "../../project/project.js";
 import { pictures } from "../../ui/format.js";
-import { setFiles } from "./files.js";
-import { NAMES, SEEDS, WAYS, busy, filters, initialState, outcomeText, plain, reduce, sizesWanted } from "./state.js";
+import { baseName, setFiles } from "./files.js";
+import { MODEL_KINDS, MODEL_NAMES, SEEDS, busy, filters, initialState, reduce, sizesWanted } from "./state.js";
+import { outcomeText, userMessage } from "./texts.js";
 import { createCompareView } from "./view.js";
 
-/** @import { Arrival } from "../../ui/drop.js" */
-/** @import { CompareOptions, Comparison, CurveOptions, LearningCurve, PictureSet, SetFile } from "../../engine/comparison.js" */
-/** @import { Compare, Context } from "../../app/context.js" */
-/** @import { Engine } from "../../engine/engine.js" */
+/** @import { DroppedFile } from "../../ui/drop.js" */
+/** @import { CompareOptions, Comparison, CurveOptions, Engine, LearningCurve, PictureSet, SetFile } from "../../engine/types.js" */
+/** @import { ComparePanel, Context } from "../../app/context.js" */
 /** @import { Action, Choice } from "./state.js" */
 
-/** Test pictures shown at first, and with each press on "Show more". */
-const SHOWN = 60;
-/** Milliseconds without another change after which the plan is made. */
-const PLAN_AFTER = 150;
-const NO_SET = "There are no pictures yet. Choose CIFAR-10's files, or a folder or .zip with a folder per class.";
+/** Test pictures per page. */
+const PAGE_SIZE = 60;
+/** Debounce for planning after a change. */
+const PLAN_AFTER_MS = 150;
+const NO_SET = "There are no pictures yet. Choose CIFAR-10 files, or a folder or .zip with one folder per class.";
 
-/** @param {Context} context @returns {Compare} */
+/** @param {Context} context @returns {ComparePanel} */
 export function createCompare(context) {
   let state = initialState;
-  /** @type {AbortController | null} */ let work = null;
+  /** @type {AbortController | null} */ let job = null;
   /** @type {number | undefined} */ let planLater;
   let plans = 0;
-  /** Files may come before the network does. */
-  let arrived = () => {};
-  const there = new Promise((resolve) => (arrived = () => resolve(null)));
+  let onReady = () => {};
+  /** Resolves when the engine is ready. Files can be opened before that. */
+  const engineReady = new Promise((resolve) => (onReady = () => resolve(null)));
   const attempt = context.attempt;
   const view = createCompareView({
     cifar: (files) => attempt(() => open(files, true)),
     files: (files) => attempt(() => open(files)),
-    taught: () => attempt(openTaught),
+    projectPictures: () => attempt(openProject),
     choose,
     largest: (size) => {
       dispatch({ type: "largest", size });
@@ -41,7 +41,7 @@ export function createCompare(context) {
     },
     compare: () => attempt(compare),
     learningCurve: () => attempt(learningCurve),
-    cancel: () => work?.abort(),
+    cancel: () => job?.abort(),
     filter: (filter) => {
       dispatch({ type: "filter", filter });
       attempt(more);
@@ -56,15 +56,15 @@ export function createCompare(context) {
   return {
     async ready() {
       dispatch({ type: "ready" });
-      arrived();
+      onReady();
     },
     projectChanged() {
       const pictures = context.project().pictures.filter(({ file }) => file).length;
-      if (pictures !== state.taught) dispatch({ type: "taught", pictures });
+      if (pictures !== state.projectPictures) dispatch({ type: "project pictures", pictures });
     },
-    holds: (target) => view.element.contains(target),
-    takes: (files, target) => files.some(({ name }) => isCifar(name)) || (files.length > 0 && view.element.contains(target)),
-    came: (files) => attempt(() => open(files)),
+    contains: (target) => view.element.contains(target),
+    accepts: (files, target) => files.some(({ name }) => isCifar(name)) || (files.length > 0 && view.element.contains(target)),
+    onFiles: (files) => attempt(() => open(files)),
     get busy() {
       return busy(state);
     },
@@ -77,29 +77,29 @@ export function createCompare(context) {
   }
 
   /** @returns {Engine["ways"]} */
-  function ways() {
+  function comparisons() {
     const engine = context.engine();
-    if (!engine) throw new Error("The network is not ready yet. Wait until it is loaded, then try again.");
+    if (!engine) throw new Error("The network is not loaded yet. Wait until it is ready, then try again.");
     return engine.ways;
   }
 
   // ---- the set ----
 
-  /** @param {readonly Arrival[]} arrivals @param {boolean} [cifar] whether CIFAR-10's files were asked for */
-  async function open(arrivals, cifar = false) {
-    await openSet(arrivals.length === 1 ? last(arrivals[0].name) : placeOf(arrivals), async (signal) => {
-      dispatch({ type: "opening", progress: { done: 0, total: 0, words: "Looking into the files" } });
-      const { files, refused } = await setFiles(arrivals, cifar, signal);
+  /** @param {readonly DroppedFile[]} dropped @param {boolean} [cifar] whether CIFAR-10 files were requested */
+  async function open(dropped, cifar = false) {
+    await openSet(dropped.length === 1 ? baseName(dropped[0].name) : setNameOf(dropped), async (signal) => {
+      dispatch({ type: "opening", progress: { done: 0, total: 0, label: "Opening the files" } });
+      const { files, refused } = await setFiles(dropped, cifar, signal);
       if (!files.length) {
         throw new Error(refused.length
-          ? plain(refused[0].message)
-          : "There are no pictures with classes in that. Choose CIFAR-10's files, or a folder or .zip with a folder per class.");
+          ? userMessage(refused[0].message)
+          : "No pictures with classes found. Choose CIFAR-10 files, or a folder or .zip with one folder per class.");
       }
       return { files, refused };
     });
   }
 
-  async function openTaught() {
+  async function openProject() {
     const { classes, pictures, name } = context.project();
     const names = new Map(classes.map((one) => [one.id, one.name]));
     await openSet(name, async () => {
@@ -111,14 +111,14 @@ export function createCompare(context) {
 
   /** @param {string} name @param {(signal: AbortSignal) => Promise<{ files: SetFile[], refused: PictureSet["refused"] }>} gather */
   async function openSet(name, gather) {
-    const set = await alone(async (signal) => {
+    const set = await exclusive(async (signal) => {
       const { files, refused } = await gather(signal);
-      dispatch({ type: "opening", progress: { done: 0, total: context.engine() ? files.length : 0, words: context.engine() ? "Reading" : "Waiting for the network" } });
-      await Promise.race([there, new Promise((_, stop) => signal.addEventListener("abort", () => stop(signal.reason)))]);
-      const opened = await ways().open(files, { signal, onProgress: (progress) => dispatch({ type: "opening", progress: { ...progress, words: "Reading" } }) });
+      dispatch({ type: "opening", progress: { done: 0, total: context.engine() ? files.length : 0, label: context.engine() ? "Reading" : "Waiting for the network" } });
+      await Promise.race([engineReady, new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)))]);
+      const opened = await comparisons().open(files, { signal, onProgress: (progress) => dispatch({ type: "opening", progress: { ...progress, label: "Reading" } }) });
       return { ...opened, refused: [...refused, ...opened.refused] };
     }, () => dispatch({ type: "opening", progress: null }));
-    dispatch({ type: "opened", set, name, architectures: await Promise.all(WAYS.map((way) => ways().layers(way))) });
+    dispatch({ type: "opened", set, name, architectures: await Promise.all(MODEL_KINDS.map((kind) => comparisons().layers(kind))) });
     context.announce(`${name} is open: ${pictures(set.training.reduce((a, b) => a + b, 0))}`);
     await plan();
   }
@@ -129,28 +129,28 @@ export function createCompare(context) {
   function choose(patch) {
     dispatch({ type: "choice", patch });
     clearTimeout(planLater);
-    planLater = setTimeout(() => attempt(plan), PLAN_AFTER);
+    planLater = setTimeout(() => attempt(plan), PLAN_AFTER_MS);
   }
 
   /** @returns {CompareOptions} */
   function options() {
-    const { ways, epochs, ...choice } = state.choice;
-    return { ...choice, ways: [...ways], ...(epochs === null ? {} : { epochs }) };
+    const { models, epochs, ...choice } = state.choice;
+    return { ...choice, ways: [...models], ...(epochs === null ? {} : { epochs }) };
   }
 
-  /** Asks what would be done; what stands in the way is shown in its place. */
+  /** Plans the comparison and the learning curve, or shows why they cannot start. */
   async function plan() {
     if (!state.set) return;
-    const mine = ++plans;
+    const number = ++plans;
     /** @type {Extract<Action, { type: "planned" }>} */
     let planned;
     try {
-      const plan = await ways().plan(options());
-      planned = { type: "planned", plan, curvePlan: await ways().plan(curveOptions()), trouble: null };
+      const plan = await comparisons().plan(options());
+      planned = { type: "planned", plan, curvePlan: await comparisons().plan(curveOptions()), obstacle: null };
     } catch (cause) {
-      planned = { type: "planned", plan: null, curvePlan: null, trouble: plain(cause) };
+      planned = { type: "planned", plan: null, curvePlan: null, obstacle: userMessage(cause) };
     }
-    if (mine === plans) dispatch(planned);
+    if (number === plans) dispatch(planned);
   }
 
   /** @returns {CurveOptions} */
@@ -159,81 +159,81 @@ export function createCompare(context) {
     return { ...rest, sizes: sizesWanted(state), seeds: SEEDS };
   }
 
-  // ---- long work ----
+  // ---- long jobs ----
 
   /**
-   * One long work at a time.
-   * @template T @param {(signal: AbortSignal) => Promise<T>} verb @param {() => unknown} ended @returns {Promise<T>}
+   * Runs a long job. Only one at a time.
+   * @template T @param {(signal: AbortSignal) => Promise<T>} work @param {() => unknown} onEnd @returns {Promise<T>}
    */
-  async function alone(verb, ended) {
-    if (work) throw new Error("The three ways are at work. Wait until they are done, or cancel them first.");
-    work = new AbortController();
+  async function exclusive(work, onEnd) {
+    if (job) throw new Error("A comparison is already running. Wait until it is done, or cancel it first.");
+    job = new AbortController();
     try {
-      return await verb(work.signal);
+      return await work(job.signal);
     } finally {
-      work = null;
-      ended();
+      job = null;
+      onEnd();
     }
   }
 
-  /** Refuses what cannot be compared before anything that is there gives way. */
-  async function possible() {
+  /** Throws if a comparison cannot start, before the previous results are cleared. */
+  async function checkPossible() {
     if (!state.set) throw new Error(NO_SET);
-    await ways().plan(options()).catch((cause) => {
-      throw new Error(plain(cause), { cause });
+    await comparisons().plan(options()).catch((cause) => {
+      throw new Error(userMessage(cause), { cause });
     });
   }
 
   async function compare() {
     /** @type {Comparison | null} */
     let comparison = null;
-    await alone(async (signal) => {
-      await possible();
-      dispatch({ type: "comparing" });
+    await exclusive(async (signal) => {
+      await checkPossible();
+      dispatch({ type: "compare started" });
       context.announce("Comparing");
-      comparison = await ways().compare(options(), {
+      comparison = await comparisons().compare(options(), {
         signal,
         onProgress: (progress) => dispatch({ type: "compare progress", progress, at: performance.now() }),
         onWay: (result) => dispatch({ type: "result", result }),
       });
     }, () => {
-      if (state.comparing) dispatch({ type: "compared", comparison });
-      attempt(plan); // what has been read need not be read again
+      if (state.comparing) dispatch({ type: "compare ended", comparison });
+      attempt(plan); // more latents are cached now
     });
-    context.announce(`Compared. ${outcomeText(state.results) || `${NAMES[state.results[0].way]} is done.`}`);
+    context.announce(`Comparison done. ${outcomeText(state.results) || `${MODEL_NAMES[state.results[0].way]} is done.`}`);
     await more();
   }
 
   async function learningCurve() {
     /** @type {LearningCurve | null} */
     let curve = null;
-    await alone(async (signal) => {
-      await possible();
-      const wanted = curveOptions();
-      dispatch({ type: "curving", sizes: wanted.sizes, ways: state.choice.ways });
-      context.announce("Drawing the learning curve");
-      curve = await ways().learningCurve(wanted, {
+    await exclusive(async (signal) => {
+      await checkPossible();
+      const options = curveOptions();
+      dispatch({ type: "curve started", sizes: options.sizes, models: state.choice.models });
+      context.announce("Computing the learning curve");
+      curve = await comparisons().learningCurve(options, {
         signal,
         onProgress: (progress) => dispatch({ type: "curve progress", progress, at: performance.now() }),
       });
     }, () => {
-      if (state.curving) dispatch({ type: "curved", curve });
+      if (state.curveJob) dispatch({ type: "curve ended", curve });
       attempt(plan);
     });
-    context.announce("The learning curve is drawn");
+    context.announce("The learning curve is done");
   }
 
-  // ---- what came of it ----
+  // ---- results ----
 
-  /** Shows more of the test pictures that the filter chooses. */
+  /** Shows the next page of test pictures that match the filter. */
   async function more() {
     const { comparison, filter, shown } = state;
     if (!comparison) return;
     const chosen = filters(comparison).find(({ value }) => value === filter)?.chosen ?? [];
-    const places = chosen.slice(shown.length, shown.length + SHOWN);
+    const places = chosen.slice(shown.length, shown.length + PAGE_SIZE);
     const { split } = comparison;
     const from = split.testFrom === "held out" ? "training" : "test set";
-    const pixels = await ways().pictures(from, places.map((at) => split.testRows[at]));
+    const pixels = await comparisons().pictures(from, places.map((at) => split.testRows[at]));
     if (state.comparison !== comparison || state.filter !== filter || state.shown !== shown) return;
     dispatch({ type: "shown", pictures: [...shown, ...places.map((at, index) => ({ at, pixels: pixels[index] }))] });
   }
@@ -260,18 +260,14 @@ export function createCompare(context) {
   }
 }
 
-/** What a set of several files is called: their folder, if they lie in one. @param {readonly Arrival[]} arrivals @returns {string} */
-function placeOf(arrivals) {
-  const folders = new Set(arrivals.map(({ name }) => (name.includes("/") ? name.slice(0, name.indexOf("/")) : "")));
+/** Name of a set of several files: their common folder, if there is one. @param {readonly DroppedFile[]} dropped @returns {string} */
+function setNameOf(dropped) {
+  const folders = new Set(dropped.map(({ name }) => (name.includes("/") ? name.slice(0, name.indexOf("/")) : "")));
   const [folder] = folders;
   if (folders.size === 1 && folder) return folder;
-  return arrivals.some(({ name }) => isCifar(name)) ? "CIFAR-10 files" : `${arrivals.length} files`;
+  return dropped.some(({ name }) => isCifar(name)) ? "CIFAR-10 files" : `${dropped.length} files`;
 }
 
-/** @param {string} path @returns {string} */
-function last(path) {
-  return path.slice(path.lastIndexOf("/") + 1);
-}
 
 /** @param {unknown} value */
 function json(value) {

@@ -1,29 +1,30 @@
 // @ts-check
-/** The test pictures, each with what every model made of it. */
+/** Test pictures with the predictions of every model. */
 import { button, make } from "../../ui/dom.js";
 import { count } from "../../ui/format.js";
-import { pixelled } from "./pixels.js";
-import { agreementText, aloneText, filters, rights } from "./state.js";
+import { pixelCanvas } from "./pixels.js";
+import { filters, rights } from "./state.js";
+import { agreementText, aloneText } from "./texts.js";
 
-/** @import { Comparison } from "../../engine/comparison.js" */
+/** @import { Comparison } from "../../engine/types.js" */
 /** @import { State } from "./state.js" */
 /** @typedef {{ filter(filter: string): unknown, more(): unknown }} GridHandlers */
 
 /** @param {GridHandlers} on */
 export function createGrid(on) {
-  const agreement = make("p", "study-soft");
+  const agreement = make("p", "panel-soft");
   const filter = document.createElement("select");
-  filter.className = "study-select";
+  filter.className = "panel-select";
   filter.addEventListener("change", () => on.filter(filter.value));
   const list = make("ul", "compare-grid");
   list.setAttribute("role", "list");
   list.setAttribute("aria-label", "Test pictures");
-  const none = make("p", "study-soft", "No test picture is like that.");
+  const none = make("p", "panel-soft", "No test pictures match.");
   const more = button("Show more", on.more);
   const element = make(
-    "div", "study-block",
-    make("h3", "", "Test pictures, and what each model says"),
-    make("div", "study-row", make("label", "study-inline", "Show ", filter)), agreement, list, none, more,
+    "div", "panel-block",
+    make("h3", "", "Test pictures and predictions"),
+    make("div", "panel-row", make("label", "panel-inline", "Show ", filter)), agreement, list, none, more,
   );
 
   return { element, render };
@@ -34,7 +35,7 @@ export function createGrid(on) {
     if (!comparison) return;
     if (comparison !== before?.comparison) {
       agreement.textContent = [agreementText(comparison), aloneText(comparison)].filter(Boolean).join(" ");
-      filter.replaceChildren(...filters(comparison).map(({ value, words, chosen }) => new Option(`${words} (${count(chosen.length)})`, value)));
+      filter.replaceChildren(...filters(comparison).map(({ value, label, chosen }) => new Option(`${label} (${count(chosen.length)})`, value)));
     }
     filter.value = wanted;
     if (comparison === before?.comparison && shown === before.shown && wanted === before.filter) return;
@@ -51,12 +52,12 @@ export function createGrid(on) {
 function tile(comparison, at, pixels) {
   const { data, split, models } = comparison;
   const right = rights(comparison, at);
-  const says = models.map(({ name, answers, probabilities }, which) => {
+  const predictions = models.map(({ name, answers, probabilities }, which) => {
     const mark = make("span", "compare-mark", right[which] ? "✓" : "✗");
     mark.setAttribute("aria-hidden", "true");
-    const line = make("li", right[which] ? "right" : "wrong", mark, make("span", "compare-who", name === "Inception transfer" ? "Transfer" : name), " ", data.classes[answers[at]], make("span", "unseen", right[which] ? ", right" : ", wrong"));
-    line.title = `${Math.round(probabilities[at] * 100)} % sure`;
+    const line = make("li", right[which] ? "right" : "wrong", mark, make("span", "compare-model-name", name === "Inception transfer" ? "Transfer" : name), " ", data.classes[answers[at]], make("span", "visually-hidden", right[which] ? ", right" : ", wrong"));
+    line.title = `confidence ${Math.round(probabilities[at] * 100)} %`;
     return line;
   });
-  return make("li", "compare-tile", pixelled(pixels), make("div", "", make("strong", "", data.classes[split.testLabels[at]]), make("ul", "", ...says)));
+  return make("li", "compare-tile", pixelCanvas(pixels), make("div", "", make("strong", "", data.classes[split.testLabels[at]]), make("ul", "", ...predictions)));
 }

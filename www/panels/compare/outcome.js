@@ -1,29 +1,29 @@
 // @ts-check
-/** What the comparison comes to: curves as they grow, the table, the intervals side by side. */
+/** Results of a comparison: training curves, table, plot of the intervals. */
 import { createCurves } from "../../ui/curves.js";
 import { button, make } from "../../ui/dom.js";
 import { table } from "../../ui/widgets.js";
 import { count, percent } from "../../ui/format.js";
-import { NAMES, WAYS, extractionText, memorisedText, outcomeText, scoreText, short } from "./state.js";
+import { MODEL_KINDS, MODEL_NAMES } from "./state.js";
+import { extractionText, overfittingText, outcomeText, scoreText, short } from "./texts.js";
 
-/** @import { EpochReport } from "../../engine/engine.js" */
-/** @import { WayResult } from "../../engine/comparison.js" */
+/** @import { EpochReport, ModelResult } from "../../engine/types.js" */
 /** @import { State } from "./state.js" */
 /** @typedef {{ saveComparison(): unknown, saveTable(): unknown }} OutcomeHandlers */
 
 /** @param {OutcomeHandlers} on */
 export function createOutcome(on) {
-  const inWords = (/** @type {number} */ value) => `${Math.round(value * 100)} %`;
-  const test = createCurves("Right on test pictures (at most 200 of them)", inWords);
-  const training = createCurves("Right on training pictures", inWords);
-  const curves = make("div", "study-two", test.element, training.element);
-  const words = make("p", "study-result");
-  const memorised = make("p", "study-soft");
+  const asPercent = (/** @type {number} */ value) => `${Math.round(value * 100)} %`;
+  const test = createCurves("Accuracy on test pictures (at most 200)", asPercent);
+  const training = createCurves("Accuracy on training pictures", asPercent);
+  const curves = make("div", "panel-two", test.element, training.element);
+  const summary = make("p", "panel-result");
+  const overfitting = make("p", "panel-soft");
   const box = make("div", "");
   const intervals = make("div", "compare-intervals");
   const json = button("Save JSON", on.saveComparison);
-  const save = make("div", "study-row", json, button("Save CSV", on.saveTable));
-  const element = make("div", "study-block", make("h3", "", "Side by side"), curves, box, intervals, words, memorised, save);
+  const save = make("div", "panel-row", json, button("Save CSV", on.saveTable));
+  const element = make("div", "panel-block", make("h3", "", "Results"), curves, box, intervals, summary, overfitting, save);
 
   return { element, render };
 
@@ -37,13 +37,13 @@ export function createOutcome(on) {
       test.render({ lines: lines(epochs, "validationAccuracy") });
       training.render({ lines: lines(epochs, "accuracy") });
     }
-    json.hidden = !state.comparison; // of one that was cancelled there is only the table
+    json.hidden = !state.comparison; // a cancelled comparison has only the table
     save.hidden = state.comparing !== null || !results.length;
     if (results === before?.results && state.comparing === before?.comparing) return;
-    words.textContent = state.comparing ? "" : outcomeText(results);
-    memorised.textContent = state.comparing ? "" : memorisedText(results);
+    summary.textContent = state.comparing ? "" : outcomeText(results);
+    overfitting.textContent = state.comparing ? "" : overfittingText(results);
     if (results === before?.results) return;
-    box.replaceChildren(...(results.length ? [side(results)] : []));
+    box.replaceChildren(...(results.length ? [resultTable(results)] : []));
     intervals.replaceChildren(...(results.length > 1 ? [plot(results)] : []));
   }
 }
@@ -51,13 +51,13 @@ export function createOutcome(on) {
 /** @param {State["epochs"]} epochs @param {"accuracy" | "validationAccuracy"} which */
 function lines(epochs, which) {
   const own = (/** @type {readonly EpochReport[] | undefined} */ reports) => (reports ?? []).map((report) => report[which]);
-  // All three, drawn or not: each keeps its colour and its dashes.
-  return WAYS.map((way) => ({ name: NAMES[way], values: own(epochs[way]) }));
+  // Always pass all models, so that each keeps its colour and dash pattern.
+  return MODEL_KINDS.map((kind) => ({ name: MODEL_NAMES[kind], values: own(epochs[kind]) }));
 }
 
-/** @param {readonly WayResult[]} results @returns {HTMLElement} */
-function side(results) {
-  const columns = ["Model", "Parameters", "Train accuracy (95 %)", "Test accuracy (95 %)", "Seconds to train", "ms to predict a picture", "Extraction by Inception"];
+/** @param {readonly ModelResult[]} results @returns {HTMLElement} */
+function resultTable(results) {
+  const columns = ["Model", "Parameters", "Train accuracy (95 %)", "Test accuracy (95 %)", "Training (s)", "Prediction (ms per picture)", "Computing latents"];
   return table("Comparison", columns, results.map((one) => [
     one.name,
     `${count(one.parameters)}${one.frozenParameters ? ` + ${count(one.frozenParameters)} frozen` : ""}`,
@@ -65,9 +65,9 @@ function side(results) {
   ]));
 }
 
-/** A dot for each accuracy on test pictures, with its 95 % interval; the same numbers are in the table. @param {readonly WayResult[]} results */
+/** Test accuracies with their 95 % intervals. Hidden from screen readers because the table has the same numbers. @param {readonly ModelResult[]} results */
 function plot(results) {
-  const figure = make("figure", "compare-plot", make("figcaption", "", "Right on test pictures, with the 95 % interval"));
+  const figure = make("figure", "compare-plot", make("figcaption", "", "Test accuracy with 95 % interval"));
   figure.setAttribute("aria-hidden", "true");
   for (const { name, test: { accuracy, interval: [low, high] } } of results) {
     const line = make("span", "compare-line");

@@ -4,8 +4,8 @@ import { make } from "../../ui/dom.js";
 
 const SIDE = 32;
 
-/** A picture; words that tell it stand beside it. @param {Uint8ClampedArray<ArrayBuffer>} pixels @returns {HTMLCanvasElement} */
-export function pixelled(pixels) {
+/** A picture, hidden from screen readers because text next to it describes it. @param {Uint8ClampedArray<ArrayBuffer>} pixels @returns {HTMLCanvasElement} */
+export function pixelCanvas(pixels) {
   const canvas = document.createElement("canvas");
   canvas.className = "compare-pixels";
   canvas.width = canvas.height = SIDE;
@@ -14,9 +14,9 @@ export function pixelled(pixels) {
   return canvas;
 }
 
-/** Pictures of one kind, told by one name. @param {readonly Uint8ClampedArray<ArrayBuffer>[]} pictures @param {string} name @returns {HTMLElement} */
+/** A row of pictures with one accessible name. @param {readonly Uint8ClampedArray<ArrayBuffer>[]} pictures @param {string} name @returns {HTMLElement} */
 export function strip(pictures, name) {
-  const element = make("div", "compare-strip", ...pictures.map(pixelled));
+  const element = make("div", "compare-strip", ...pictures.map(pixelCanvas));
   element.setAttribute("role", "img");
   element.setAttribute("aria-label", name);
   return element;

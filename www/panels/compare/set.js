@@ -1,75 +1,75 @@
 // @ts-check
-/** Bringing a picture set, and looking at it. */
-import { named, setOfFolder } from "../../ui/drop.js";
+/** Picture set: pickers, progress, and samples of each class. */
+import { filesOf, datasetOfFolder } from "../../ui/drop.js";
 import { button, make, picker } from "../../ui/dom.js";
 import { details } from "../../ui/widgets.js";
-import { count, inWords, pictures } from "../../ui/format.js";
+import { count, numberWord, pictures } from "../../ui/format.js";
 import { strip } from "./pixels.js";
-import { plain, setText } from "./state.js";
+import { userMessage, setText } from "./texts.js";
 
-/** @import { Arrival } from "../../ui/drop.js" */
-/** @import { PictureSet } from "../../engine/comparison.js" */
+/** @import { DroppedFile } from "../../ui/drop.js" */
+/** @import { PictureSet } from "../../engine/types.js" */
 /** @import { State } from "./state.js" */
-/** @typedef {{ cifar(files: readonly Arrival[]): unknown, files(files: readonly Arrival[]): unknown, taught(): unknown, cancel(): unknown }} SetHandlers */
+/** @typedef {{ cifar(files: readonly DroppedFile[]): unknown, files(files: readonly DroppedFile[]): unknown, projectPictures(): unknown, cancel(): unknown }} SetHandlers */
 
-/** Files left out that are listed by name. */
-const LISTED = 20;
+/** Maximum number of rejected files listed by name. */
+const MAX_LISTED = 20;
 
 /** @param {SetHandlers} on */
 export function createSet(on) {
-  const cifar = picker("Choose CIFAR-10 files", (files) => on.cifar(named(files)));
+  const cifar = picker("Choose CIFAR-10 files", (files) => on.cifar(filesOf(files)));
   cifar.input.multiple = true;
   cifar.label.classList.add("primary");
-  const folder = picker("Pictures in folders", (files) => on.files(setOfFolder(files)));
+  const folder = picker("Pictures in folders", (files) => on.files(datasetOfFolder(files)));
   folder.input.multiple = true;
   folder.input.webkitdirectory = true;
   folder.label.classList.add("folder");
-  folder.label.title = "Each folder becomes a class; train and test folders around them are understood";
-  const zip = picker("Pictures in a .zip", (files) => on.files(named(files)));
+  folder.label.title = "Each folder becomes a class. Parent folders named train and test separate training and test pictures";
+  const zip = picker("Pictures in a .zip", (files) => on.files(filesOf(files)));
   zip.input.accept = ".zip,application/zip";
   zip.input.multiple = true;
-  zip.label.title = "A .zip with a folder per class, or a .zip per class";
-  const taught = button("Use the classes under Teach", on.taught);
-  const opening = make("p", "study-progress");
+  zip.label.title = "A .zip with one folder per class, or one .zip per class";
+  const projectPictures = button("Use the classes from Teach", on.projectPictures);
+  const opening = make("p", "panel-progress");
   const bar = document.createElement("progress");
   bar.setAttribute("aria-label", "Files read");
-  const row = make("div", "study-row", opening, bar, button("Cancel", on.cancel));
-  const summary = make("p", "study-result");
+  const row = make("div", "panel-row", opening, bar, button("Cancel", on.cancel));
+  const summary = make("p", "panel-result");
   const refused = make("ul", "compare-refused");
   refused.setAttribute("role", "list");
   refused.setAttribute("aria-label", "Files that were left out");
-  const look = details("");
-  look.open = true;
+  const samples = details("");
+  samples.open = true;
   const element = make(
     "div", "",
-    make("p", "study-soft compare-lede", "The same small pictures, classified in three ways: by a multi-layer perceptron and by a convolutional network, which learn from 32x32 pixels alone, and by a head on what Inception sees. All are trained here, one after another, and asked about pictures that they were not trained on. Bring CIFAR-10 (its .bin or Python files, or the whole .tar.gz), or pictures of your own."),
-    make("div", "study-row", cifar.label, folder.label, zip.label, taught),
-    row, summary, refused, look,
+    make("p", "panel-soft compare-intro", "Compares three models on the same small pictures: a multi-layer perceptron and a convolutional network, both trained on 32x32 pixels, and a head trained on Inception's latents. They are trained in this browser, one after another, and tested on pictures that they were not trained on. Choose CIFAR-10 (.bin or Python files, or the whole .tar.gz) or your own pictures."),
+    make("div", "panel-row", cifar.label, folder.label, zip.label, projectPictures),
+    row, summary, refused, samples,
   );
 
   return { element, render };
 
   /** @param {State} state @param {State | null} before */
   function render(state, before) {
-    taught.disabled = !state.taught;
+    projectPictures.disabled = !state.projectPictures;
     if (state.opening !== before?.opening) {
       row.hidden = !state.opening;
-      const { done, total, words } = state.opening ?? { done: 0, total: 0, words: "" };
-      opening.textContent = total ? `${words}: ${count(done)} of ${count(total)} files` : words;
+      const { done, total, label } = state.opening ?? { done: 0, total: 0, label: "" };
+      opening.textContent = total ? `${label}: ${count(done)} of ${count(total)} files` : label;
       bar.max = total || 1;
       if (total) bar.value = done;
       else bar.removeAttribute("value");
     }
     if (state.set === before?.set) return;
     summary.textContent = setText(state);
-    const left = state.set?.refused ?? [];
-    refused.hidden = !left.length;
+    const rejected = state.set?.refused ?? [];
+    refused.hidden = !rejected.length;
     refused.replaceChildren(
-      ...left.slice(0, LISTED).map(({ name, message }) => make("li", "", `Left out: ${message.startsWith(name) ? `${message}.` : `${name}: ${plain(message)}`}`)),
-      ...(left.length > LISTED ? [make("li", "", `and ${count(left.length - LISTED)} more.`)] : []),
+      ...rejected.slice(0, MAX_LISTED).map(({ name, message }) => make("li", "", `Left out: ${message.startsWith(name) ? `${message}.` : `${name}: ${userMessage(message)}`}`)),
+      ...(rejected.length > MAX_LISTED ? [make("li", "", `and ${count(rejected.length - MAX_LISTED)} more.`)] : []),
     );
-    look.hidden = !state.set;
-    if (state.set) look.replaceChildren(make("summary", "", "Pictures of each class, and their mean"), gallery(state.set));
+    samples.hidden = !state.set;
+    if (state.set) samples.replaceChildren(make("summary", "", "Samples and mean picture of each class"), gallery(state.set));
   }
 }
 
@@ -81,9 +81,9 @@ function gallery({ classes, samples, means, training, test }) {
     const counts = `${pictures(training[label])}${test[label] ? `, ${count(test[label])} to test on` : ""}`;
     return make(
       "div", "compare-class",
-      make("div", "compare-class-head", make("h3", "", name), make("span", "study-soft", counts)),
-      own.length ? strip(own, `${inWords(own.length)} pictures of ${name}`) : make("p", "study-soft", "No pictures to train on."),
-      ...(mean ? [make("div", "compare-mean", strip([mean], `The mean picture of ${name}`), make("span", "study-soft", "mean"))] : []),
+      make("div", "compare-class-head", make("h3", "", name), make("span", "panel-soft", counts)),
+      own.length ? strip(own, `${numberWord(own.length)} pictures of ${name}`) : make("p", "panel-soft", "No training pictures."),
+      ...(mean ? [make("div", "compare-mean", strip([mean], `The mean picture of ${name}`), make("span", "panel-soft", "mean"))] : []),
     );
   }));
 }

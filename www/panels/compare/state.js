@@ -1,23 +1,21 @@
 // @ts-check
 /**
- * What the three ways know: the set, what is to be compared, the comparison or learning curve under way, and what came of it; and its words.
- * No DOM, no engine and no clock: times come in with the actions, in milliseconds.
+ * State of the compare panel: picture set, choices, running comparison or learning curve, results.
+ * Pure: no DOM, engine or clock. Actions carry their times, in milliseconds.
  */
-import { count, duration, inWords, percent, pictures, sentence } from "../../ui/format.js";
 
-/** @import { ComparePlan, CompareProgress, Comparison, CurveProgress, LearningCurve, PictureSet, Way, WayResult } from "../../engine/comparison.js" */
-/** @import { EpochReport } from "../../engine/engine.js" */
+/** @import { ComparePlan, CompareProgress, Comparison, CurveProgress, EpochReport, LearningCurve, ModelKind, ModelResult, PictureSet } from "../../engine/types.js" */
 
-/** @typedef {{ perClass: number, testPerClass: number, ways: readonly Way[], seed: number, epochs: number | null }} Choice */
-/** @typedef {{ done: number, total: number, key: string, since: number, now: number }} Pace  Since when the same kind of work goes on. */
-/** @typedef {Pick<WayResult, "way" | "name" | "parameters" | "frozenParameters" | "layers">} Architecture */
-/** @typedef {{ done: number, total: number, words: string }} Opening  `total` 0: nobody knows how long. */
+/** @typedef {{ perClass: number, testPerClass: number, models: readonly ModelKind[], seed: number, epochs: number | null }} Choice */
+/** @typedef {{ done: number, total: number, key: string, since: number, now: number }} Pace  `since` is the start of the current stage, identified by `key`. */
+/** @typedef {Pick<ModelResult, "way" | "name" | "parameters" | "frozenParameters" | "layers">} Architecture */
+/** @typedef {{ done: number, total: number, label: string }} Opening  `total` is 0 if unknown. */
 /** @typedef {Pick<State, "epochs" | "results" | "comparison" | "shown" | "filter">} Outcome */
 /**
  * @typedef {{
- *   progress: CurveProgress | null, pace: Pace | null, sizes: readonly number[], ways: readonly Way[],
- *   speeds: Readonly<Partial<Record<Way, number>>>, before: Pick<State, "points" | "curve">,
- * }} Curving  `speeds` are milliseconds that a model's last training took for each picture a class.
+ *   progress: CurveProgress | null, pace: Pace | null, sizes: readonly number[], models: readonly ModelKind[],
+ *   speeds: Readonly<Partial<Record<ModelKind, number>>>, before: Pick<State, "points" | "curve">,
+ * }} CurveJob  `speeds`: duration of a model's last run divided by the pictures per class, in milliseconds.
  */
 /**
  * @typedef {{
@@ -25,57 +23,58 @@ import { count, duration, inWords, percent, pictures, sentence } from "../../ui/
  *   set: PictureSet | null,
  *   setName: string,
  *   opening: Opening | null,
- *   taught: number,
+ *   projectPictures: number,
  *   choice: Choice,
  *   largest: number | null,
  *   plan: ComparePlan | null,
  *   curvePlan: ComparePlan | null,
- *   trouble: string | null,
+ *   obstacle: string | null,
  *   architectures: readonly Architecture[],
  *   comparing: { progress: CompareProgress | null, pace: Pace | null, before: Outcome } | null,
- *   epochs: Readonly<Partial<Record<Way, readonly EpochReport[]>>>,
- *   results: readonly WayResult[],
+ *   epochs: Readonly<Partial<Record<ModelKind, readonly EpochReport[]>>>,
+ *   results: readonly ModelResult[],
  *   comparison: Comparison | null,
  *   filter: string,
  *   shown: readonly { at: number, pixels: Uint8ClampedArray<ArrayBuffer> }[],
- *   curving: Curving | null,
+ *   curveJob: CurveJob | null,
  *   points: LearningCurve["points"],
  *   curve: LearningCurve | null,
  * }} State
- *   `taught` counts the pictures under Teach that have files; `trouble` says why nothing can be compared; `shown` are test pictures by
- *   their place in the comparison; `largest` is the learning curve's last size, null as long as nobody chose
- *   it, and `curvePlan` what the curve would have to do.
+ *   `projectPictures`: number of pictures under Teach that have files. `obstacle`: why a comparison cannot start. `shown`: test pictures
+ *   on the page, `at` is the index in the comparison. `largest`: largest size of the learning curve, null for the default. `curvePlan`: plan
+ *   of the learning curve.
  */
 /**
  * @typedef {{ type: "ready" }
- *   | { type: "taught", pictures: number }
+ *   | { type: "project pictures", pictures: number }
  *   | { type: "opening", progress: Opening | null }
  *   | { type: "opened", set: PictureSet, name: string, architectures: readonly Architecture[] }
  *   | { type: "choice", patch: Partial<Choice> }
- *   | { type: "planned", plan: ComparePlan | null, curvePlan: ComparePlan | null, trouble: string | null }
+ *   | { type: "planned", plan: ComparePlan | null, curvePlan: ComparePlan | null, obstacle: string | null }
  *   | { type: "largest", size: number }
- *   | { type: "comparing" }
+ *   | { type: "compare started" }
  *   | { type: "compare progress", progress: CompareProgress, at: number }
- *   | { type: "result", result: WayResult }
- *   | { type: "compared", comparison: Comparison | null }
+ *   | { type: "result", result: ModelResult }
+ *   | { type: "compare ended", comparison: Comparison | null }
  *   | { type: "filter", filter: string }
  *   | { type: "shown", pictures: State["shown"] }
- *   | { type: "curving", sizes: readonly number[], ways: readonly Way[] }
+ *   | { type: "curve started", sizes: readonly number[], models: readonly ModelKind[] }
  *   | { type: "curve progress", progress: CurveProgress, at: number }
- *   | { type: "curved", curve: LearningCurve | null }
+ *   | { type: "curve ended", curve: LearningCurve | null }
  * } Action
  */
 
-/** @type {readonly Way[]} */
-export const WAYS = ["mlp", "cnn", "transfer"];
-/** @type {Readonly<Record<Way, WayResult["name"]>>} */
-export const NAMES = { mlp: "MLP", cnn: "CNN", transfer: "Inception transfer" };
-/** What a person starts with: enough to see something, little enough to wait for. */
-const AT_FIRST = { perClass: 30, testPerClass: 20 };
-/** Sizes of the learning curve, as far as the set goes. */
+/** @type {readonly ModelKind[]} */
+export const MODEL_KINDS = ["mlp", "cnn", "transfer"];
+/** @type {Readonly<Record<ModelKind, ModelResult["name"]>>} */
+export const MODEL_NAMES = { mlp: "MLP", cnn: "CNN", transfer: "Inception transfer" };
+/** Initial sizes: large enough for a meaningful result, small enough for a short run. */
+const DEFAULTS = { perClass: 30, testPerClass: 20 };
+/** Sizes of the learning curve in pictures per class, limited by the set. */
 const SIZES = [10, 30, 100, 300, 1000, 3000];
-const FEWER_SIZES = [2, 5];
-/** Trainings for each point of the curve. */
+/** Additional sizes for small sets. */
+const SMALL_SIZES = [2, 5];
+/** Runs per point of the learning curve. */
 export const SEEDS = 3;
 
 /** @type {State} */
@@ -84,12 +83,12 @@ export const initialState = {
   set: null,
   setName: "",
   opening: null,
-  taught: 0,
-  choice: { perClass: AT_FIRST.perClass, testPerClass: AT_FIRST.testPerClass, ways: WAYS, seed: 0, epochs: null },
+  projectPictures: 0,
+  choice: { perClass: DEFAULTS.perClass, testPerClass: DEFAULTS.testPerClass, models: MODEL_KINDS, seed: 0, epochs: null },
   largest: null,
   plan: null,
   curvePlan: null,
-  trouble: null,
+  obstacle: null,
   architectures: [],
   comparing: null,
   epochs: {},
@@ -97,91 +96,91 @@ export const initialState = {
   comparison: null,
   filter: "all",
   shown: [],
-  curving: null,
+  curveJob: null,
   points: [],
   curve: null,
 };
 
 /**
- * The state after an action; the one before is left whole.
+ * Returns the state after an action. Does not modify `state`.
  * @param {State} state @param {Action} action @returns {State}
  */
 export function reduce(state, action) {
   switch (action.type) {
     case "ready":
       return { ...state, ready: true };
-    case "taught":
-      return { ...state, taught: action.pictures };
+    case "project pictures":
+      return { ...state, projectPictures: action.pictures };
     case "opening":
       return { ...state, opening: action.progress };
     case "opened": {
       const { set, name, architectures } = action;
       return {
-        ...initialState, ready: true, taught: state.taught, set, setName: name, architectures,
+        ...initialState, ready: true, projectPictures: state.projectPictures, set, setName: name, architectures,
         choice: {
           ...state.choice,
-          perClass: Math.min(AT_FIRST.perClass, most(set).perClass),
-          testPerClass: Math.min(AT_FIRST.testPerClass, most(set).testPerClass),
+          perClass: Math.min(DEFAULTS.perClass, largestSizes(set).perClass),
+          testPerClass: Math.min(DEFAULTS.testPerClass, largestSizes(set).testPerClass),
         },
       };
     }
     case "choice":
       return { ...state, choice: { ...state.choice, ...action.patch } };
     case "planned":
-      return { ...state, plan: action.plan, curvePlan: action.curvePlan, trouble: action.trouble };
+      return { ...state, plan: action.plan, curvePlan: action.curvePlan, obstacle: action.obstacle };
     case "largest":
       return { ...state, largest: action.size };
-    case "comparing": {
+    case "compare started": {
       const { epochs, results, comparison, shown, filter } = state;
       const before = { epochs, results, comparison, shown, filter };
       return { ...state, comparing: { progress: null, pace: null, before }, epochs: {}, results: [], comparison: null, shown: [], filter: "all" };
     }
     case "compare progress": {
       const { progress, at } = action;
-      const { way, epoch } = progress;
-      const epochs = epoch ? { ...state.epochs, [way]: [...(state.epochs[way] ?? []), epoch] } : state.epochs;
+      const { way: kind, epoch } = progress;
+      const epochs = epoch ? { ...state.epochs, [kind]: [...(state.epochs[kind] ?? []), epoch] } : state.epochs;
       if (!state.comparing) return state;
-      return { ...state, epochs, comparing: { ...state.comparing, progress, pace: paceOf(state.comparing.pace, progress, `${progress.stage} ${way}`, at) } };
+      return { ...state, epochs, comparing: { ...state.comparing, progress, pace: paceOf(state.comparing.pace, progress, `${progress.stage} ${kind}`, at) } };
     }
     case "result":
       return { ...state, results: [...state.results, action.result] };
-    case "compared":
+    case "compare ended":
       return compared(state, action.comparison);
     case "filter":
       return { ...state, filter: action.filter, shown: [] };
     case "shown":
       return { ...state, shown: action.pictures };
-    case "curving": {
+    case "curve started": {
       const { points, curve } = state;
-      const { sizes, ways } = action;
-      return { ...state, curving: { progress: null, pace: null, sizes, ways, speeds: {}, before: { points, curve } }, points: [], curve: null };
+      const { sizes, models } = action;
+      return { ...state, curveJob: { progress: null, pace: null, sizes, models, speeds: {}, before: { points, curve } }, points: [], curve: null };
     }
     case "curve progress":
-      return state.curving ? { ...state, points: action.progress.points, curving: curvingOn(state.curving, action.progress, action.at) } : state;
-    case "curved": {
+      return state.curveJob ? { ...state, points: action.progress.points, curveJob: withCurveProgress(state.curveJob, action.progress, action.at) } : state;
+    case "curve ended": {
       const { curve } = action;
-      if (curve) return { ...state, curving: null, curve, points: curve.points };
-      return { ...state, curving: null, ...(state.points.length ? {} : state.curving?.before) };
+      if (curve) return { ...state, curveJob: null, curve, points: curve.points };
+      return { ...state, curveJob: null, ...(state.points.length ? {} : state.curveJob?.before) };
     }
   }
 }
 
-/** A comparison that was cancelled gives way to the whole one before it; without one, the models that were done stay. @param {State} state @param {Comparison | null} comparison @returns {State} */
+/** After a cancelled comparison, restores the previous complete one or, without one, keeps the models that are done. @param {State} state @param {Comparison | null} comparison @returns {State} */
 function compared(state, comparison) {
   const { comparing, results, epochs } = state;
   if (comparison) return { ...state, comparing: null, comparison };
   if (comparing?.before.comparison || !results.length) return { ...state, ...comparing?.before, comparing: null };
-  return { ...state, comparing: null, epochs: Object.fromEntries(results.map(({ way }) => [way, epochs[way]])) };
+  return { ...state, comparing: null, epochs: Object.fromEntries(results.map(({ way: kind }) => [kind, epochs[kind]])) };
 }
 
-/** @param {Curving} curving @param {CurveProgress} progress @param {number} at @returns {Curving} */
-function curvingOn(curving, progress, at) {
-  const { progress: last, pace: lastPace } = curving;
-  // A run's stages are one piece of work.
+/** @param {CurveJob} curveJob @param {CurveProgress} progress @param {number} at @returns {CurveJob} */
+function withCurveProgress(curveJob, progress, at) {
+  const { progress: last, pace: lastPace } = curveJob;
+  // All stages of a run share one pace.
   const pace = paceOf(lastPace, progress, progress.stage === "read" ? "read" : `run ${progress.run}`, at);
   const ended = last && lastPace && last.run > 0 && progress.run > last.run;
-  const speeds = ended ? { ...curving.speeds, [last.way]: (at - lastPace.since) / last.perClass } : curving.speeds;
-  return { ...curving, progress, pace, speeds };
+  const speeds = ended ? { ...curveJob.speeds, [last.way]: (at - lastPace.since) / last.perClass } : curveJob.speeds;
+  return { ...curveJob, progress, pace, speeds };
 }
 
 /** @param {Pace | null} pace @param {{ done: number, total: number }} progress @param {string} key @param {number} at @returns {Pace} */
@@ -189,243 +188,53 @@ function paceOf(pace, { done, total }, key, at) {
   return { done, total, key, since: pace?.key === key ? pace.since : at, now: at };
 }
 
-/** The largest numbers of pictures a class that all classes with pictures have. @param {PictureSet} set */
-export function most({ training, test }) {
+/** The largest numbers of pictures per class that every class of the set can provide. @param {PictureSet} set */
+export function largestSizes({ training, test }) {
   const held = Math.max(1, Math.floor(Math.min(...training) / 5));
   const own = test.some((pictures) => pictures > 0);
   const perClass = Math.min(...training) - (own ? 0 : held);
   return { perClass: Math.max(1, perClass), testPerClass: Math.max(1, own ? Math.min(...test.filter((pictures) => pictures > 0)) : held) };
 }
 
-/** All sizes of the learning curve that the set has. @param {PictureSet} set @returns {number[]} */
+/** Sizes of the learning curve that the set allows. @param {PictureSet} set @returns {number[]} */
 export function sizesOf(set) {
-  const { perClass } = most(set);
+  const { perClass } = largestSizes(set);
   const sizes = SIZES.filter((size) => size <= perClass);
   if (sizes.length > 1) return sizes;
-  const few = [...FEWER_SIZES, ...sizes].filter((size) => size < perClass);
+  const few = [...SMALL_SIZES, ...sizes].filter((size) => size < perClass);
   return [...few, perClass].sort((a, b) => a - b);
 }
 
-/** Those of them that are wanted. @param {State} state @returns {number[]} */
+/** Sizes up to the selected largest one. @param {State} state @returns {number[]} */
 export function sizesWanted({ set, largest }) {
-  return set ? sizesOf(set).filter((size) => size <= (largest ?? AT_FIRST.perClass)) : [];
+  return set ? sizesOf(set).filter((size) => size <= (largest ?? DEFAULTS.perClass)) : [];
 }
 
-/** @param {State} state @returns {boolean} whether something long is under way */
-export function busy({ opening, comparing, curving }) {
-  return opening !== null || comparing !== null || curving !== null;
+/** @param {State} state @returns {boolean} whether a long job is running */
+export function busy({ opening, comparing, curveJob }) {
+  return opening !== null || comparing !== null || curveJob !== null;
 }
-
-// ---- words ----
-
-/** A sentence about pictures without the word that tells programs what it is about. @param {unknown} cause @returns {string} */
-export function plain(cause) {
-  const message = cause instanceof Error ? cause.message : String(cause);
-  return sentence(message.replace(/^(train|pictures): /, ""));
-}
-
-/** How long still, no finer than anybody can know. @param {number} seconds @returns {string} */
-export function about(seconds) {
-  if (seconds < 60) return `about ${Math.max(1, Math.ceil(seconds))} s`;
-  const minutes = Math.round(seconds / 60);
-  return minutes < 60 ? `about ${minutes} min` : `about ${Math.floor(minutes / 60)} h ${minutes % 60} min`;
-}
-
-/** @param {readonly string[]} names @param {string} [last] @returns {string} "a, b and c" */
-function listed(names, last = "and") {
-  return names.length < 2 ? names.join("") : `${names.slice(0, -1).join(", ")} ${last} ${names.at(-1)}`;
-}
-
-/** @param {State} state @returns {string} */
-export function setText({ set, setName }) {
-  if (!set) return "";
-  const [training, test] = [set.training, set.test].map((counts) => counts.reduce((a, b) => a + b, 0));
-  const tests = test ? `, ${count(test)} to test on` : "; test pictures will be held out of them";
-  return `${setName}: ${pictures(training)} of ${set.classes.length === 1 ? "one class" : `${inWords(set.classes.length)} classes`} to train on${tests}.`;
-}
-
-/** @param {State} state @returns {string} */
-export function planText({ set, plan, trouble, ready }) {
-  if (!set) return "Bring pictures first, above.";
-  if (!ready) return "The network is still loading.";
-  if (trouble) return trouble;
-  if (!plan) return "";
-  const { training, test, testFrom, kept, toRead, millisecondsAPicture } = plan;
-  const words = [`${pictures(training)} to train on, ${count(test)} to test on${testFrom === "held out" ? ", held out of the set" : ""}.`];
-  if (toRead) {
-    const which = toRead === training + test ? "them" : `${count(toRead)} of them`;
-    words.push(`Inception has to read ${which} first${readingTime(toRead, millisecondsAPicture)}; what it has read is kept.`);
-  } else if (kept) {
-    words.push("Inception has read all of them already.");
-  }
-  return words.join(" ");
-}
-
-/** @param {number} toRead @param {number | null} milliseconds a picture */
-function readingTime(toRead, milliseconds) {
-  return milliseconds === null ? "" : `: ${about((toRead * milliseconds) / 1000)} here`;
-}
-
-const READS = "Inception reads the pictures";
-
-/** @param {State} state @returns {string} */
-export function compareText({ comparing, epochs }) {
-  const { progress = null, pace = null } = comparing ?? {};
-  if (!progress || !pace) return "Getting ready";
-  const { stage, way } = progress;
-  if (stage === "read") return `${READS} · ${paceText(pace)}`;
-  if (stage === "test") return `${NAMES[way]} is tested · ${paceText(pace)}`;
-  const reports = epochs[way] ?? [];
-  const last = reports.at(-1);
-  const epoch = last ? ` · epoch ${Math.min(reports.length + 1, last.epochs)} of ${last.epochs}` : "";
-  return `${NAMES[way]} is trained${epoch} · ${paceText(pace)}`;
-}
-
-/** @param {Curving} curving @returns {string} */
-export function curvingText(curving) {
-  const { progress, pace } = curving;
-  if (!progress || !pace) return "Getting ready";
-  const { stage, way, run, runs, perClass } = progress;
-  if (stage === "read") return `${READS} · ${paceText(pace)}`;
-  const left = secondsLeft(curving);
-  return [`Training ${run} of ${runs}`, `${NAMES[way]} with ${pictures(perClass)} a class`, ...(left === null ? [] : [`${about(left)} left`])].join(" · ");
-}
-
-/** By what each model's last training took; null as long as one has not been trained. @param {Curving} curving @returns {number | null} */
-function secondsLeft({ progress, pace, sizes, ways, speeds }) {
-  if (!progress || !pace || ways.some((way) => speeds[way] === undefined)) return null;
-  let left = 0;
-  const seeds = progress.runs / (ways.length * sizes.length);
-  for (let run = progress.run; run <= progress.runs; run++) {
-    const time = sizes[Math.floor((run - 1) / (ways.length * seeds))] * (speeds[ways[(run - 1) % ways.length]] ?? 0);
-    left += run === progress.run ? Math.max(0, time - (pace.now - pace.since)) : time;
-  }
-  return left / 1000;
-}
-
-/** @param {Pace} pace @returns {string} */
-function paceText({ done, total, since, now }) {
-  const words = `${count(done)} of ${count(total)}`;
-  const seconds = (now - since) / 1000;
-  return done && done < total && seconds > 1 ? `${words} · ${about((total - done) * (seconds / done))} left` : words;
-}
-
-/** `46.4 % (43.3–49.5)`. @param {{ accuracy: number, interval: readonly [number, number] }} score */
-export function scoreText({ accuracy, interval: [low, high] }) {
-  return `${percent(accuracy)} (${(low * 100).toFixed(1)}–${(high * 100).toFixed(1)})`;
-}
-
-/** @param {WayResult} result @returns {string} */
-export function extractionText({ extraction }) {
-  if (!extraction) return "–";
-  const { pictures: read, kept, seconds } = extraction;
-  const before = kept ? `${count(kept)} kept from before` : "";
-  return [read ? `${duration(seconds)} for ${pictures(read)}` : "", before].filter(Boolean).join(", ");
-}
-
-/** Three digits or all whole ones. @param {number} time @returns {string} */
-export function short(time) {
-  return time < 10 ? time.toFixed(2) : time < 100 ? time.toFixed(1) : count(Math.round(time));
-}
-
-/** What the figures say, and what they do not. @param {readonly WayResult[]} results @returns {string} */
-export function outcomeText(results) {
-  if (results.length < 2) return "";
-  const most = Math.max(...results.map(({ test }) => test.correct));
-  const best = results.filter(({ test }) => test.correct === most);
-  const others = results.filter(({ test }) => test.correct !== most);
-  const { test } = best[0];
-  const near = others.filter((other) => other.test.interval[1] >= test.interval[0]);
-  const score = `${percent(test.accuracy)} of ${pictures(test.total)}`;
-  const alike = best.length > 1 ? "are right equally often" : "is right most often";
-  const lead = `${listed(best.map(({ name }) => name))} ${alike}${others.length && best.length > 1 ? ", and most often" : ""}: ${score}.`;
-  if (!near.length) return best.length > 1 ? lead : `${lead} Its interval lies above ${others.length > 1 ? "the others" : "the other's"}.`;
-  return `${lead} The intervals of ${listed([...best, ...near].map(({ name }) => name))} overlap: ${count(test.total)} test pictures cannot tell them apart.`;
-}
-
-/** @param {readonly WayResult[]} results @returns {string} */
-export function memorisedText(results) {
-  const learnt = results.filter(({ training, test }) => training.accuracy - test.accuracy > 0.25);
-  if (!learnt.length) return "";
-  return `${listed(learnt.map(({ name }) => name))} ${learnt.length > 1 ? "know" : "knows"} the training pictures far better than new ones: more was memorised than understood.`;
-}
-
-// ---- test pictures ----
 
 /** @param {Comparison} comparison @param {number} at @returns {readonly boolean[]} which models are right about a test picture */
 export function rights({ models, split }, at) {
   return models.map(({ answers }) => answers[at] === split.testLabels[at]);
 }
 
-/** Ways to choose among the test pictures, each with those that it chooses. @param {Comparison} comparison */
+/** Filters for the test pictures, with the matching pictures. @param {Comparison} comparison */
 export function filters(comparison) {
   const { models, split } = comparison;
   const all = split.testLabels.map((_, at) => at);
   const right = all.map((at) => rights(comparison, at));
   const answers = (/** @type {number} */ at) => new Set(models.map((model) => model.answers[at]));
-  /** @type {{ value: string, words: string, chosen: number[] }[]} */
-  const found = [{ value: "all", words: "All test pictures", chosen: all }];
-  if (models.length > 1) found.push({ value: "disagree", words: "Where they disagree", chosen: all.filter((at) => answers(at).size > 1) });
-  found.push({ value: "none", words: models.length > 1 ? "All are wrong" : "It is wrong", chosen: all.filter((at) => !right[at].includes(true)) });
+  /** @type {{ value: string, label: string, chosen: number[] }[]} */
+  const found = [{ value: "all", label: "All test pictures", chosen: all }];
+  if (models.length > 1) found.push({ value: "disagree", label: "Models disagree", chosen: all.filter((at) => answers(at).size > 1) });
+  found.push({ value: "none", label: models.length > 1 ? "All are wrong" : "It is wrong", chosen: all.filter((at) => !right[at].includes(true)) });
   if (models.length > 1) {
-    found.push({ value: "every", words: "All are right", chosen: all.filter((at) => !right[at].includes(false)) });
-    for (const [which, { name, way }] of models.entries()) {
-      found.push({ value: way, words: `Only ${name} is right`, chosen: all.filter((at) => right[at].every((good, other) => good === (other === which))) });
+    found.push({ value: "every", label: "All are right", chosen: all.filter((at) => !right[at].includes(false)) });
+    for (const [which, { name, way: kind }] of models.entries()) {
+      found.push({ value: kind, label: `Only ${name} is right`, chosen: all.filter((at) => right[at].every((good, other) => good === (other === which))) });
     }
   }
   return found;
-}
-
-/** How often two give the same answer. @param {Comparison} comparison @returns {string} */
-export function agreementText({ models, split }) {
-  if (models.length < 2) return "";
-  const total = split.testLabels.length;
-  const pairs = models.flatMap((a, first) => models.slice(first + 1).map((b) => {
-    const same = a.answers.filter((answer, at) => answer === b.answers[at]).length;
-    return `${a.name} and ${b.name} ${percent(same / total)}`;
-  }));
-  return `The same answer: ${listed(pairs)} of the time.`;
-}
-
-/** How many pictures one model alone is right about. @param {Comparison} comparison @returns {string} */
-export function aloneText(comparison) {
-  const { models } = comparison;
-  if (models.length < 2) return "";
-  const only = new Map(filters(comparison).map(({ value, chosen }) => [value, chosen.length]));
-  return `Only one is right: ${listed(models.map(({ way, name }) => `${name} on ${pictures(only.get(way) ?? 0)}`))}.`;
-}
-
-// ---- learning curve ----
-
-/** @param {State} state @returns {string} */
-export function curveText(state) {
-  const { set, choice, curvePlan, trouble } = state;
-  if (!set) return "";
-  if (trouble) return trouble;
-  const sizes = sizesWanted(state);
-  const runs = sizes.length * SEEDS * choice.ways.length;
-  const words = [`Trains each model with ${listed(sizes.map(count))} pictures a class, ${SEEDS} times with other pictures and another start: ${count(runs)} trainings.`];
-  if (curvePlan?.toRead) {
-    const { toRead, millisecondsAPicture } = curvePlan;
-    words.push(`Inception has to read ${pictures(toRead)} first${readingTime(toRead, millisecondsAPicture)}; what it has read is kept.`);
-  }
-  return [...words, "Cancel keeps the points so far."].join(" ");
-}
-
-/** @param {LearningCurve["points"]} points @returns {string} */
-export function curveOutcome(points) {
-  const sizes = [...new Set(points.map(({ perClass }) => perClass))];
-  if (new Set(points.map(({ way }) => way)).size < 2) return "";
-  const bests = sizes.map((size) => {
-    const own = points.filter(({ perClass }) => perClass === size);
-    const most = Math.max(...own.map(({ mean }) => mean));
-    return { size, names: listed(own.filter(({ mean }) => mean === most).map(({ name }) => name)) };
-  });
-  // Neighbouring sizes with the same best are told once.
-  const runs = bests.filter(({ names }, at) => names !== bests[at - 1]?.names).map(({ size, names }, at, starts) => {
-    const next = starts[at + 1]?.size;
-    const last = bests.findLast((one) => next === undefined || one.size < next)?.size ?? size;
-    return `${names} with ${size === last ? count(size) : `${count(size)} to ${count(last)}`}`;
-  });
-  return `Right most often, by the mean of the seeds: ${listed(runs)} pictures a class.`;
 }

@@ -1,6 +1,7 @@
 // @ts-check
-/** The room of the three ways on the page: its parts in order, rendered at most once a frame. */
+/** View of the compare panel: composes its sections. */
 import { byId } from "../../ui/dom.js";
+import { createRenderer } from "../../ui/render.js";
 import { part } from "../../ui/widgets.js";
 import { createChoice } from "./choice.js";
 import { createCurve } from "./curve.js";
@@ -21,24 +22,9 @@ export function createCompareView(on) {
   const parts = [createSet(on), createChoice(on), createOutcome(on), createGrid(on), createCurve(on)];
   const element = part("compare", "Three ways", ...parts.map((part) => part.element));
   byId("three-ways", HTMLElement).append(element);
-  /** @type {State | null} */
-  let shown = null;
-  /** @type {State | null} */
-  let wanted = null;
+  const { render } = createRenderer((/** @type {State} */ state, /** @type {State | null} */ before) => {
+    for (const part of parts) part.render(state, before);
+  });
 
   return { element, render };
-
-  /** @param {State} state */
-  function render(state) {
-    if (!wanted) requestAnimationFrame(paint);
-    wanted = state;
-  }
-
-  function paint() {
-    const state = /** @type {State} */ (wanted);
-    const before = shown;
-    wanted = null;
-    shown = state;
-    for (const part of parts) part.render(state, before);
-  }
 }

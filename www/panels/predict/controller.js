@@ -1,26 +1,26 @@
 // @ts-check
-/** From a picture to its answer: what people do becomes actions, actions change the state, the state is shown. */
+/** Controller of the predict panel: loads the engine, classifies pictures in order, saves answers. */
 import { download } from "../../ui/dom.js";
 import { initialState, isBusy, reduce, toCsv, toJson } from "./state.js";
 import { createView } from "./view.js";
 
 /** @import { Context } from "../../app/context.js" */
-/** @import { Engine, LoadProgress, Prediction } from "../../engine/engine.js" */
+/** @import { Engine, LoadProgress, Prediction } from "../../engine/types.js" */
 /** @import { Action, Row } from "./state.js" */
 
-const STALLED_AFTER = 30_000;
+const STALLED_AFTER_MS = 30_000;
 const TOP_K = 5;
 
 /**
  * @param {Context} context
  * @param {{ retry(): unknown, lost(): unknown, why(row: Row): unknown, teach(row: Row): unknown, customised: boolean }} page
- *   `lost` hears that the engine is gone; `teach`, that somebody wants to teach with an answered picture.
+ *   `lost` is called when the engine crashed or was disposed; `teach`, to add an answered picture to a class.
  */
 export function createPredict(context, page) {
   let state = initialState;
   /** @type {AbortController | null} */
   let working = null;
-  /** Counts heads, so that answers of an older one come to nothing. */
+  /** Incremented when the head changes, to discard answers of an older head. */
   let headNumber = 0;
 
   const view = createView({
@@ -58,13 +58,13 @@ export function createPredict(context, page) {
     view.render(state);
   }
 
-  /** @param {() => Promise<unknown>} verb @param {(error: Error) => Action} [then] */
-  async function attempt(verb, then = (error) => ({ type: "said", message: error.message })) {
+  /** @param {() => Promise<unknown>} work @param {(error: Error) => Action} [toAction] */
+  async function attempt(work, toAction = (error) => ({ type: "message", message: error.message })) {
     try {
-      await verb();
+      await work();
     } catch (cause) {
       console.error(cause);
-      dispatch(then(cause instanceof Error ? cause : new Error(String(cause))));
+      dispatch(toAction(cause instanceof Error ? cause : new Error(String(cause))));
     }
   }
 
@@ -74,30 +74,30 @@ export function createPredict(context, page) {
   }
 
   /**
-   * Shows how the engine is loaded, and answers what came before it was.
-   * @param {(tell: (progress: LoadProgress) => void) => Promise<Engine>} create
+   * Loads the engine, shows the progress, then classifies the pictures added in the meantime.
+   * @param {(onProgress: (progress: LoadProgress) => void) => Promise<Engine>} create
    * @returns {Promise<boolean>} whether it was loaded
    */
   async function load(create) {
     /** @type {number | undefined} */
-    let clock;
+    let timer;
     /** @param {LoadProgress | null} progress */
-    const tell = (progress) => {
-      clearTimeout(clock);
-      clock = setTimeout(() => dispatch({ type: "stalled" }), STALLED_AFTER);
+    const onProgress = (progress) => {
+      clearTimeout(timer);
+      timer = setTimeout(() => dispatch({ type: "stalled" }), STALLED_AFTER_MS);
       dispatch({ type: "loading", progress });
     };
-    tell(null);
+    onProgress(null);
     try {
-      ready(await create(tell));
+      ready(await create(onProgress));
     } catch (cause) {
       console.error(cause);
       dispatch(failed(cause instanceof Error ? cause : new Error(String(cause))));
       return false;
     } finally {
-      clearTimeout(clock);
+      clearTimeout(timer);
     }
-    attempt(work);
+    attempt(classifyWaiting);
     return true;
   }
 
@@ -106,24 +106,24 @@ export function createPredict(context, page) {
     dispatch({ type: "ready", about: { device, deviceName, notice, fingerprint, classes, base, head, unsureBelow } });
   }
 
-  /** The answers shown follow the head in use; the latents are there already. */
+  /** Recomputes the shown answers with the new head, from their latents. */
   async function headChanged() {
     const engine = context.engine();
     if (!engine) return;
     const number = ++headNumber;
     ready(engine);
-    const asked = state.rows.filter(({ answer }) => answer);
+    const answered = state.rows.filter(({ answer }) => answer);
     /** @type {Map<number, Prediction[]>} */
     const predictions = new Map();
-    for (const { id, answer } of asked) if (answer) predictions.set(id, await engine.predict(answer.latents, TOP_K));
-    if (number === headNumber && asked.length) dispatch({ type: "reanswered", predictions });
+    for (const { id, answer } of answered) if (answer) predictions.set(id, await engine.predict(answer.latents, TOP_K));
+    if (number === headNumber && answered.length) dispatch({ type: "reanswered", predictions });
   }
 
   /** @param {readonly { name: string, file: Blob }[]} pictures */
   async function add(pictures) {
-    if (!pictures.length) throw new Error("There is no picture in that. Try JPEG, PNG, WebP or GIF files.");
+    if (!pictures.length) throw new Error("No pictures found. Choose JPEG, PNG, WebP or GIF files.");
     dispatch({ type: "added", pictures, at: performance.now() });
-    await work();
+    await classifyWaiting();
   }
 
   /** @param {string} url */
@@ -134,22 +134,22 @@ export function createPredict(context, page) {
     await add([{ name, file: await response.blob() }]);
   }
 
-  /** Answers what waits, and what comes to wait meanwhile; one run at a time. */
-  async function work() {
+  /** Classifies waiting pictures, including those added in the meantime. Only one run at a time. */
+  async function classifyWaiting() {
     if (working || !context.engine() || !isBusy(state)) return;
     const run = new AbortController();
     working = run;
-    await attempt(() => answerAll(run.signal), broken);
+    await attempt(() => classifyAll(run.signal), failureAction);
     working = null;
-    if (!run.signal.aborted) dispatch({ type: "cancelled", at: performance.now() }); // what a failed run left over
-    await work(); // what came after Cancel
+    if (!run.signal.aborted) dispatch({ type: "cancelled", at: performance.now() }); // after a failed run
+    await classifyWaiting(); // pictures added after Cancel
   }
 
   /** @param {AbortSignal} signal */
-  async function answerAll(signal) {
+  async function classifyAll(signal) {
     for (let engine = context.engine(); engine && isBusy(state); engine = context.engine()) {
       const round = state.waiting;
-      const asked = headNumber;
+      const number = headNumber;
       dispatch({ type: "started", at: performance.now() });
       await engine.classify(round.map(({ file }) => file), {
         topK: TOP_K,
@@ -157,17 +157,17 @@ export function createPredict(context, page) {
         signal,
         onPicture: (index, outcome) => dispatch({ type: "outcome", id: round[index].id, outcome, at: performance.now() }),
       });
-      if (asked !== headNumber) await headChanged(); // some were answered by the head before
+      if (number !== headNumber) await headChanged(); // some answers are from the previous head
     }
   }
 
   /** @param {Error & { kind?: string }} error @returns {Action} */
-  function broken(error) {
+  function failureAction(error) {
     if (error.kind === "crash" || error.kind === "disposed") {
       page.lost();
       return failed(error);
     }
-    return { type: "said", message: error.kind === "cancelled" ? null : error.message };
+    return { type: "message", message: error.kind === "cancelled" ? null : error.message };
   }
 
   function cancel() {
@@ -176,12 +176,12 @@ export function createPredict(context, page) {
     dispatch({ type: "cancelled", at: performance.now() });
   }
 
-  /** @param {"csv" | "json"} form */
-  function save(form) {
+  /** @param {"csv" | "json"} format */
+  function save(format) {
     const about = state.engine.phase === "ready" ? state.engine.about : null;
-    const blob = form === "csv"
+    const blob = format === "csv"
       ? new Blob([toCsv(state.rows)], { type: "text/csv" })
       : new Blob([toJson(state.rows, about)], { type: "application/json" });
-    download(`predictions.${form}`, blob);
+    download(`predictions.${format}`, blob);
   }
 }

@@ -1,17 +1,16 @@
 // @ts-check
 /**
- * What the page knows, how each action changes it, and what it says in words and files.
- * No DOM, no engine and no clock: times come in with the actions, in milliseconds.
+ * State of the predict panel: engine phase, pictures, answers, batch progress; and the texts and files derived from it.
+ * Pure: no DOM, engine or clock. Actions carry their times, in milliseconds.
  */
+import { count, duration, percentNumber, numberWord, megabytes, pace, percent, pictures } from "../../ui/format.js";
 
-import { count, duration, hundredths, inWords, megabytes, pace, percent, pictures } from "../../ui/format.js";
-
-/** @typedef {import("../../engine/engine.js").Prediction} Prediction */
-/** @typedef {import("../../engine/engine.js").Answer} Answer */
-/** @typedef {import("../../engine/engine.js").LoadProgress} LoadProgress */
-/** @typedef {Pick<import("../../engine/engine.js").Engine, "device" | "deviceName" | "notice" | "fingerprint" | "classes" | "base" | "head" | "unsureBelow">} About */
+/** @typedef {import("../../engine/types.js").Prediction} Prediction */
+/** @typedef {import("../../engine/types.js").Answer} Answer */
+/** @typedef {import("../../engine/types.js").LoadProgress} LoadProgress */
+/** @typedef {Pick<import("../../engine/types.js").Engine, "device" | "deviceName" | "notice" | "fingerprint" | "classes" | "base" | "head" | "unsureBelow">} About */
 /** @typedef {{ id: number, name: string, file: Blob }} Waiting */
-/** @typedef {{ id: number, name: string, file: Blob, answer: Answer | null, error: string | null }} Row  Exactly one of answer and error is set. */
+/** @typedef {{ id: number, name: string, file: Blob, answer: Answer | null, error: string | null }} Row  Exactly one of `answer` and `error` is set. */
 /** @typedef {{ done: number, total: number, broken: number, startedAt: number | null, now: number, end: "finished" | "cancelled" | null }} Batch */
 /**
  * @typedef {{
@@ -39,12 +38,12 @@ import { count, duration, hundredths, inWords, megabytes, pace, percent, picture
  *   | { type: "removed", id: number }
  *   | { type: "cleared" }
  *   | { type: "layout", layout: "cards" | "grid" }
- *   | { type: "said", message: string | null }
+ *   | { type: "message", message: string | null }
  * } Action
  */
 
-/** Classes that are named one by one; more than these are counted. */
-const LISTED = 20;
+/** Maximum number of class names listed; above it, only the count is shown. */
+const MAX_LISTED = 20;
 
 /** @type {State} */
 export const initialState = {
@@ -58,7 +57,7 @@ export const initialState = {
 };
 
 /**
- * The state after an action; the one before is left whole.
+ * Returns the state after an action. Does not modify `state`.
  * @param {State} state @param {Action} action @returns {State}
  */
 export function reduce(state, action) {
@@ -91,7 +90,7 @@ export function reduce(state, action) {
       return { ...state, rows: [], waiting: [], batch: null, message: null };
     case "layout":
       return { ...state, layout: action.layout };
-    case "said":
+    case "message":
       return { ...state, message: action.message };
   }
 }
@@ -114,7 +113,7 @@ function added(state, pictures, at) {
 /** @param {State} state @param {{ id: number, outcome: Answer | Error, at: number }} action @returns {State} */
 function answered(state, { id, outcome, at }) {
   const picture = state.waiting.find((candidate) => candidate.id === id);
-  if (!picture || !state.batch) return state; // told after Cancel or Clear
+  if (!picture || !state.batch) return state; // arrived after Cancel or Clear
   const waiting = state.waiting.filter((candidate) => candidate !== picture);
   const broken = outcome instanceof Error;
   const row = broken
@@ -139,12 +138,12 @@ function reanswered(row, predictions) {
   return row.answer && predictions ? { ...row, answer: { ...row.answer, predictions } } : row;
 }
 
-/** @param {State} state @returns {boolean} whether pictures are waiting for an answer */
+/** @param {State} state @returns {boolean} whether pictures wait for an answer */
 export function isBusy(state) {
   return state.waiting.length > 0;
 }
 
-// ---- in words ----
+// ---- texts ----
 
 /** @param {State} state @returns {string} the status line */
 export function statusText({ engine }) {
@@ -159,8 +158,8 @@ function loadingText({ stage, done, total }) {
   const bytes = total ? `: ${megabytes(done)} of ${megabytes(total)} MB` : done ? `: ${megabytes(done)} MB` : "";
   const steps = total > 1 ? `: step ${Math.min(done + 1, total)} of ${total}` : "";
   switch (stage) {
-    case "runtime": return `Downloading the program${bytes}`;
-    case "kernels": return `Preparing the graphics card${steps}`;
+    case "runtime": return `Downloading the runtime${bytes}`;
+    case "kernels": return `Preparing the GPU${steps}`;
     case "weights": return `Downloading the network${bytes}`;
     case "prepare": return `Preparing the network${steps}`;
     case "check": return `Checking the network${steps}`;
@@ -170,13 +169,13 @@ function loadingText({ stage, done, total }) {
 /** @param {number} classes @param {About["head"]} head @returns {string} */
 function headText(classes, { accuracy, interval, testPictures }) {
   if (!classes) return "none yet";
-  if (accuracy === null) return `${inWords(classes)} classes`;
+  if (accuracy === null) return `${numberWord(classes)} classes`;
   const on = testPictures === null ? "held-out pictures" : `${count(testPictures)} held-out pictures`;
-  const sure = interval ? ` (95 % interval ${hundredths(interval[0])}–${percent(interval[1])})` : "";
-  return `${inWords(classes)} classes, ${percent(accuracy)} right on ${on}${sure}`;
+  const sure = interval ? ` (95 % interval ${percentNumber(interval[0])}–${percent(interval[1])})` : "";
+  return `${numberWord(classes)} classes, ${percent(accuracy)} right on ${on}${sure}`;
 }
 
-/** @param {State} state @returns {string} one line on the batch: how far, how fast, how long */
+/** @param {State} state @returns {string} progress of the batch: count, speed, time left */
 export function batchText({ batch, engine, waiting }) {
   if (!batch) return "";
   const { done, total, broken, startedAt, now, end } = batch;
@@ -188,23 +187,23 @@ export function batchText({ batch, engine, waiting }) {
   return `${pace(batch, seconds)}${done && seconds ? unread : ""}`;
 }
 
-/** Whether the best class is but a guess. @param {Prediction} best @param {State["engine"]} engine @returns {boolean} */
+/** Whether the best class is below the unsure threshold. @param {Prediction} best @param {State["engine"]} engine @returns {boolean} */
 export function isUnsure(best, engine) {
   return engine.phase === "ready" && best.probability < engine.about.unsureBelow;
 }
 
-/** @param {State} state @returns {string} what a screen reader is told; coarser than the eye gets */
+/** @param {State} state @returns {string} text for screen readers, less detailed than the visible text */
 export function announcement(state) {
   const { engine, batch, message, rows } = state;
-  if (message) return ""; // it is an alert, which speaks for itself
+  if (message) return ""; // shown as an alert, which screen readers announce
   const best = rows.at(-1)?.answer?.predictions[0];
   if (best && batch?.total === 1 && batch.end) {
-    const verb = isUnsure(best, engine) ? "is hard to tell, perhaps" : "looks like";
-    return `${rows.at(-1)?.name} ${verb} ${best.label}, ${hundredths(best.probability)} percent sure`;
+    const verb = isUnsure(best, engine) ? "is unsure, perhaps" : "looks like";
+    return `${rows.at(-1)?.name} ${verb} ${best.label}, ${percentNumber(best.probability)} percent sure`;
   }
   if (batch?.end) return `${batch.end === "finished" ? "Done" : "Cancelled"}: ${tally(batch)}`;
   if (batch && engine.phase === "ready") return `So far ${tally(batch)}`;
-  if (engine.phase === "ready") return `The network is ready on the ${engine.about.device === "webgpu" ? "graphics card" : "processor"}`;
+  if (engine.phase === "ready") return `The network is ready on the ${engine.about.device === "webgpu" ? "GPU" : "CPU"}`;
   if (engine.phase === "failed") return "";
   const { progress } = engine;
   if (progress?.stage === "weights" && progress.total) {
@@ -218,23 +217,23 @@ function tally({ done, total, broken }) {
   return `${count(done)} of ${pictures(total)}${broken ? `, ${count(broken)} could not be read` : ""}`;
 }
 
-/** The first of a class's names; ImageNet's have several. @param {string} label */
-function first(label) {
+/** ImageNet labels list several names, separated by commas. @param {string} label */
+function firstName(label) {
   return label.split(",")[0];
 }
 
-/** @param {About} about @returns {string} what the head cannot do, in plain words */
+/** @param {About} about @returns {string} the limits of the head */
 export function caveatText({ classes }) {
-  if (!classes.length) return "This base has no classes of its own. Teach it some, below: it answers with those.";
-  if (classes.length > LISTED) {
-    return `The network knows ${count(classes.length)} things, ${classes.slice(0, 3).map(first).join(", ")} and so on. `
-      + "Anything else is forced into one of them, whatever the percentage says.";
+  if (!classes.length) return "This base has no classes. Add some under Teach and train a head.";
+  if (classes.length > MAX_LISTED) {
+    return `The network knows only ${count(classes.length)} classes, such as ${classes.slice(0, 3).map(firstName).join(", ")}. `
+      + "It assigns every picture to one of them, even if none fits and whatever the percentage says.";
   }
-  return `The network knows only ${inWords(classes.length)} things: ${classes.join(", ")}. `
-    + "Anything else is forced into one of them, whatever the percentage says.";
+  return `The network knows only ${numberWord(classes.length)} classes: ${classes.join(", ")}. `
+    + "It assigns every picture to one of them, even if none fits and whatever the percentage says.";
 }
 
-/** @param {About} about @returns {[string, string][]} the facts under Details, in order */
+/** @param {About} about @returns {[string, string][]} rows of the Details section */
 export function facts({ base, head, fingerprint, deviceName, classes }) {
   /** @type {[string, string][]} */
   const list = [
@@ -242,20 +241,20 @@ export function facts({ base, head, fingerprint, deviceName, classes }) {
     ["Base", base.name],
     ["Source", base.source],
     ["Licence", base.licence],
-    ["Weights", `${base.dtype}, ${megabytes(base.bytes)} MB, ${base.cached ? "kept in this browser from an earlier visit" : "downloaded on this visit"}`],
+    ["Weights", `${base.dtype}, ${megabytes(base.bytes)} MB, ${base.cached ? "loaded from the browser's cache" : "downloaded on this visit"}`],
     ["Fingerprint", fingerprint],
     ["Head", head.name || "none yet"],
-    ["Classes", classes.length > LISTED ? `${count(classes.length)}: ${classes.slice(0, LISTED).map(first).join(", ")}, …` : classes.join(", ") || "none yet"],
+    ["Classes", classes.length > MAX_LISTED ? `${count(classes.length)}: ${classes.slice(0, MAX_LISTED).map(firstName).join(", ")}, …` : classes.join(", ") || "none yet"],
   ];
   if (head.pictures) list.push(["Head trained on", pictures(head.pictures)]);
   list.push(["Head measured", headText(classes.length, head)]);
   return list;
 }
 
-// ---- in files ----
+// ---- files ----
 
 /**
- * RFC 4180, with cells that a spreadsheet would run as a formula defused by an apostrophe.
+ * CSV by RFC 4180. Prefixes cells that a spreadsheet would run as a formula with an apostrophe.
  * @param {readonly Row[]} rows @returns {string}
  */
 export function toCsv(rows) {

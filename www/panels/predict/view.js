@@ -1,8 +1,9 @@
 // @ts-check
-/** How answers are shown, and what people do with them. Names of files and words of errors go in as text, never as markup. */
-import { CARRIED, named, ofFolder } from "../../ui/drop.js";
-import { alert, button, byId, calm, link, make } from "../../ui/dom.js";
+/** View of the predict panel. File names and error messages are inserted as text, never as markup. */
+import { DRAG_TYPES, filesOf, picturesOfFolder } from "../../ui/drop.js";
+import { alert, button, byId, prefersReducedMotion, link, make } from "../../ui/dom.js";
 import { percent, sentence } from "../../ui/format.js";
+import { createRenderer } from "../../ui/render.js";
 import { announcement, batchText, caveatText, facts, isBusy, isUnsure, statusText } from "./state.js";
 
 /** @typedef {import("./state.js").State} State */
@@ -14,18 +15,20 @@ import { announcement, batchText, caveatText, facts, isBusy, isUnsure, statusTex
  *   add(pictures: { name: string, file: File }[]): unknown, sample(url: string): unknown, retry(): unknown, cancel(): unknown,
  *   clear(): unknown, remove(id: number): unknown, layout(layout: "cards" | "grid"): unknown,
  *   why(row: Row): unknown, teach(row: Row): unknown,
- *   save(form: "csv" | "json"): unknown, announce(words: string): unknown, customised: boolean,
+ *   save(format: "csv" | "json"): unknown, announce(text: string): unknown, customised: boolean,
  * }} Handlers
  */
 
-const CARDS_A_FRAME = 40;
-/** The first cards come with a movement; were a thousand to, the page would be painted all the time. */
-const MOVING = 12;
+/** New cards rendered per frame. */
+const CARDS_PER_FRAME = 40;
+/** Only the first cards are animated; more would repaint the page all the time. */
+const MAX_ANIMATED = 12;
+/** Classes shown per card. */
 const BARS = 4;
-const SPEAK_EVERY = 5000;
+const ANNOUNCE_EVERY_MS = 5000;
 
 /**
- * Wires the page to `on`; render() shows a state, at most once a frame.
+ * Connects the page's elements to the handlers in `on`.
  * @param {Handlers} on
  */
 export function createView(on) {
@@ -33,7 +36,7 @@ export function createView(on) {
   const status = byId("status", HTMLElement);
   const loading = byId("loading", HTMLProgressElement);
   const notice = byId("notice", HTMLElement);
-  const trouble = byId("trouble", HTMLElement);
+  const errors = byId("trouble", HTMLElement);
   const details = byId("details", HTMLDetailsElement);
   const section = byId("results-section", HTMLElement);
   const batchProgress = byId("batch-progress", HTMLProgressElement);
@@ -42,13 +45,10 @@ export function createView(on) {
 
   /** @type {Map<number, Card>} */
   const cards = new Map();
-  /** @type {State | null} */
-  let shown = null;
-  /** @type {State | null} */
-  let wanted = null;
+  const { render } = createRenderer(paint);
   let scrollToNext = false;
-  let spokenAt = -SPEAK_EVERY;
-  let spoken = "";
+  let announcedAt = -ANNOUNCE_EVERY_MS;
+  let announced = "";
 
   byId("stuck", HTMLElement).remove();
   listenForPickers(on.add);
@@ -57,29 +57,21 @@ export function createView(on) {
 
   return { render };
 
-  /** @param {State} state */
-  function render(state) {
-    if (!wanted) requestAnimationFrame(paint);
-    wanted = state;
-  }
-
-  function paint() {
-    const state = /** @type {State} */ (wanted);
-    const before = shown;
-    wanted = null;
-    shown = state;
+  /** @param {State} state @param {State | null} before */
+  function paint(state, before) {
     if (state.engine !== before?.engine) paintEngine(state);
-    if (state.engine.phase !== before?.engine.phase || state.message !== before?.message) paintTrouble(state);
+    if (state.engine.phase !== before?.engine.phase || state.message !== before?.message) paintErrors(state);
     if (state.batch !== before?.batch || state.rows !== before?.rows || state.engine !== before?.engine) paintBatch(state, before);
     if (state.layout !== before?.layout) list.className = state.layout;
     paintCards(state, before);
-    speak(state, before);
+    announce(state, before);
   }
 
   /** @param {State} state */
-  function paintEngine({ engine }) {
+  function paintEngine(state) {
+    const { engine } = state;
     body.dataset.engine = engine.phase;
-    status.textContent = statusText({ .../** @type {State} */ (shown), engine });
+    status.textContent = statusText(state);
     const progress = engine.phase === "loading" ? engine.progress : null;
     loading.hidden = engine.phase !== "loading";
     if (progress?.total) {
@@ -88,12 +80,12 @@ export function createView(on) {
     } else {
       loading.removeAttribute("value");
     }
-    const words = engine.phase === "ready" ? engine.about.notice
+    const text = engine.phase === "ready" ? engine.about.notice
       : engine.phase === "loading" && engine.stalled
-        ? "Nothing has come for half a minute. It may still arrive; if not, check the connection and reload the page."
+        ? "No data received for 30 seconds. If the download does not continue, check the connection and reload the page."
         : null;
-    notice.textContent = words;
-    notice.hidden = !words;
+    notice.textContent = text;
+    notice.hidden = !text;
     if (engine.phase !== "ready") details.open = false;
     if (engine.phase !== "ready") return;
     byId("facts", HTMLElement).replaceChildren(
@@ -105,17 +97,17 @@ export function createView(on) {
   }
 
   /** @param {State} state */
-  function paintTrouble({ engine, message }) {
+  function paintErrors({ engine, message }) {
     const boxes = [];
     if (engine.phase === "failed") {
-      const ways = make("p", "ways", button("Try again", on.retry));
-      if (["device", "crash"].includes(engine.kind)) ways.append(" ", link("Run it on the CPU", "?device=cpu"));
-      if (on.customised) ways.append(" ", link("Open the plain page", "?"));
-      boxes.push(make("div", "box", alert(sentence(engine.message)), ways));
+      const actions = make("p", "actions", button("Try again", on.retry));
+      if (["device", "crash"].includes(engine.kind)) actions.append(" ", link("Run on the CPU", "?device=cpu"));
+      if (on.customised) actions.append(" ", link("Open the default page", "?"));
+      boxes.push(make("div", "box", alert(sentence(engine.message)), actions));
     }
     if (message) boxes.push(make("div", "box", alert(sentence(message))));
-    trouble.replaceChildren(...boxes);
-    trouble.hidden = !boxes.length;
+    errors.replaceChildren(...boxes);
+    errors.hidden = !boxes.length;
   }
 
   /** @param {State} state @param {State | null} before */
@@ -136,7 +128,8 @@ export function createView(on) {
   }
 
   /** @param {State} state @param {State | null} before */
-  function paintCards({ rows, engine }, before) {
+  function paintCards(state, before) {
+    const { rows, engine } = state;
     const kept = new Map(rows.map((row) => [row.id, row]));
     for (const [id, card] of cards) {
       const row = kept.get(id);
@@ -144,21 +137,21 @@ export function createView(on) {
       else if (row !== card.row || engine !== before?.engine) fill(card, row, engine);
     }
     const fresh = rows.filter(({ id }) => !cards.has(id));
-    const items = fresh.slice(0, CARDS_A_FRAME).map((row) => addCard(row, engine));
+    const items = fresh.slice(0, CARDS_PER_FRAME).map((row) => addCard(row, engine));
     list.append(...items);
-    if (!current(list) && list.firstElementChild) reach(list.firstElementChild, true);
+    if (!current(list) && list.firstElementChild) setTabStop(list.firstElementChild, true);
     if (scrollToNext && items.length) {
       scrollToNext = false;
-      items[0].scrollIntoView({ block: "nearest", behavior: calm() ? "auto" : "smooth" });
+      items[0].scrollIntoView({ block: "nearest", behavior: prefersReducedMotion() ? "auto" : "smooth" });
     }
-    if (fresh.length > items.length && shown) render(shown);
+    if (fresh.length > items.length) render(state);
   }
 
   /** @param {Row} row @param {State["engine"]} engine @returns {HTMLElement} */
   function addCard(row, engine) {
     const url = row.answer?.thumbnail ? URL.createObjectURL(row.answer.thumbnail) : null;
     const card = { item: make("li", row.answer ? "card" : "card broken"), row, url };
-    card.item.classList.toggle("arriving", cards.size < MOVING);
+    card.item.classList.toggle("arriving", cards.size < MAX_ANIMATED);
     card.item.tabIndex = -1;
     card.item.dataset.id = String(row.id);
     cards.set(row.id, card);
@@ -171,7 +164,7 @@ export function createView(on) {
     card.row = row;
     const hadFocus = card.item.contains(document.activeElement);
     card.item.replaceChildren(...cardParts(card, engine, on));
-    reach(card.item, card.item.tabIndex === 0);
+    setTabStop(card.item, card.item.tabIndex === 0);
     if (hadFocus && !card.item.contains(document.activeElement)) card.item.focus({ preventScroll: true });
   }
 
@@ -183,13 +176,13 @@ export function createView(on) {
   }
 
   /** @param {State} state @param {State | null} before */
-  function speak(state, before) {
-    const turning = state.engine.phase !== before?.engine.phase || state.batch?.end !== before?.batch?.end;
-    const words = announcement(state);
-    if (words === spoken || (!turning && performance.now() - spokenAt < SPEAK_EVERY)) return;
-    spokenAt = performance.now();
-    spoken = words;
-    on.announce(words);
+  function announce(state, before) {
+    const phaseChanged = state.engine.phase !== before?.engine.phase || state.batch?.end !== before?.batch?.end;
+    const text = announcement(state);
+    if (text === announced || (!phaseChanged && performance.now() - announcedAt < ANNOUNCE_EVERY_MS)) return;
+    announcedAt = performance.now();
+    announced = text;
+    on.announce(text);
   }
 }
 
@@ -205,18 +198,18 @@ function cardParts({ item, row, url }, engine, on) {
     on.remove(id);
   });
   close.className = "remove";
-  close.tabIndex = -1; // the Delete key does it for the keyboard
+  close.tabIndex = -1; // keyboard users press Delete
   close.setAttribute("aria-label", `Remove ${name}`);
-  const words = answer ? [...answerWords(answer, engine), " ", cardWays(row, on)] : [alert(error ?? "")];
-  return [frame(row, url), " ", title, " ", ...words, " ", close];
+  const content = answer ? [...answerParts(answer, engine), " ", cardActions(row, on)] : [alert(error ?? "")];
+  return [frame(row, url), " ", title, " ", ...content, " ", close];
 }
 
 /** @param {Row} row @param {Handlers} on @returns {HTMLElement} */
-function cardWays(row, on) {
+function cardActions(row, on) {
   const why = button("Why?", () => on.why(row));
   const teach = button("Teach", () => on.teach(row));
-  teach.title = "Add this picture to a class of your own";
-  return make("p", "card-ways", why, " ", teach);
+  teach.title = "Add this picture to one of your classes";
+  return make("p", "card-actions", why, " ", teach);
 }
 
 /** @param {Row} row @param {string | null} url @returns {HTMLElement} */
@@ -224,22 +217,22 @@ function frame({ id, answer }, url) {
   const box = make("div", "frame");
   if (!answer || !url) return box;
   box.draggable = true;
-  box.addEventListener("dragstart", (event) => event.dataTransfer?.setData(CARRIED.answer, String(id)));
+  box.addEventListener("dragstart", (event) => event.dataTransfer?.setData(DRAG_TYPES.answer, String(id)));
   const picture = document.createElement("img");
   picture.alt = "";
   picture.decoding = "async";
   picture.draggable = false;
   picture.src = url;
-  picture.style.setProperty("--ratio", String(answer.width / answer.height)); // the thumbnail is square: what the network saw
+  picture.style.setProperty("--ratio", String(answer.width / answer.height)); // thumbnails are square like the network's input
   box.append(picture);
   return box;
 }
 
 /** @param {Answer} answer @param {State["engine"]} engine @returns {(HTMLElement | string)[]} */
-function answerWords({ predictions, milliseconds, width, height }, engine) {
+function answerParts({ predictions, milliseconds, width, height }, engine) {
   const meta = make("p", "meta", `${Math.round(milliseconds)} ms · ${width} × ${height}`);
   const [best, ...others] = predictions;
-  if (!best) return [make("p", "best", "Read, but no classes to answer with yet"), meta];
+  if (!best) return [make("p", "best", "Processed, but there are no classes yet"), meta];
   const unsure = isUnsure(best, engine) ? [make("span", "unsure", "Unsure"), " · perhaps "] : [];
   const headline = make("p", "best", make("span", "", ...unsure, make("span", "label", best.label)), " ", make("span", "share", percent(best.probability)));
   if (unsure.length) headline.classList.add("guess");
@@ -253,7 +246,7 @@ function answerWords({ predictions, milliseconds, width, height }, engine) {
   return [headline, make("span", "track main", fill), " ", bars, " ", meta];
 }
 
-// ---- what people do ----
+// ---- events ----
 
 /** @param {Handlers} on */
 function listenForButtons(on) {
@@ -269,7 +262,7 @@ function listenForButtons(on) {
   }
   for (const radio of /** @type {NodeListOf<HTMLInputElement>} */ (document.querySelectorAll('[name="layout"]'))) {
     radio.addEventListener("change", () => on.layout(radio.value === "grid" ? "grid" : "cards"));
-    if (radio.value === "cards") radio.checked = true; // browsers bring back the old choice on reload
+    if (radio.value === "cards") radio.checked = true; // browsers restore the old choice on reload
   }
 }
 
@@ -278,12 +271,12 @@ function listenForPickers(add) {
   const files = byId("files", HTMLInputElement);
   const folder = byId("folder", HTMLInputElement);
   files.addEventListener("change", () => {
-    const chosen = named(files.files);
+    const chosen = filesOf(files.files);
     files.value = "";
     if (chosen.length) add(chosen);
   });
   folder.addEventListener("change", () => {
-    const chosen = ofFolder(folder.files);
+    const chosen = picturesOfFolder(folder.files);
     folder.value = "";
     add(chosen);
   });
@@ -301,8 +294,8 @@ function listenForKeys(list, on) {
     const item = target instanceof Element ? target.closest("li") : null;
     if (!item) return;
     const left = current(list);
-    if (left) reach(left, false);
-    reach(item, true);
+    if (left) setTabStop(left, false);
+    setTabStop(item, true);
   });
   list.addEventListener("keydown", (event) => {
     const item = event.target;
@@ -315,31 +308,31 @@ function listenForKeys(list, on) {
       on.remove(Number(item.dataset.id));
       return;
     }
-    const to = goal(event.key, at, items);
+    const to = targetIndex(event.key, at, items);
     if (to === null) return;
     event.preventDefault();
     items[to]?.focus();
   });
 }
 
-/** The card that Tab reaches. @param {HTMLElement} list @returns {Element | null} */
+/** The card with the tab stop. @param {HTMLElement} list @returns {Element | null} */
 function current(list) {
   return list.querySelector(':scope > [tabindex="0"]');
 }
 
-/** Whether Tab reaches a card and its ways: of all the cards it is one, the arrows do the rest. @param {Element} item @param {boolean} on */
-function reach(item, on) {
-  for (const part of [item, ...item.querySelectorAll(".card-ways button")]) part.setAttribute("tabindex", on ? "0" : "-1");
+/** Adds a card and its buttons to the tab order, or removes them. One card has the tab stop; arrow keys move between cards. @param {Element} item @param {boolean} on */
+function setTabStop(item, on) {
+  for (const part of [item, ...item.querySelectorAll(".card-actions button")]) part.setAttribute("tabindex", on ? "0" : "-1");
 }
 
-/** Before a card goes: its neighbour, or the file input after the last one, takes the focus. @param {HTMLElement} item */
+/** Moves the focus to a neighbour before a card is removed; after the last card, to the file input. @param {HTMLElement} item */
 function passFocusOn(item) {
-  const heir = item.nextElementSibling ?? item.previousElementSibling ?? byId("files", HTMLElement);
-  /** @type {HTMLElement} */ (heir).focus({ preventScroll: true });
+  const next = item.nextElementSibling ?? item.previousElementSibling ?? byId("files", HTMLElement);
+  /** @type {HTMLElement} */ (next).focus({ preventScroll: true });
 }
 
 /** @param {string} key @param {number} at @param {HTMLElement[]} items @returns {number | null} */
-function goal(key, at, items) {
+function targetIndex(key, at, items) {
   const top = items[0]?.offsetTop;
   const next = items.findIndex(({ offsetTop }) => offsetTop !== top);
   const columns = next === -1 ? items.length : next;

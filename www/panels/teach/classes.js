@@ -1,24 +1,24 @@
 // @ts-check
-/** The classes: each with its name, its count, the ways in for its pictures, and what else can be done with it. */
-import { CARRIED, named, ofFolder } from "../../ui/drop.js";
+/** Class cards: name, picture count, buttons that add pictures, and a menu of further actions. */
+import { DRAG_TYPES, filesOf, picturesOfFolder } from "../../ui/drop.js";
 import { button, byId, make, picker } from "../../ui/dom.js";
 import { byClass } from "../../project/project.js";
 import { count, pictures } from "../../ui/format.js";
 
-/** @import { Arrival } from "../../ui/drop.js" */
-/** @import { Class } from "../../project/project.js" */
+/** @import { DroppedFile } from "../../ui/drop.js" */
+/** @import { Class } from "../../project/types.js" */
 /** @import { State } from "./state.js" */
 /**
  * @typedef {{
  *   rename(id: number, name: string, from: string): string | null, renamed(): unknown,
  *   move(id: number, index: number): unknown, merge(from: number, into: number): unknown, removeClass(id: number): unknown,
- *   add(label: number, files: Arrival[]): unknown, webcam(label: number): unknown, show(label: number | null): unknown,
- *   dropped(label: number, carried: { pictures: boolean, answer: number | null }): unknown,
+ *   add(label: number, files: DroppedFile[]): unknown, webcam(label: number): unknown, show(label: number | null): unknown,
+ *   dropped(label: number, dropped: { pictures: boolean, answer: number | null }): unknown,
  * }} ClassHandlers
  */
 /** @typedef {ReturnType<typeof classCard>} Card */
 
-/** Number keys reach so many classes. */
+/** Number of classes that have a number key. */
 export const KEYS = 9;
 
 /** @param {HTMLElement} container @param {ClassHandlers} on */
@@ -35,7 +35,7 @@ export function createClasses(container, on) {
     const groups = byClass(project);
     for (const [id, card] of cards) {
       if (groups.has(id)) continue;
-      if (card.element.contains(document.activeElement)) heirOf(card.element).focus({ preventScroll: true });
+      if (card.element.contains(document.activeElement)) focusAfterRemoval(card.element).focus({ preventScroll: true });
       card.element.remove();
       cards.delete(id);
     }
@@ -52,7 +52,7 @@ export function createClasses(container, on) {
     }
   }
 
-  /** Only what is out of place is moved, and the focus stays. @param {HTMLElement} element @param {number} index */
+  /** Moves the element only if its position changed, and keeps the focus. @param {HTMLElement} element @param {number} index */
   function place(element, index) {
     if (container.children[index] === element) return;
     const focused = document.activeElement;
@@ -60,8 +60,8 @@ export function createClasses(container, on) {
     if (focused instanceof HTMLElement && element.contains(focused)) focused.focus({ preventScroll: true });
   }
 
-  /** What has the focus after a card that goes. @param {HTMLElement} element @returns {HTMLElement} */
-  function heirOf(element) {
+  /** The element to focus after a card is removed. @param {HTMLElement} element @returns {HTMLElement} */
+  function focusAfterRemoval(element) {
     const near = element.nextElementSibling ?? element.previousElementSibling;
     return near instanceof HTMLElement ? near : byId("add-class", HTMLElement);
   }
@@ -78,10 +78,10 @@ export function createClasses(container, on) {
   }
 }
 
-/** @param {Class} made @param {ClassHandlers} on */
-function classCard({ id, name: first }, on) {
-  let current = first;
-  /** @type {string | null} the name before the edit under way */
+/** @param {Class} newClass @param {ClassHandlers} on */
+function classCard({ id, name: initialName }, on) {
+  let current = initialName;
+  /** @type {string | null} the name before the current edit; null while the name is not edited */
   let from = null;
 
   const grip = make("span", "class-grip");
@@ -96,17 +96,17 @@ function classCard({ id, name: first }, on) {
   name.spellcheck = false;
   const size = button("", () => on.show(size.getAttribute("aria-pressed") === "true" ? null : id));
   size.className = "class-size";
-  const wrong = make("p", "class-wrong");
-  wrong.setAttribute("role", "alert");
-  wrong.id = `class-wrong-${id}`;
+  const error = make("p", "class-error");
+  error.setAttribute("role", "alert");
+  error.id = `class-error-${id}`;
 
-  const files = picker("Add pictures", (files) => on.add(id, named(files)));
+  const files = picker("Add pictures", (files) => on.add(id, filesOf(files)));
   files.input.multiple = true;
   files.input.accept = "image/*";
   const webcam = button("Webcam", () => on.webcam(id));
   const folder = picker("Add a folder", (files) => {
     close();
-    on.add(id, ofFolder(files));
+    on.add(id, picturesOfFolder(files));
   });
   folder.input.webkitdirectory = true;
   folder.label.className = "menu-item picker folder";
@@ -139,8 +139,8 @@ function classCard({ id, name: first }, on) {
   let index = 0;
 
   const element = make("div", "class",
-    make("div", "class-head", grip, key, name, size), wrong,
-    make("div", "class-ways", files.label, webcam, more));
+    make("div", "class-head", grip, key, name, size), error,
+    make("div", "class-actions", files.label, webcam, more));
   element.dataset.class = String(id);
   element.tabIndex = -1;
   element.setAttribute("role", "group");
@@ -150,20 +150,20 @@ function classCard({ id, name: first }, on) {
     name.select();
   });
   name.addEventListener("input", () => {
-    if (from !== null) say(on.rename(id, name.value, from));
+    if (from !== null) showError(on.rename(id, name.value, from));
   });
   name.addEventListener("keydown", (event) => {
     if (event.key === "Escape" && from !== null) {
       event.preventDefault();
       name.value = from;
-      say(on.rename(id, from, from));
+      showError(on.rename(id, from, from));
       from = null;
     }
     if (event.key === "Enter" || event.key === "Escape") files.input.focus();
   });
   name.addEventListener("blur", () => {
     if (from !== null && name.getAttribute("aria-invalid") === "true") {
-      on.rename(id, from, from); // its words stay until the next edit
+      on.rename(id, from, from); // the error message stays until the next edit
       name.removeAttribute("aria-invalid");
     }
     from = null;
@@ -183,7 +183,7 @@ function classCard({ id, name: first }, on) {
     element.toggleAttribute("data-shown", shown);
     key.hidden = index >= KEYS;
     key.textContent = String(index + 1);
-    key.title = `Press ${index + 1} to move the chosen pictures here`;
+    key.title = `Press ${index + 1} to move the selected pictures here`;
     size.textContent = `${pictures(of.size)}${waiting ? ` · ${count(waiting)} waiting` : ""}`;
     size.title = shown ? "Show all classes" : `Show the pictures of ${current}`;
     size.setAttribute("aria-pressed", String(shown));
@@ -218,32 +218,32 @@ function classCard({ id, name: first }, on) {
     more.open = false;
   }
 
-  /** @param {string | null} words */
-  function say(words) {
-    wrong.textContent = words ?? "";
-    name.toggleAttribute("data-wrong", words !== null);
-    if (words === null) name.removeAttribute("aria-invalid");
+  /** @param {string | null} message */
+  function showError(message) {
+    error.textContent = message ?? "";
+    name.toggleAttribute("data-error", message !== null);
+    if (message === null) name.removeAttribute("aria-invalid");
     else name.setAttribute("aria-invalid", "true");
   }
 }
 
-/** @param {string} words @param {() => unknown} press @returns {HTMLButtonElement} */
-function menuItem(words, press) {
-  const item = button(words, press);
+/** @param {string} label @param {() => unknown} press @returns {HTMLButtonElement} */
+function menuItem(label, press) {
+  const item = button(label, press);
   item.className = "menu-item";
   return item;
 }
 
-/** Files, pictures of the gallery, answers and other classes are dragged onto a class. @param {HTMLElement} container @param {ClassHandlers} on */
+/** Handles drags onto a class card: files, gallery pictures, answers, other classes. @param {HTMLElement} container @param {ClassHandlers} on */
 function listenForDrags(container, on) {
   /** @type {Element | null} */
-  let lit = null;
+  let highlighted = null;
   /** @param {Element | null} card */
-  const light = (card) => {
-    if (card === lit) return;
-    lit?.removeAttribute("data-over");
+  const highlight = (card) => {
+    if (card === highlighted) return;
+    highlighted?.removeAttribute("data-over");
     card?.setAttribute("data-over", "");
-    lit = card;
+    highlighted = card;
   };
   /** @param {Event} event @returns {HTMLElement | null} */
   const cardOf = ({ target }) => target instanceof Element ? target.closest("[data-class]") : null;
@@ -251,30 +251,30 @@ function listenForDrags(container, on) {
   container.addEventListener("dragstart", (event) => {
     const card = cardOf(event);
     if (!card || !(event.target instanceof Element) || !event.target.matches(".class-grip")) return;
-    event.dataTransfer?.setData(CARRIED.class, card.dataset.class ?? "");
+    event.dataTransfer?.setData(DRAG_TYPES.class, card.dataset.class ?? "");
     event.dataTransfer?.setDragImage(card, 12, 20);
   });
   container.addEventListener("dragover", (event) => {
     const types = event.dataTransfer?.types ?? [];
     const card = cardOf(event);
-    if (!card || !["Files", ...Object.values(CARRIED)].some((type) => types.includes(type))) return;
+    if (!card || !["Files", ...Object.values(DRAG_TYPES)].some((type) => types.includes(type))) return;
     event.preventDefault();
-    light(card);
+    highlight(card);
   });
   container.addEventListener("dragleave", ({ relatedTarget }) => {
-    if (!(relatedTarget instanceof Node) || !lit?.contains(relatedTarget)) light(null);
+    if (!(relatedTarget instanceof Node) || !highlighted?.contains(relatedTarget)) highlight(null);
   });
-  addEventListener("drop", () => light(null), true);
-  addEventListener("dragend", () => light(null), true);
+  addEventListener("drop", () => highlight(null), true);
+  addEventListener("dragend", () => highlight(null), true);
   container.addEventListener("drop", (event) => {
     const card = cardOf(event);
-    const carried = event.dataTransfer;
-    if (!card || !carried || carried.types.includes("Files")) return; // files are heard of by the whole page
+    const transfer = event.dataTransfer;
+    if (!card || !transfer || transfer.types.includes("Files")) return; // file drops are handled by the page
     event.preventDefault();
-    const moved = carried.getData(CARRIED.class);
+    const moved = transfer.getData(DRAG_TYPES.class);
     if (moved) on.move(Number(moved), [...container.children].indexOf(card));
-    const answer = carried.getData(CARRIED.answer);
-    on.dropped(Number(card.dataset.class), { pictures: carried.types.includes(CARRIED.pictures), answer: answer ? Number(answer) : null });
+    const answer = transfer.getData(DRAG_TYPES.answer);
+    on.dropped(Number(card.dataset.class), { pictures: transfer.types.includes(DRAG_TYPES.pictures), answer: answer ? Number(answer) : null });
   });
   addEventListener("pointerdown", ({ target }) => {
     for (const menu of container.querySelectorAll("details[open]")) {

@@ -1,12 +1,13 @@
 // @ts-check
-/** Pictures in a grid of which only what is visible is in the document: ten thousand scroll as smoothly as ten. */
-import { CARRIED } from "../../ui/drop.js";
+/** Virtualised picture grid: only visible tiles are in the document, so that thousands of pictures scroll smoothly. */
+import { DRAG_TYPES } from "../../ui/drop.js";
 import { jpegUrl, make } from "../../ui/dom.js";
+import { oncePerFrame } from "../../ui/render.js";
 import { openFile } from "../../project/project.js";
 import { KEYS } from "./classes.js";
 
-/** @import { Picture } from "../../project/project.js" */
-/** What stands for a picture: a thumbnail, or its file. @typedef {Uint8Array | NonNullable<Picture["file"]>} Image */
+/** @import { Picture } from "../../project/types.js" */
+/** A thumbnail (JPEG bytes) or the picture's file. @typedef {Uint8Array | NonNullable<Picture["file"]>} Image */
 /** @typedef {{ pictures: readonly Picture[], selection: ReadonlySet<number>, classNames: ReadonlyMap<number, string>, classIds: readonly number[], hasLatents(picture: Picture): boolean }} Shown */
 /** @typedef {{ element: HTMLElement, image: HTMLImageElement, name: HTMLElement, label: HTMLElement, picture: Picture | null, shown: Image | null, url: string | null }} Tile */
 /**
@@ -16,13 +17,13 @@ import { KEYS } from "./classes.js";
  * }} GridHandlers
  */
 
-const SMALLEST = 92;
+/** Smallest side of a tile, in pixels at the default font size. */
+const MIN_SIDE = 92;
 const GAP = 10;
-/** The class under a tile: in pixels where letters are of the usual size, and as much larger as they are. */
+/** Height of the caption under a tile, in pixels at the default font size. */
 const CAPTION = 22;
-/** Pixels of usual letters. */
-const USUAL = 16;
-/** Rows beyond the visible ones, on each side. */
+const DEFAULT_FONT_SIZE = 16;
+/** Extra rows rendered above and below the visible ones. */
 const MARGIN = 2;
 
 /** @param {HTMLElement} scroller a listbox @param {GridHandlers} on */
@@ -35,19 +36,18 @@ export function createGrid(scroller, on) {
   /** @type {Shown} */
   let shown = { pictures: [], selection: new Set(), classNames: new Map(), classIds: [], hasLatents: () => true };
   let columns = 1;
-  let side = SMALLEST;
-  /** Of a row. */
-  let height = SMALLEST + CAPTION + GAP;
-  /** Where the keyboard is, and where a stretch of chosen pictures began. */
+  let side = MIN_SIDE;
+  let rowHeight = MIN_SIDE + CAPTION + GAP;
+  /** Index of the tile with the tab stop, and start of a range selection. */
   let current = 0;
   let anchor = 0;
-  let asked = false;
+  const schedulePaint = oncePerFrame(paint);
 
-  new ResizeObserver(later).observe(scroller);
-  scroller.addEventListener("scroll", later, { passive: true });
-  scroller.addEventListener("click", pressed);
-  scroller.addEventListener("keydown", typed);
-  scroller.addEventListener("dragstart", dragged);
+  new ResizeObserver(schedulePaint).observe(scroller);
+  scroller.addEventListener("scroll", schedulePaint, { passive: true });
+  scroller.addEventListener("click", onClick);
+  scroller.addEventListener("keydown", onKey);
+  scroller.addEventListener("dragstart", onDrag);
 
   return { render, focus };
 
@@ -63,27 +63,18 @@ export function createGrid(scroller, on) {
     tiles.get(current)?.element.focus({ preventScroll: true });
   }
 
-  function later() {
-    if (asked) return;
-    asked = true;
-    requestAnimationFrame(() => {
-      asked = false;
-      paint();
-    });
-  }
-
   function paint() {
     const { length } = shown.pictures;
     const { clientHeight, clientWidth, scrollTop } = scroller;
     const width = clientWidth - 2 * GAP;
     if (width <= 0) return;
-    const larger = parseFloat(getComputedStyle(document.documentElement).fontSize) / USUAL;
-    columns = Math.max(1, Math.floor((width + GAP) / (SMALLEST * larger + GAP)));
+    const scale = parseFloat(getComputedStyle(document.documentElement).fontSize) / DEFAULT_FONT_SIZE;
+    columns = Math.max(1, Math.floor((width + GAP) / (MIN_SIDE * scale + GAP)));
     side = Math.floor((width - GAP * (columns - 1)) / columns);
-    height = side + CAPTION * larger + GAP;
-    sheet.style.blockSize = `${Math.ceil(length / columns) * height + GAP}px`;
-    const from = Math.max(0, (Math.floor(scrollTop / height) - MARGIN) * columns);
-    const to = Math.min(length, (Math.ceil((scrollTop + clientHeight) / height) + MARGIN) * columns);
+    rowHeight = side + CAPTION * scale + GAP;
+    sheet.style.blockSize = `${Math.ceil(length / columns) * rowHeight + GAP}px`;
+    const from = Math.max(0, (Math.floor(scrollTop / rowHeight) - MARGIN) * columns);
+    const to = Math.min(length, (Math.ceil((scrollTop + clientHeight) / rowHeight) + MARGIN) * columns);
     const hadFocus = scroller.contains(document.activeElement);
     /** @type {Tile[]} */
     const spare = [];
@@ -95,13 +86,13 @@ export function createGrid(scroller, on) {
     for (let index = from; index < to; index++) fill(index, spare);
     if (length && (current < from || current >= to)) fill(current, spare);
     for (const tile of spare) {
-      empty(tile);
+      clearTile(tile);
       tile.element.remove();
     }
     if (hadFocus && !scroller.contains(document.activeElement)) focus();
   }
 
-  /** @param {number} index @param {Tile[]} spare tiles that went out of sight, to be used again */
+  /** @param {number} index @param {Tile[]} spare tiles that are no longer visible, for reuse */
   function fill(index, spare) {
     const tile = tiles.get(index) ?? spare.pop() ?? newTile();
     tiles.set(index, tile);
@@ -111,25 +102,25 @@ export function createGrid(scroller, on) {
     const className = shown.classNames.get(picture.label) ?? "";
     const ready = shown.hasLatents(picture);
     element.style.inlineSize = `${side}px`;
-    element.style.translate = `${GAP + (index % columns) * (side + GAP)}px ${GAP + Math.floor(index / columns) * height}px`;
+    element.style.translate = `${GAP + (index % columns) * (side + GAP)}px ${GAP + Math.floor(index / columns) * rowHeight}px`;
     element.tabIndex = index === current ? 0 : -1;
-    /** What stays as it is costs nothing. @param {string} name @param {string} value */
-    const say = (name, value) => element.getAttribute(name) !== value && element.setAttribute(name, value);
-    say("aria-setsize", String(shown.pictures.length));
-    say("aria-posinset", String(index + 1));
-    say("aria-selected", String(shown.selection.has(picture.id)));
-    say("aria-label", `${picture.name}, class ${className}${ready ? "" : ", waiting"}`);
+    /** Avoids DOM writes that change nothing. @param {string} name @param {string} value */
+    const setAttribute = (name, value) => element.getAttribute(name) !== value && element.setAttribute(name, value);
+    setAttribute("aria-setsize", String(shown.pictures.length));
+    setAttribute("aria-posinset", String(index + 1));
+    setAttribute("aria-selected", String(shown.selection.has(picture.id)));
+    setAttribute("aria-label", `${picture.name}, class ${className}${ready ? "" : ", waiting"}`);
     element.toggleAttribute("data-waiting", !ready);
-    say("title", picture.name);
+    setAttribute("title", picture.name);
     if (tile.label.textContent !== className) tile.label.textContent = className;
     const { image, ratio } = on.imageOf(picture);
     const name = image ? "" : picture.name;
     if (tile.name.textContent !== name) tile.name.textContent = name;
     tile.image.classList.toggle("whole", ratio === null);
-    tile.image.style.width = ratio === null ? "" : `${side * Math.min(1, ratio)}px`; // a thumbnail is square: what the network saw
+    tile.image.style.width = ratio === null ? "" : `${side * Math.min(1, ratio)}px`; // thumbnails are square like the network's input
     tile.image.style.height = ratio === null ? "" : `${side / Math.max(1, ratio)}px`;
     if (tile.picture?.id === picture.id && tile.shown === image) return;
-    empty(tile);
+    clearTile(tile);
     tile.picture = picture;
     tile.shown = image;
     element.dataset.id = String(picture.id);
@@ -162,16 +153,16 @@ export function createGrid(scroller, on) {
   }
 
   /** @param {Tile} tile */
-  function empty(tile) {
+  function clearTile(tile) {
     if (tile.url) URL.revokeObjectURL(tile.url);
     tile.url = tile.shown = null;
     tile.image.removeAttribute("src");
   }
 
-  // ---- choosing ----
+  // ---- selection ----
 
   /** @param {number} from @param {number} to @returns {Set<number>} */
-  function stretch(from, to) {
+  function range(from, to) {
     return new Set(shown.pictures.slice(Math.min(from, to), Math.max(from, to) + 1).map(({ id }) => id));
   }
 
@@ -183,9 +174,9 @@ export function createGrid(scroller, on) {
     return selection;
   }
 
-  /** What keys and drags act on: the chosen pictures, or the one under the keyboard. @returns {ReadonlySet<number>} */
-  function chosen() {
-    return shown.selection.size ? shown.selection : stretch(current, current);
+  /** Pictures that keys act on: the selection, or the current tile if there is none. @returns {ReadonlySet<number>} */
+  function targets() {
+    return shown.selection.size ? shown.selection : range(current, current);
   }
 
   /** @param {Event} event @returns {number | null} */
@@ -195,7 +186,7 @@ export function createGrid(scroller, on) {
   }
 
   /** @param {MouseEvent} event */
-  function pressed(event) {
+  function onClick(event) {
     const index = indexOf(event);
     if (index === null) {
       on.select(new Set());
@@ -203,50 +194,50 @@ export function createGrid(scroller, on) {
     }
     const toggles = event.ctrlKey || event.metaKey || ("pointerType" in event && event.pointerType === "touch");
     if (!event.shiftKey) anchor = index;
-    go(index);
-    on.select(event.shiftKey ? stretch(anchor, index) : toggles ? toggled(index) : stretch(index, index));
+    moveTo(index);
+    on.select(event.shiftKey ? range(anchor, index) : toggles ? toggled(index) : range(index, index));
   }
 
   /** @param {DragEvent} event */
-  function dragged(event) {
+  function onDrag(event) {
     const index = indexOf(event);
-    const carried = event.dataTransfer;
-    if (index === null || !carried) return;
+    const transfer = event.dataTransfer;
+    if (index === null || !transfer) return;
     current = anchor = index;
-    const selection = shown.selection.has(shown.pictures[index].id) ? shown.selection : stretch(index, index);
+    const selection = shown.selection.has(shown.pictures[index].id) ? shown.selection : range(index, index);
     on.select(selection);
-    carried.setData(CARRIED.pictures, String(selection.size));
-    carried.effectAllowed = "move";
+    transfer.setData(DRAG_TYPES.pictures, String(selection.size));
+    transfer.effectAllowed = "move";
     const badge = make("div", "drag-badge", String(selection.size));
     document.body.append(badge);
-    carried.setDragImage(badge, -8, -8);
+    transfer.setDragImage(badge, -8, -8);
     setTimeout(() => badge.remove());
   }
 
   /** @param {KeyboardEvent} event */
-  function typed(event) {
+  function onKey(event) {
     const { length } = shown.pictures;
     if (!length || event.altKey) return;
-    const held = event.ctrlKey || event.metaKey;
-    const to = goal(event.key, length);
+    const ctrl = event.ctrlKey || event.metaKey;
+    const to = targetIndex(event.key, length);
     const number = Number(event.key);
     if (to !== null) {
-      go(Math.max(0, Math.min(to, length - 1)));
-      if (event.shiftKey) on.select(stretch(anchor, current));
-      else if (!held) on.select(stretch((anchor = current), current));
-    } else if (held && event.key.toLowerCase() === "a") {
-      on.select(stretch(0, length - 1));
-    } else if (held) {
+      moveTo(Math.max(0, Math.min(to, length - 1)));
+      if (event.shiftKey) on.select(range(anchor, current));
+      else if (!ctrl) on.select(range((anchor = current), current));
+    } else if (ctrl && event.key.toLowerCase() === "a") {
+      on.select(range(0, length - 1));
+    } else if (ctrl) {
       return;
     } else if (event.key === " ") {
       anchor = current;
       on.select(toggled(current));
     } else if (event.key === "Delete" || event.key === "Backspace") {
-      on.remove(chosen());
+      on.remove(targets());
     } else if (event.key === "Escape" && shown.selection.size) {
       on.select(new Set());
     } else if (number >= 1 && number <= KEYS && shown.classIds[number - 1] !== undefined) {
-      on.relabel(chosen(), shown.classIds[number - 1]);
+      on.relabel(targets(), shown.classIds[number - 1]);
     } else {
       return;
     }
@@ -254,8 +245,8 @@ export function createGrid(scroller, on) {
   }
 
   /** @param {string} key @param {number} length @returns {number | null} */
-  function goal(key, length) {
-    const page = columns * Math.max(1, Math.floor(scroller.clientHeight / height));
+  function targetIndex(key, length) {
+    const page = columns * Math.max(1, Math.floor(scroller.clientHeight / rowHeight));
     switch (key) {
       case "ArrowRight": return current + 1;
       case "ArrowLeft": return current - 1;
@@ -270,11 +261,11 @@ export function createGrid(scroller, on) {
   }
 
   /** @param {number} index */
-  function go(index) {
+  function moveTo(index) {
     current = index;
-    const top = Math.floor(index / columns) * height;
+    const top = Math.floor(index / columns) * rowHeight;
     if (top < scroller.scrollTop) scroller.scrollTop = top;
-    else if (top + height + GAP > scroller.scrollTop + scroller.clientHeight) scroller.scrollTop = top + height + GAP - scroller.clientHeight;
+    else if (top + rowHeight + GAP > scroller.scrollTop + scroller.clientHeight) scroller.scrollTop = top + rowHeight + GAP - scroller.clientHeight;
     paint();
     focus();
   }

@@ -1,17 +1,17 @@
 // @ts-check
 /**
- * What teaching knows: the project with its history, which pictures wait for latents, and what is shown and chosen; and its words.
- * No DOM, no engine and no clock: times come in with the actions, in milliseconds.
+ * State of the teach panel: project with undo history, pictures without latents, progress, selection; and the texts derived from it.
+ * Pure: no DOM, engine or clock. Actions carry their times, in milliseconds.
  */
 import { emptyProject } from "../../project/project.js";
 import { count, pace, pictures } from "../../ui/format.js";
 
-/** @import { Embedded } from "../../engine/engine.js" */
-/** @import { Picture, Project } from "../../project/project.js" */
+/** @import { Embedded } from "../../engine/types.js" */
+/** @import { Picture, Project } from "../../project/types.js" */
 
-/** @typedef {{ project: Project, words: string }} Step  The value on the far side of a step, and what the step is called. */
+/** @typedef {{ project: Project, label: string }} Step  An undo or redo step: the project to restore, and the name of the step. */
 /** @typedef {{ done: number, total: number, startedAt: number, now: number }} Job */
-/** @typedef {{ words: string, done: number, total: number, cancel: boolean }} Task  `total` 0: nobody knows how long. */
+/** @typedef {{ label: string, done: number, total: number, cancel: boolean }} Task  `total` is 0 if unknown; `cancel`: can be cancelled. */
 /** @typedef {{ name: string, reason: string }} Broken */
 /**
  * @typedef {{
@@ -23,35 +23,36 @@ import { count, pace, pictures } from "../../ui/format.js";
  *   key: string | null,
  *   embedded: ReadonlyMap<string, Embedded>,
  *   revision: number,
- *   held: ReadonlySet<string>,
+ *   cancelled: ReadonlySet<string>,
  *   job: Job | null,
  *   task: Task | null,
  *   broken: readonly Broken[],
  *   shown: number | null,
  *   selection: ReadonlySet<number>,
  * }} State
- *   `embedded` grows in place, and `revision` counts its growth. `held` are hashes whose computing was cancelled.
- *   `shown` is the class that the gallery shows, null for all. `key` tells steps that are one, such as the letters of a name.
+ *   `embedded` is modified in place; `revision` counts its changes. `cancelled` are the hashes whose computation was cancelled.
+ *   `shown` is the class that the gallery shows, null for all. Consecutive changes with the same `key` are one undo step, such as the
+ *   keystrokes in a name.
  */
 /**
  * @typedef {{ type: "loaded", project: Project }
- *   | { type: "notice", words: string | null }
- *   | { type: "changed", project: Project, words: string, key?: string | null }
+ *   | { type: "notice", message: string | null }
+ *   | { type: "changed", project: Project, label: string, key?: string | null }
  *   | { type: "undone" }
  *   | { type: "redone" }
  *   | { type: "embedded", embedded: ReadonlyMap<string, Embedded> }
  *   | { type: "computing", job: Job | null }
- *   | { type: "held", hashes: ReadonlySet<string> }
+ *   | { type: "cancelled", hashes: ReadonlySet<string> }
  *   | { type: "task", task: Task | null }
- *   | { type: "broke", reasons: ReadonlyMap<string, string> }
+ *   | { type: "pictures broken", reasons: ReadonlyMap<string, string> }
  *   | { type: "dismissed" }
  *   | { type: "shown", label: number | null }
  *   | { type: "selected", ids: ReadonlySet<number> }
  * } Action
  */
 
-/** Steps that can be taken back. */
-const REMEMBERED = 100;
+/** Maximum length of the undo history. */
+const MAX_STEPS = 100;
 /** @type {ReadonlySet<number>} */
 const NONE = new Set();
 
@@ -65,7 +66,7 @@ export const initialState = {
   key: null,
   embedded: new Map(),
   revision: 0,
-  held: new Set(),
+  cancelled: new Set(),
   job: null,
   task: null,
   broken: [],
@@ -74,7 +75,7 @@ export const initialState = {
 };
 
 /**
- * The state after an action; the one before is left whole.
+ * Returns the state after an action. Does not modify `state`.
  * @param {State} state @param {Action} action @returns {State}
  */
 export function reduce(state, action) {
@@ -82,7 +83,7 @@ export function reduce(state, action) {
     case "loaded":
       return { ...state, loaded: true, project: action.project };
     case "notice":
-      return { ...state, notice: action.words };
+      return { ...state, notice: action.message };
     case "changed":
       return changed(state, action);
     case "undone":
@@ -93,12 +94,12 @@ export function reduce(state, action) {
       return { ...state, embedded: action.embedded, revision: state.revision + 1 };
     case "computing":
       return { ...state, job: action.job };
-    case "held":
-      return { ...state, held: action.hashes };
+    case "cancelled":
+      return { ...state, cancelled: action.hashes };
     case "task":
       return { ...state, task: action.task };
-    case "broke":
-      return broke(state, action.reasons);
+    case "pictures broken":
+      return withoutBroken(state, action.reasons);
     case "dismissed":
       return { ...state, broken: [] };
     case "shown":
@@ -108,67 +109,67 @@ export function reduce(state, action) {
   }
 }
 
-/** @param {State} state @param {{ project: Project, words: string, key?: string | null }} change @returns {State} */
-function changed(state, { project, words, key = null }) {
+/** @param {State} state @param {{ project: Project, label: string, key?: string | null }} change @returns {State} */
+function changed(state, { project, label, key = null }) {
   if (project === state.project) return state;
   const last = state.past.at(-1);
   const past = key !== null && key === state.key && last
-    ? [...state.past.slice(0, -1), { project: last.project, words: last.words.startsWith("Add class") ? last.words : words }]
-    : [...state.past, { project: state.project, words }].slice(-REMEMBERED);
-  return settled({ ...state, project, past, future: [], key });
+    ? [...state.past.slice(0, -1), { project: last.project, label: last.label.startsWith("Add class") ? last.label : label }]
+    : [...state.past, { project: state.project, label }].slice(-MAX_STEPS);
+  return pruned({ ...state, project, past, future: [], key });
 }
 
 /** @param {State} state @param {"past" | "future"} from @param {"past" | "future"} to @returns {State} */
 function stepped(state, from, to) {
   const step = state[from].at(-1);
   if (!step) return state;
-  return settled({
+  return pruned({
     ...state,
     project: step.project,
     [from]: state[from].slice(0, -1),
-    [to]: [...state[to], { project: state.project, words: step.words }],
+    [to]: [...state[to], { project: state.project, label: step.label }],
     key: null,
   });
 }
 
-/** What is shown and chosen has to be there. @param {State} state @returns {State} */
-function settled(state) {
-  const there = new Set(state.project.pictures.map(({ id }) => id));
-  const selection = new Set([...state.selection].filter((id) => there.has(id)));
+/** Drops removed pictures from the selection, and a removed class from `shown`. @param {State} state @returns {State} */
+function pruned(state) {
+  const ids = new Set(state.project.pictures.map(({ id }) => id));
+  const selection = new Set([...state.selection].filter((id) => ids.has(id)));
   const shown = state.project.classes.some(({ id }) => id === state.shown) ? state.shown : null;
   return { ...state, shown, selection };
 }
 
-/** Broken pictures go out of every value of the project: taking a step back must not bring them again. @param {State} state @param {ReadonlyMap<string, string>} reasons @returns {State} */
-function broke(state, reasons) {
+/** Removes broken pictures from the project and from its history, so that undo does not bring them back. @param {State} state @param {ReadonlyMap<string, string>} reasons @returns {State} */
+function withoutBroken(state, reasons) {
   const found = state.project.pictures.filter(({ hash }) => reasons.has(hash));
   const without = (/** @type {Project} */ project) => ({ ...project, pictures: project.pictures.filter(({ hash }) => !reasons.has(hash)) });
-  const mended = (/** @type {readonly Step[]} */ steps) => steps.map((step) => ({ ...step, project: without(step.project) }));
-  return settled({
+  const cleaned = (/** @type {readonly Step[]} */ steps) => steps.map((step) => ({ ...step, project: without(step.project) }));
+  return pruned({
     ...state,
     project: without(state.project),
-    past: mended(state.past),
-    future: mended(state.future),
+    past: cleaned(state.past),
+    future: cleaned(state.future),
     broken: [...state.broken, ...found.map(({ name, hash }) => ({ name, reason: reasons.get(hash) ?? "" }))],
   });
 }
 
-/** Pictures that the gallery shows. @param {State} state @returns {readonly Picture[]} */
+/** The pictures that the gallery shows. @param {State} state @returns {readonly Picture[]} */
 export function gallery({ project, shown }) {
   return shown === null ? project.pictures : project.pictures.filter(({ label }) => label === shown);
 }
 
-/** Files by their hash, each once, whose latents are still to be computed. @param {State} state @returns {Map<string, NonNullable<Picture["file"]>>} */
-export function lacking({ project, embedded }) {
+/** Files whose latents are missing, by hash. @param {State} state @returns {Map<string, NonNullable<Picture["file"]>>} */
+export function missingLatents({ project, embedded }) {
   /** @type {Map<string, NonNullable<Picture["file"]>>} */
   const found = new Map();
   for (const { hash, file } of project.pictures) if (file && !embedded.has(hash)) found.set(hash, file);
   return found;
 }
 
-// ---- in words ----
+// ---- texts ----
 
-/** @param {State} state @returns {string} one line on all classes */
+/** @param {State} state @returns {string} number of classes and pictures */
 export function summaryText({ project }) {
   const classes = project.classes.length;
   if (!classes) return "";
@@ -181,20 +182,14 @@ export function jobText(job) {
 }
 
 /** @param {Task} task @returns {string} */
-export function taskText({ words, done, total }) {
-  return total ? `${words}: ${count(done)} of ${count(total)}` : words;
+export function taskText({ label, done, total }) {
+  return total ? `${label}: ${count(done)} of ${count(total)}` : label;
 }
 
-/** What came of adding. @param {string} added what, and where to @param {number} duplicates @param {number} [passedOver] pictures in no folder @returns {string} */
-export function addedText(added, duplicates, passedOver = 0) {
+/** @param {string} added what was added and to which class @param {number} duplicates @param {number} [unsorted] pictures outside of class folders @returns {string} */
+export function addedText(added, duplicates, unsorted = 0) {
   const sentences = added ? [`Added ${added}.`] : [];
-  if (duplicates) sentences.push(`${pictures(duplicates)} ${duplicates === 1 ? "was" : "were"} there already.`);
-  if (passedOver) sentences.push(`${pictures(passedOver)} ${passedOver === 1 ? "lies" : "lie"} in no folder, and ${passedOver === 1 ? "was" : "were"} left out.`);
+  if (duplicates) sentences.push(`${pictures(duplicates)} ${duplicates === 1 ? "was" : "were"} already there.`);
+  if (unsorted) sentences.push(`${pictures(unsorted)} outside of class folders ${unsorted === 1 ? "was" : "were"} left out.`);
   return sentences.join(" ");
-}
-
-/** @param {readonly string[]} names @returns {string} "cat, dog and 3 more" */
-export function listed(names) {
-  const shown = names.length > 5 ? [...names.slice(0, 4), `${names.length - 4} more`] : names;
-  return shown.length < 2 ? shown.join("") : `${shown.slice(0, -1).join(", ")} and ${shown.at(-1)}`;
 }

@@ -1,28 +1,29 @@
 // @ts-check
-/** The room where people make classes and fill them. Names of files and classes go in as text, never as markup. */
-import { named, ofFolder } from "../../ui/drop.js";
-import { alert, button, byId, make, takesText } from "../../ui/dom.js";
+/** View of the teach panel. File and class names are inserted as text, never as markup. */
+import { filesOf, picturesOfFolder } from "../../ui/drop.js";
+import { alert, button, byId, make, isTextField } from "../../ui/dom.js";
 import { pictures } from "../../ui/format.js";
+import { createRenderer } from "../../ui/render.js";
 import { createClasses, KEYS } from "./classes.js";
 import { createGrid } from "./gallery.js";
-import { gallery, jobText, lacking, summaryText, taskText } from "./state.js";
+import { gallery, jobText, missingLatents, summaryText, taskText } from "./state.js";
 import { createWebcam } from "./webcam.js";
 
-/** @import { Arrival } from "../../ui/drop.js" */
+/** @import { DroppedFile } from "../../ui/drop.js" */
 /** @import { ClassHandlers } from "./classes.js" */
 /** @import { GridHandlers } from "./gallery.js" */
 /** @import { State } from "./state.js" */
 /**
  * @typedef {Omit<ClassHandlers, "webcam"> & GridHandlers & {
- *   addClass(): unknown, addFolders(files: Arrival[]): unknown, addZips(files: Arrival[]): unknown,
+ *   addClass(): unknown, addFolders(files: DroppedFile[]): unknown, addZips(files: DroppedFile[]): unknown,
  *   undo(): unknown, redo(): unknown, compute(): unknown, cancelComputing(): unknown, cancelTask(): unknown, dismiss(): unknown,
- *   tenClasses(): unknown, loadLatents(files: Arrival[]): unknown, saveLatents(form: "safetensors" | "npz"): unknown,
+ *   tenClasses(): unknown, loadLatents(files: DroppedFile[]): unknown, saveLatents(form: "safetensors" | "npz"): unknown,
  *   openProject(file: File): unknown, saveProject(): unknown, classForRow(row: number, label: number | null): unknown,
  * }} Handlers
  */
 
-/** Broken pictures that are listed by name. */
-const LISTED = 20;
+/** Maximum number of broken pictures listed by name. */
+const MAX_LISTED = 20;
 
 /** @param {Handlers} on */
 export function createTeachView(on) {
@@ -44,27 +45,15 @@ export function createTeachView(on) {
   let webcamFor = 0;
   /** @type {State | null} */
   let shown = null;
-  /** @type {State | null} */
-  let wanted = null;
-  let asked = false;
+  const { render, flush } = createRenderer(paint);
 
   listenForButtons(on, () => shown);
   listenForUndo(on);
 
   return { render, nameClass, classAt, hint, chooseClass };
 
-  /** @param {State} state */
-  function render(state) {
-    wanted = state;
-    if (asked) return;
-    asked = true;
-    requestAnimationFrame(paint);
-  }
-
-  function paint() {
-    asked = false;
-    const state = /** @type {State} */ (wanted);
-    const before = shown;
+  /** @param {State} state @param {State | null} before */
+  function paint(state, before) {
     shown = state;
     paintProgress(state);
     if (state.project !== before?.project || state.loaded !== before.loaded) paintHead(state);
@@ -84,8 +73,8 @@ export function createTeachView(on) {
     redo.disabled = !future.length;
     if (focused === undo && undo.disabled) redo.focus();
     if (focused === redo && redo.disabled) undo.focus();
-    undo.title = past.length ? `Undo: ${past[past.length - 1].words}` : "Nothing to undo";
-    redo.title = future.length ? `Redo: ${future[future.length - 1].words}` : "Nothing to redo";
+    undo.title = past.length ? `Undo: ${past[past.length - 1].label}` : "Nothing to undo";
+    redo.title = future.length ? `Redo: ${future[future.length - 1].label}` : "Nothing to redo";
     const options = (/** @type {HTMLOptionElement[]} */ first) => [...first, ...project.classes.map(({ id, name }) => new Option(name, String(id)))];
     show.replaceChildren(...options([new Option("All classes", "")]));
     const chosen = moveTo.value;
@@ -96,33 +85,33 @@ export function createTeachView(on) {
   /** @param {State} state */
   function paintProgress(state) {
     const { job, task, broken, notice } = state;
-    const held = job ? 0 : lacking(state).size;
-    words("teach-notice", notice);
-    words("teach-job-text", job && jobText(job));
-    words("teach-task-text", task && taskText(task));
-    words("teach-held-text", held && state.held.size ? `${pictures(held)} ${held === 1 ? "waits" : "wait"} for latents.` : null);
+    const waiting = job ? 0 : missingLatents(state).size;
+    setText("teach-notice", notice);
+    setText("teach-job-text", job && jobText(job));
+    setText("teach-task-text", task && taskText(task));
+    setText("teach-held-text", waiting && state.cancelled.size ? `${pictures(waiting)} ${waiting === 1 ? "waits" : "wait"} for latents.` : null);
     bar("teach-job", job);
     bar("teach-task", task);
-    byId("teach-held", HTMLElement).hidden = !held || !state.held.size;
+    byId("teach-held", HTMLElement).hidden = !waiting || !state.cancelled.size;
     byId("teach-task-cancel", HTMLButtonElement).hidden = !task?.cancel;
     const box = byId("teach-broken", HTMLElement);
-    const listed = broken.slice(-LISTED).map(({ name, reason }) => `${name}: ${reason}`).join("\n");
+    const listed = broken.slice(-MAX_LISTED).map(({ name, reason }) => `${name}: ${reason}`).join("\n");
     box.hidden = !broken.length;
     if (box.dataset.listed === listed) return;
     box.dataset.listed = listed;
     if (!broken.length) return;
     const n = broken.length;
-    const more = n > LISTED ? [make("p", "", `and ${pictures(n - LISTED)} before`)] : [];
+    const more = n > MAX_LISTED ? [make("p", "", `and ${pictures(n - MAX_LISTED)} before these`)] : [];
     box.replaceChildren(
-      alert(`${pictures(n)} could not be read, and ${n === 1 ? "was" : "were"} left out:`),
-      make("ul", "", ...broken.slice(-LISTED).map(({ name, reason }) => make("li", "", make("b", "", name), ` ${reason}`))),
+      alert(`${pictures(n)} could not be read and ${n === 1 ? "was" : "were"} left out:`),
+      make("ul", "", ...broken.slice(-MAX_LISTED).map(({ name, reason }) => make("li", "", make("b", "", name), ` ${reason}`))),
       ...more,
-      make("p", "ways", button("Dismiss", on.dismiss)),
+      make("p", "actions", button("Dismiss", on.dismiss)),
     );
   }
 
   /** @param {string} id @param {string | null} text */
-  function words(id, text) {
+  function setText(id, text) {
     const element = byId(id, HTMLElement);
     if (element.textContent !== (text ?? "")) element.textContent = text;
     if (id === "teach-notice") element.hidden = !text;
@@ -143,14 +132,14 @@ export function createTeachView(on) {
     const listed = gallery(state);
     const size = selection.size;
     byId("gallery", HTMLElement).hidden = !project.pictures.length;
-    byId("teach-room", HTMLElement).toggleAttribute("data-pictures", project.pictures.length > 0);
+    byId("teach-body", HTMLElement).toggleAttribute("data-pictures", project.pictures.length > 0);
     show.value = String(state.shown ?? "");
     byId("gallery-none", HTMLElement).hidden = listed.length > 0;
     listbox.hidden = !listed.length;
-    byId("gallery-chosen", HTMLElement).textContent = size ? `${pictures(size)} chosen` : pictures(listed.length);
-    const ways = byId("gallery-ways", HTMLElement);
-    const leftAlone = !size && ways.contains(document.activeElement);
-    ways.hidden = !size;
+    byId("gallery-chosen", HTMLElement).textContent = size ? `${pictures(size)} selected` : pictures(listed.length);
+    const actions = byId("gallery-actions", HTMLElement);
+    const focusLost = !size && actions.contains(document.activeElement);
+    actions.hidden = !size;
     byId("gallery-keys", HTMLElement).hidden = !listed.length;
     grid.render({
       pictures: listed,
@@ -159,7 +148,7 @@ export function createTeachView(on) {
       classIds: project.classes.map(({ id }) => id),
       hasLatents: ({ hash }) => embedded.has(hash),
     });
-    if (leftAlone) grid.focus();
+    if (focusLost) grid.focus();
   }
 
   /** @param {number} id */
@@ -167,26 +156,26 @@ export function createTeachView(on) {
     return shown?.project.classes.find((one) => one.id === id)?.name ?? "";
   }
 
-  /** Puts the cursor into a class's name, at once: people type on. @param {number} id */
+  /** Focuses the name of a class. Paints first, so that the user can type at once. @param {number} id */
   function nameClass(id) {
-    paint();
+    flush();
     classes.nameClass(id);
   }
 
-  /** The class that something dropped or pasted there goes to. @param {Element | null} target @returns {number | null} */
+  /** The class that files dropped or pasted at `target` are added to. @param {Element | null} target @returns {number | null} */
   function classAt(target) {
     return classes.classAt(target) ?? (target?.closest("#gallery") ? (shown?.shown ?? null) : null);
   }
 
-  /** What a drop there would do. @param {Element | null} target @returns {string | null} null on a class, which lights up */
+  /** Text that describes a drop at `target`. @param {Element | null} target @returns {string | null} null on a class card, which is highlighted instead */
   function hint(target) {
     const label = classAt(target);
     if (classes.classAt(target) !== null) return null;
     if (label !== null) return `Drop to add to ${nameOf(label)}`;
-    return shown?.project.classes.length ? "Drop to see what they are, or drop onto a class" : "Drop to see what they are";
+    return shown?.project.classes.length ? "Drop to classify, or drop onto a class to add" : "Drop to classify";
   }
 
-  /** Asks which class an answered picture is to be added to. @param {number} row @param {string} name */
+  /** Asks which class to add a classified picture to. @param {number} row @param {string} name */
   function chooseClass(row, name) {
     chooser(name, shown?.project.classes ?? [], (label) => on.classForRow(row, label));
   }
@@ -216,15 +205,15 @@ function listenForButtons(on, state) {
   });
   /** @type {[string, (files: FileList) => unknown][]} */
   const pickers = [
-    ["class-folder", (files) => on.addFolders(ofFolder(files))],
-    ["class-zip", (files) => on.addZips(named(files))],
-    ["load-latents", (files) => on.loadLatents(named(files))],
+    ["class-folder", (files) => on.addFolders(picturesOfFolder(files))],
+    ["class-zip", (files) => on.addZips(filesOf(files))],
+    ["load-latents", (files) => on.loadLatents(filesOf(files))],
     ["open-project", (files) => on.openProject(files[0])],
   ];
-  for (const [id, chose] of pickers) {
+  for (const [id, onFiles] of pickers) {
     const input = byId(id, HTMLInputElement);
     input.addEventListener("change", () => {
-      if (input.files?.length) chose(input.files);
+      if (input.files?.length) onFiles(input.files);
       input.value = "";
     });
   }
@@ -233,7 +222,7 @@ function listenForButtons(on, state) {
 /** @param {Handlers} on */
 function listenForUndo(on) {
   addEventListener("keydown", (event) => {
-    if (!(event.ctrlKey || event.metaKey) || event.altKey || takesText(event.target) || document.querySelector("dialog[open]")) return;
+    if (!(event.ctrlKey || event.metaKey) || event.altKey || isTextField(event.target) || document.querySelector("dialog[open]")) return;
     const key = event.key.toLowerCase();
     if (key !== "z" && !(key === "y" && !event.shiftKey)) return;
     event.preventDefault();
@@ -242,7 +231,7 @@ function listenForUndo(on) {
   });
 }
 
-/** A dialog that asks for a class. */
+/** A dialog to select a class. */
 function createChooser() {
   const title = make("h2", "");
   title.id = "chooser-title";
@@ -250,7 +239,7 @@ function createChooser() {
   const dialog = document.createElement("dialog");
   dialog.className = "chooser";
   dialog.setAttribute("aria-labelledby", title.id);
-  dialog.append(title, list, make("p", "ways", button("Close", () => dialog.close())));
+  dialog.append(title, list, make("p", "actions", button("Close", () => dialog.close())));
   document.body.append(dialog);
   dialog.addEventListener("keydown", ({ key }) => {
     const number = Number(key);
@@ -258,21 +247,21 @@ function createChooser() {
     if (choice instanceof HTMLButtonElement && choice.dataset.class) choice.click();
   });
 
-  /** @param {string} name @param {readonly { id: number, name: string }[]} classes @param {(label: number | null) => unknown} chose */
-  return (name, classes, chose) => {
+  /** @param {string} name @param {readonly { id: number, name: string }[]} classes @param {(label: number | null) => unknown} onChoose */
+  return (name, classes, onChoose) => {
     title.textContent = `Teach ${name} as`;
-    /** @param {string} words @param {number | null} label */
-    const choice = (words, label) => {
-      const made = button(words, () => {
+    /** @param {string} text @param {number | null} label */
+    const choice = (text, label) => {
+      const option = button(text, () => {
         dialog.close();
-        chose(label);
+        onChoose(label);
       });
-      made.dataset.class = label === null ? "" : String(label);
-      return made;
+      option.dataset.class = label === null ? "" : String(label);
+      return option;
     };
-    const fresh = choice("New class", null);
-    fresh.classList.add("fresh");
-    list.replaceChildren(...classes.map((one) => choice(one.name, one.id)), fresh);
+    const newClass = choice("New class", null);
+    newClass.classList.add("fresh");
+    list.replaceChildren(...classes.map((one) => choice(one.name, one.id)), newClass);
     dialog.showModal();
   };
 }

@@ -1,15 +1,15 @@
 // @ts-check
-/** Pictures by the camera: as long as a button is held, one every 0.3 seconds. Nothing of it leaves the tab. */
+/** Takes pictures with the camera, one every 0.3 s while a button is held. Nothing leaves the tab. */
 import { alert, button, make } from "../../ui/dom.js";
 import { pictures } from "../../ui/format.js";
 
-/** @import { Arrival } from "../../ui/drop.js" */
+/** @import { DroppedFile } from "../../ui/drop.js" */
 
-const EVERY = 300;
-/** The last pictures are shown. */
-const STRIP = 8;
+const INTERVAL_MS = 300;
+/** Number of recent pictures shown. */
+const STRIP_LENGTH = 8;
 
-/** @param {(files: Arrival[]) => unknown} done */
+/** @param {(files: DroppedFile[]) => unknown} done */
 export function createWebcam(done) {
   const title = make("h2", "");
   title.id = "webcam-title";
@@ -18,11 +18,11 @@ export function createWebcam(done) {
   video.playsInline = true;
   const strip = make("div", "webcam-strip");
   strip.setAttribute("aria-hidden", "true");
-  const tally = make("p", "webcam-count");
-  tally.setAttribute("aria-live", "polite");
-  const trouble = make("div", "");
-  const shoot = button("Hold to take pictures", () => {});
-  shoot.className = "button primary";
+  const countText = make("p", "webcam-count");
+  countText.setAttribute("aria-live", "polite");
+  const problem = make("div", "");
+  const shutter = button("Hold to take pictures", () => {});
+  shutter.className = "button primary";
   const keep = button("Done", () => dialog.close());
   const discard = button("Discard", () => {
     taken = [];
@@ -31,30 +31,30 @@ export function createWebcam(done) {
   const dialog = document.createElement("dialog");
   dialog.className = "webcam";
   dialog.setAttribute("aria-labelledby", title.id);
-  dialog.append(title, video, trouble, strip, tally, make("p", "ways", shoot, keep, discard));
+  dialog.append(title, video, problem, strip, countText, make("p", "actions", shutter, keep, discard));
   document.body.append(dialog);
 
-  /** @type {Arrival[]} */
+  /** @type {DroppedFile[]} */
   let taken = [];
   /** @type {MediaStream | null} */
   let stream = null;
   /** @type {number | undefined} */
-  let clock;
+  let timer;
 
-  shoot.addEventListener("pointerdown", start);
-  for (const event of ["pointerup", "pointerleave", "pointercancel", "blur"]) shoot.addEventListener(event, stop);
-  shoot.addEventListener("click", ({ detail }) => detail || clock || take()); // by a screen reader: one
+  shutter.addEventListener("pointerdown", start);
+  for (const event of ["pointerup", "pointerleave", "pointercancel", "blur"]) shutter.addEventListener(event, stop);
+  shutter.addEventListener("click", ({ detail }) => detail || timer || take()); // a click from a screen reader takes one picture
   dialog.addEventListener("keydown", (event) => {
-    if (event.key !== " " || (event.target instanceof HTMLButtonElement && event.target !== shoot)) return;
+    if (event.key !== " " || (event.target instanceof HTMLButtonElement && event.target !== shutter)) return;
     event.preventDefault();
     if (!event.repeat) start();
   });
   dialog.addEventListener("keyup", (event) => {
-    if (event.key !== " " || !clock) return;
-    event.preventDefault(); // else it would be a click as well
+    if (event.key !== " " || !timer) return;
+    event.preventDefault(); // the button must not get a click as well
     stop();
   });
-  dialog.addEventListener("close", closed);
+  dialog.addEventListener("close", onClose);
 
   return { open };
 
@@ -62,38 +62,38 @@ export function createWebcam(done) {
   async function open(className) {
     title.textContent = `Webcam for ${className}`;
     taken = [];
-    trouble.replaceChildren();
+    problem.replaceChildren();
     strip.replaceChildren();
-    shoot.disabled = true;
+    shutter.disabled = true;
     count();
     dialog.showModal();
     try {
-      if (!navigator.mediaDevices) throw new Error("This browser gives pages no camera here; open the page by https, or choose picture files.");
-      const opened = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+      if (!navigator.mediaDevices) throw new Error("The browser does not offer a camera to this page. Open the page over HTTPS, or choose picture files.");
+      const media = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
       if (!dialog.open) {
-        for (const track of opened.getTracks()) track.stop();
+        for (const track of media.getTracks()) track.stop();
         return;
       }
-      stream = opened;
+      stream = media;
       video.srcObject = stream;
       await video.play();
-      shoot.disabled = false;
-      shoot.focus();
+      shutter.disabled = false;
+      shutter.focus();
     } catch (cause) {
       console.error(cause);
-      trouble.replaceChildren(alert(reason(cause)));
+      problem.replaceChildren(alert(errorMessage(cause)));
     }
   }
 
   function start() {
-    if (shoot.disabled || clock) return;
-    clock = setInterval(take, EVERY);
+    if (shutter.disabled || timer) return;
+    timer = setInterval(take, INTERVAL_MS);
     take();
   }
 
   function stop() {
-    clearInterval(clock);
-    clock = undefined;
+    clearInterval(timer);
+    timer = undefined;
   }
 
   async function take() {
@@ -104,21 +104,21 @@ export function createWebcam(done) {
     canvas.getContext("2d")?.drawImage(video, 0, 0);
     const blob = await new Promise((/** @type {(blob: Blob | null) => void} */ resolve) => canvas.toBlob(resolve, "image/jpeg", 0.92));
     if (!blob) return;
-    const stamp = new Date().toISOString().slice(0, 19).replace("T", " ").replaceAll(":", ".");
-    const name = `webcam ${stamp} ${String(taken.length + 1).padStart(3, "0")}.jpg`;
+    const timestamp = new Date().toISOString().slice(0, 19).replace("T", " ").replaceAll(":", ".");
+    const name = `webcam ${timestamp} ${String(taken.length + 1).padStart(3, "0")}.jpg`;
     taken.push({ name, file: new File([blob], name, { type: "image/jpeg" }) });
     strip.append(canvas);
-    if (strip.childElementCount > STRIP) strip.firstElementChild?.remove();
+    if (strip.childElementCount > STRIP_LENGTH) strip.firstElementChild?.remove();
     count();
   }
 
   function count() {
-    tally.textContent = taken.length ? `${pictures(taken.length)} taken` : "Hold the button, or Space, to take pictures.";
+    countText.textContent = taken.length ? `${pictures(taken.length)} taken` : "Hold the button or the Space key to take pictures.";
     keep.textContent = taken.length ? `Add ${pictures(taken.length)}` : "Close";
     discard.hidden = !taken.length;
   }
 
-  function closed() {
+  function onClose() {
     stop();
     for (const track of stream?.getTracks() ?? []) track.stop();
     stream = null;
@@ -129,10 +129,10 @@ export function createWebcam(done) {
 }
 
 /** @param {unknown} cause @returns {string} */
-function reason(cause) {
+function errorMessage(cause) {
   const { name, message } = cause instanceof Error ? cause : { name: "", message: String(cause) };
-  if (name === "NotAllowedError") return "The camera was refused. Allow it for this page in the browser's address bar, then open this again.";
-  if (name === "NotFoundError" || name === "OverconstrainedError") return "There is no camera here. Plug one in, or choose picture files.";
-  if (name === "NotReadableError") return "The camera is in use by another program. Close that, then open this again.";
+  if (name === "NotAllowedError") return "Access to the camera was denied. Allow it for this page in the browser's address bar, then open this dialog again.";
+  if (name === "NotFoundError" || name === "OverconstrainedError") return "No camera found. Connect one, or choose picture files.";
+  if (name === "NotReadableError") return "The camera is in use by another program. Close it, then open this dialog again.";
   return message;
 }

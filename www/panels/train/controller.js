@@ -1,58 +1,63 @@
 // @ts-check
-/** From the pictures to a judged head: actions change the state, the state is shown, and what is worth keeping is kept. */
+/** Controller of the train panel: runs training, evaluation and the map on the engine, dispatches actions, saves runs and heads. */
 import { download } from "../../ui/dom.js";
 import { relabel } from "../../project/project.js";
 import { pictures } from "../../ui/format.js";
-import { headlineText, initialState, obstacle, reduce, resultText } from "./state.js";
-import { createStudyView } from "./view.js";
+import { initialState, reduce } from "./state.js";
+import { headlineText, obstacle, resultText } from "./texts.js";
+import { createTrainView } from "./view.js";
 
-/** @import { Context, Study } from "../../app/context.js" */
-/** @import { Engine } from "../../engine/engine.js" */
-/** @import { Kept, Run, Store } from "../../project/store.js" */
+/** @import { Context, TrainPanel } from "../../app/context.js" */
+/** @import { Engine } from "../../engine/types.js" */
+/** @import { Kept, Run, Store } from "../../project/store-types.js" */
 /** @import { Action } from "./state.js" */
 
-const TICK = 500;
-const KEEP_UNSURE_AFTER = 600;
-const NEAREST = 8;
-const EXPLAINED = 5;
+/** Milliseconds between updates of the elapsed time. */
+const TICK_MS = 500;
+/** Debounce for saving the unsure threshold. */
+const SAVE_UNSURE_AFTER_MS = 600;
+/** Nearest training pictures in the explanation dialog. */
+const NEAREST_COUNT = 8;
+/** Classes that the explanation dialog offers. */
+const TOP_K = 5;
 
-/** @param {Context} context @returns {Study} */
-export function createStudy(context) {
+/** @param {Context} context @returns {TrainPanel} */
+export function createTrain(context) {
   let state = initialState;
   /** @type {AbortController | null} */
   let training = null;
   /** @type {AbortController | null} */
-  let crossing = null;
+  let crossValidationRun = null;
   /** @type {AbortController | null} */
-  let mapping = null;
+  let mapRun = null;
   /** @type {number | undefined} */
-  let unsureLater;
+  let unsureTimer;
 
-  const view = createStudyView({
+  const view = createTrainView({
     train: () => context.attempt(train),
-    steer: (wish) => context.attempt(async () => steer(wish)),
+    control: (command) => context.attempt(async () => control(command)),
     cancelTraining: () => training?.abort(),
     setting: (patch) => dispatch({ type: "setting", patch }),
     resetSettings: () => dispatch({ type: "reset settings" }),
     source: (source) => dispatch({ type: "source", source }),
     folds: (folds) => dispatch({ type: "folds", folds }),
     crossValidate: () => context.attempt(crossValidate),
-    cancelCrossing: () => crossing?.abort(),
+    cancelCrossValidation: () => crossValidationRun?.abort(),
     check: () => context.attempt(check),
     cell: (cell) => dispatch({ type: "cell", cell }),
-    relabel: giveClass,
+    relabel: relabelPictures,
     keepLabel: ({ id, label }) => dispatch({ type: "kept label", picture: id, label }),
     unsure: (below) => context.attempt(async () => setUnsure(below)),
-    saveHead: (form) => context.attempt(() => saveHead(form)),
+    saveHead: (format) => context.attempt(() => saveHead(format)),
     loadHead: (file) => context.attempt(() => loadHead(file)),
     resetHead: () => context.attempt(resetHead),
     restore: (id) => context.attempt(() => restore(id)),
     removeRun: (id) => context.attempt(() => removeRun(id)),
     undoRemove: () => context.attempt(undoRemove),
     renameRun: (id, name) => context.attempt(() => renameRun(id, name)),
-    tick: (id, on) => dispatch({ type: "ticked", id, on }),
+    selectRun: (id, selected) => dispatch({ type: "run selected", id, selected }),
     map: (method) => context.attempt(() => map(method)),
-    cancelMap: () => mapping?.abort(),
+    cancelMap: () => mapRun?.abort(),
     pictureUrl: context.pictureUrl,
     attempt: context.attempt,
     announce: context.announce,
@@ -62,10 +67,13 @@ export function createStudy(context) {
   return {
     ready,
     projectChanged,
+    setBuilding(building) {
+      if (building !== state.building) dispatch({ type: "building", building });
+    },
     why,
     kept: () => ({ runs: [...state.runs], runInUse: state.runInUse, head: state.head }),
     get busy() {
-      return state.training !== null || state.crossing !== null;
+      return state.training !== null || state.crossValidation !== null;
     },
   };
 
@@ -78,63 +86,63 @@ export function createStudy(context) {
   /** @returns {Engine} */
   function engine() {
     const found = context.engine();
-    if (!found) throw new Error("The network is not ready yet. Wait until it is loaded, then try again.");
+    if (!found) throw new Error("The network is not loaded yet. Wait until it is ready, then try again.");
     return found;
   }
 
   /** @param {Kept} kept */
   async function ready({ runs, runInUse, head }) {
-    const again = state.ready;
+    const reopened = state.ready;
     dispatch({ type: "ready", defaults: engine().defaults, unsureBelow: engine().unsureBelow, headName: engine().head.name, runs });
     projectChanged();
     const run = runs.find(({ id }) => id === runInUse) ?? null;
     const bytes = run?.head ?? head;
     if (bytes) await engine().openHead(bytes);
-    else if (again) await engine().resetHead();
+    else if (reopened) await engine().resetHead();
     else return;
-    inUse(run, run ? null : head);
+    headInUse(run, run ? null : head);
   }
 
   function projectChanged() {
     dispatch({ type: "project", project: context.project(), embedded: context.embedded() });
   }
 
-  /** The engine has another head in use. @param {Run | null} run @param {Uint8Array | null} head */
-  function inUse(run, head) {
+  /** Updates the panel after the engine loaded another head. @param {Run | null} run @param {Uint8Array | null} head */
+  function headInUse(run, head) {
     dispatch({ type: "in use", run, head, headName: engine().head.name, unsureBelow: engine().unsureBelow });
     context.headChanged();
   }
 
-  /** What is shown has been kept; where keeping fails, it is shown all the same and the failure told. @param {(store: Store) => Promise<unknown>} save @param {() => unknown} show */
-  async function kept(save, show) {
+  /** Saves, then updates the panel. If saving fails, the panel is still updated and the error is thrown. @param {(store: Store) => Promise<unknown>} save @param {() => unknown} update */
+  async function saveThen(save, update) {
     const store = context.store();
     try {
       if (store) await save(store);
     } finally {
-      show();
+      update();
     }
   }
 
   // ---- training ----
 
   async function train() {
-    const trouble = obstacle(state);
-    if (trouble) throw new Error(trouble);
+    const problem = obstacle(state);
+    if (problem) throw new Error(problem);
     if (training || !state.settings || !state.defaults) return;
     const options = { ...state.settings, name: state.settings.name === state.defaults.name ? state.project.name : state.settings.name };
     training = new AbortController();
     dispatch({ type: "started", limit: options.epochs, at: performance.now() });
     context.announce("Training");
-    const clock = setInterval(() => dispatch({ type: "tick", at: performance.now() }), TICK);
+    const clock = setInterval(() => dispatch({ type: "tick", at: performance.now() }), TICK_MS);
     /** @type {Run} */
     let run;
     try {
-      await keepUnsure();
+      await saveUnsure();
       const report = await engine().train(options, {
         signal: training.signal,
         onEpoch: (report) => dispatch({ type: "epoch", report, at: performance.now() }),
       });
-      const id = Math.max(state.removed?.id ?? 0, ...state.runs.map((run) => run.id)) + 1; // one that was removed may come back
+      const id = Math.max(state.removed?.id ?? 0, ...state.runs.map((run) => run.id)) + 1; // keeps the id of a removed run free for undo
       run = { id, at: Date.now(), name: `Run ${id}`, report, head: await headBytes() };
     } finally {
       clearInterval(clock);
@@ -144,16 +152,16 @@ export function createStudy(context) {
     dispatch({ type: "trained", run, unsureBelow: engine().unsureBelow });
     context.headChanged();
     context.announce(`Training is done. ${resultText(run.report)}`);
-    // Shown before it is kept: thousands of fresh latents may still be on their way to the disk.
+    // Update the panel before saving: thousands of new latents may still be queued for the disk.
     await context.store()?.saveRun(run);
     await context.store()?.saveHead({ run: run.id });
   }
 
-  /** @param {"pause" | "resume" | "stop"} wish */
-  function steer(wish) {
+  /** @param {"pause" | "resume" | "stop"} command */
+  function control(command) {
     const at = performance.now();
-    engine().steer(wish);
-    dispatch(wish === "stop" ? { type: "stopping" } : { type: wish === "pause" ? "paused" : "resumed", at });
+    engine().steer(command);
+    dispatch(command === "stop" ? { type: "stopping" } : { type: command === "pause" ? "paused" : "resumed", at });
   }
 
   /** @returns {Promise<Uint8Array>} */
@@ -164,22 +172,22 @@ export function createStudy(context) {
   // ---- evaluation ----
 
   async function crossValidate() {
-    const trouble = obstacle(state);
-    if (trouble) throw new Error(trouble);
-    if (crossing || !state.settings) return;
+    const problem = obstacle(state);
+    if (problem) throw new Error(problem);
+    if (crossValidationRun || !state.settings) return;
     const { folds } = state;
-    crossing = new AbortController();
-    dispatch({ type: "crossing", progress: { done: 0, total: folds, folds } });
+    crossValidationRun = new AbortController();
+    dispatch({ type: "cross-validation progress", progress: { done: 0, total: folds, folds } });
     try {
       const evaluation = await engine().evaluate({ ...state.settings, folds }, {
-        signal: crossing.signal,
-        onProgress: (progress) => dispatch({ type: "crossing", progress: { ...progress, folds } }),
+        signal: crossValidationRun.signal,
+        onProgress: (progress) => dispatch({ type: "cross-validation progress", progress: { ...progress, folds } }),
       });
       dispatch({ type: "evaluated", evaluation });
       context.announce(headlineText(evaluation));
     } finally {
-      crossing = null;
-      dispatch({ type: "crossing", progress: null });
+      crossValidationRun = null;
+      dispatch({ type: "cross-validation progress", progress: null });
     }
   }
 
@@ -190,7 +198,7 @@ export function createStudy(context) {
   }
 
   /** @param {readonly number[]} ids @param {number} label */
-  function giveClass(ids, label) {
+  function relabelPictures(ids, label) {
     const name = state.project.classes.find(({ id }) => id === label)?.name ?? "";
     context.change(relabel(context.project(), ids, label), `Relabel ${pictures(ids.length)}`);
     context.announce(`${pictures(ids.length)} now ${ids.length === 1 ? "has" : "have"} the class ${name}`);
@@ -201,53 +209,53 @@ export function createStudy(context) {
     engine().unsureBelow = below;
     dispatch({ type: "unsure", below });
     context.headChanged();
-    clearTimeout(unsureLater);
-    unsureLater = setTimeout(() => context.attempt(keepUnsure), KEEP_UNSURE_AFTER);
+    clearTimeout(unsureTimer);
+    unsureTimer = setTimeout(() => context.attempt(saveUnsure), SAVE_UNSURE_AFTER_MS);
   }
 
-  /** The threshold goes into the head's file, and that is kept again. */
-  async function keepUnsure() {
-    if (unsureLater === undefined) return;
-    clearTimeout(unsureLater);
-    unsureLater = undefined;
+  /** Saves the head again, because the threshold is part of its file. */
+  async function saveUnsure() {
+    if (unsureTimer === undefined) return;
+    clearTimeout(unsureTimer);
+    unsureTimer = undefined;
     const head = await headBytes();
     const run = state.runs.find(({ id }) => id === state.runInUse);
-    if (run) await keepRun({ ...run, head });
+    if (run) await saveRun({ ...run, head });
     else {
-      await kept((store) => store.saveHead({ bytes: head }), () => dispatch({ type: "head kept", head }));
+      await saveThen((store) => store.saveHead({ bytes: head }), () => dispatch({ type: "head kept", head }));
     }
   }
 
   // ---- heads and runs ----
 
-  /** @param {"safetensors" | "onnx" | "npz"} form */
-  async function saveHead(form) {
-    download(`head.${form}`, await engine().exportHead(form));
+  /** @param {"safetensors" | "onnx" | "npz"} format */
+  async function saveHead(format) {
+    download(`head.${format}`, await engine().exportHead(format));
   }
 
   /** @param {File} file */
   async function loadHead(file) {
-    await keepUnsure();
+    await saveUnsure();
     const bytes = new Uint8Array(await file.arrayBuffer());
     await engine().openHead(bytes);
-    await kept((store) => store.saveHead({ bytes }), () => inUse(null, bytes));
-    context.announce(`The head ${engine().head.name} is in use`);
+    await saveThen((store) => store.saveHead({ bytes }), () => headInUse(null, bytes));
+    context.announce(`Head ${engine().head.name} is in use`);
   }
 
   async function resetHead() {
-    await keepUnsure();
+    await saveUnsure();
     await engine().resetHead();
-    await kept((store) => store.saveHead(null), () => inUse(null, null));
-    context.announce(`The head ${engine().head.name} is in use`);
+    await saveThen((store) => store.saveHead(null), () => headInUse(null, null));
+    context.announce(`Head ${engine().head.name} is in use`);
   }
 
   /** @param {number} id */
   async function restore(id) {
-    await keepUnsure();
+    await saveUnsure();
     const run = state.runs.find((one) => one.id === id);
     if (!run) return;
     await engine().openHead(run.head);
-    await kept((store) => store.saveHead({ run: id }), () => inUse(run, null));
+    await saveThen((store) => store.saveHead({ run: id }), () => headInUse(run, null));
     context.announce(`${run.name} is in use`);
   }
 
@@ -255,57 +263,57 @@ export function createStudy(context) {
   async function removeRun(id) {
     const run = state.runs.find((one) => one.id === id);
     if (!run) return;
-    const used = state.runInUse === id;
-    await kept(async (store) => {
-      if (used) await store.saveHead({ bytes: run.head });
+    const inUse = state.runInUse === id;
+    await saveThen(async (store) => {
+      if (inUse) await store.saveHead({ bytes: run.head });
       await store.removeRun(id);
     }, () => {
       dispatch({ type: "run removed", id });
-      if (used) inUse(null, run.head);
+      if (inUse) headInUse(null, run.head);
     });
   }
 
   async function undoRemove() {
     const run = state.removed;
     if (!run) return;
-    await kept((store) => store.saveRun(run), () => dispatch({ type: "run back", run }));
+    await saveThen((store) => store.saveRun(run), () => dispatch({ type: "run restored", run }));
   }
 
   /** @param {number} id @param {string} name */
   async function renameRun(id, name) {
     const run = state.runs.find((one) => one.id === id);
-    if (run) await keepRun({ ...run, name });
+    if (run) await saveRun({ ...run, name });
   }
 
   /** @param {Run} run */
-  async function keepRun(run) {
-    await kept((store) => store.saveRun(run), () => dispatch({ type: "run changed", run }));
+  async function saveRun(run) {
+    await saveThen((store) => store.saveRun(run), () => dispatch({ type: "run changed", run }));
   }
 
-  // ---- map and reasons ----
+  // ---- map and explanation ----
 
   /** @param {"pca" | "umap"} method */
   async function map(method) {
-    if (mapping) return;
-    mapping = new AbortController();
-    dispatch({ type: "mapping", progress: { method, done: 0, total: 0 } });
+    if (mapRun) return;
+    mapRun = new AbortController();
+    dispatch({ type: "map progress", progress: { method, done: 0, total: 0 } });
     try {
-      const atlas = await engine().map(method, {
-        signal: mapping.signal,
-        onProgress: (progress) => dispatch({ type: "mapping", progress: { method, ...progress } }),
+      const latentMap = await engine().map(method, {
+        signal: mapRun.signal,
+        onProgress: (progress) => dispatch({ type: "map progress", progress: { method, ...progress } }),
       });
-      dispatch({ type: "mapped", atlas: { method, ...atlas } });
+      dispatch({ type: "map ready", latentMap: { method, ...latentMap } });
     } finally {
-      mapping = null;
-      dispatch({ type: "mapping", progress: null });
+      mapRun = null;
+      dispatch({ type: "map progress", progress: null });
     }
   }
 
   /** @param {string} name @param {Blob} picture @param {Float32Array} latents @param {string} label */
   async function why(name, picture, latents, label) {
     const [predictions, near] = await Promise.all([
-      engine().predict(latents, EXPLAINED),
-      engine().dataset.count ? engine().nearest(latents, NEAREST) : [],
+      engine().predict(latents, TOP_K),
+      engine().dataset.count ? engine().nearest(latents, NEAREST_COUNT) : [],
     ]);
     const { project } = state;
     const byId = new Map(project.pictures.map((one) => [one.id, one]));

@@ -1,44 +1,45 @@
 // @ts-check
-/** How good the head is: in words, by class, by confusion, by doubtful label, and how far its percentages can be trusted. */
+/** Evaluation of the head: accuracy, per-class scores, confusion matrix, likely mislabels, calibration, unsure threshold. */
 import { button, make } from "../../ui/dom.js";
 import { percent, pictures } from "../../ui/format.js";
 import { createMatrix } from "./matrix.js";
 import { bar, details, paged, part, table } from "../../ui/widgets.js";
 import { classSelect, fileName, thumbnail } from "./widgets.js";
-import { answersOf, calibrationText, cellText, confusionsText, crossingText, doubtful, headlineText, nameOf, rounded, shownEvaluation, staleText, unsureText } from "./state.js";
+import { answersOf, doubtful, shownEvaluation } from "./state.js";
+import { calibrationText, cellText, confusionsText, crossValidationText, headlineText, nameOf, rounded, staleText, unsureText } from "./texts.js";
 
-/** @import { Evaluation } from "../../engine/engine.js" */
-/** @import { Picture } from "../../project/project.js" */
+/** @import { Evaluation } from "../../engine/types.js" */
+/** @import { Picture } from "../../project/types.js" */
 /** @import { Source, State } from "./state.js" */
 /**
  * @typedef {{
- *   source(source: Source): unknown, crossValidate(): unknown, cancelCrossing(): unknown, folds(folds: number): unknown, check(): unknown,
+ *   source(source: Source): unknown, crossValidate(): unknown, cancelCrossValidation(): unknown, folds(folds: number): unknown, check(): unknown,
  *   cell(cell: readonly [number, number] | null): unknown, relabel(pictures: readonly number[], label: number): unknown,
  *   keepLabel(picture: Picture): unknown, unsure(below: number): unknown, pictureUrl(picture: Picture): string | null,
  * }} EvaluationHandlers
  */
 
-/** So many classes leave room for their table beside the matrix. */
-const FEW = 12;
+/** Up to this many classes, the class table fits beside the matrix. */
+const MAX_SIDE_BY_SIDE = 12;
 const CELL_PAGE = 24;
 const DOUBTFUL_PAGE = 8;
-/** @type {readonly { source: Source, words: string }[]} */
+/** @type {readonly { source: Source, label: string }[]} */
 const SOURCES = [
-  { source: "validation", words: "Held-out pictures" },
-  { source: "folds", words: "Cross-validation" },
-  { source: "dataset", words: "All pictures" },
+  { source: "validation", label: "Held-out pictures" },
+  { source: "folds", label: "Cross-validation" },
+  { source: "dataset", label: "All pictures" },
 ];
 
 /** @param {EvaluationHandlers} on */
 export function createEvaluation(on) {
-  const sources = SOURCES.map(({ source, words }) => {
+  const sources = SOURCES.map(({ source, label }) => {
     const radio = document.createElement("input");
     radio.type = "radio";
-    radio.name = "study-source";
+    radio.name = "train-source";
     radio.addEventListener("change", () => on.source(source));
-    return { source, radio, label: make("label", "", radio, words) };
+    return { source, radio, label: make("label", "", radio, label) };
   });
-  const which = make("fieldset", "switch", make("legend", "unseen", "Judged on"), ...sources.map(({ label }) => label));
+  const which = make("fieldset", "switch", make("legend", "visually-hidden", "Evaluated on"), ...sources.map(({ label }) => label));
 
   const folds = document.createElement("input");
   folds.type = "number";
@@ -46,30 +47,30 @@ export function createEvaluation(on) {
   folds.max = "10";
   folds.step = "1";
   folds.addEventListener("change", () => folds.checkValidity() && on.folds(folds.valueAsNumber));
-  const cross = button("Cross-validate", () => folds.reportValidity() && on.crossValidate());
-  const again = button("Check the head in use", on.check);
-  const crossProgress = document.createElement("progress");
-  crossProgress.setAttribute("aria-label", "Cross-validation");
-  const crossWords = make("span", "study-soft");
-  const cancel = button("Cancel", on.cancelCrossing);
-  const asking = make("div", "study-row", cross, make("label", "study-inline", "in", folds, "parts"), again);
-  const crossing = make("div", "study-row", crossWords, crossProgress, cancel);
+  const crossValidate = button("Cross-validate", () => folds.reportValidity() && on.crossValidate());
+  const evaluate = button("Evaluate current head", on.check);
+  const crossValidationBar = document.createElement("progress");
+  crossValidationBar.setAttribute("aria-label", "Cross-validation");
+  const crossValidationStatus = make("span", "panel-soft");
+  const cancel = button("Cancel", on.cancelCrossValidation);
+  const actions = make("div", "panel-row", crossValidate, make("label", "panel-inline", "with", folds, "folds"), evaluate);
+  const crossValidation = make("div", "panel-row", crossValidationStatus, crossValidationBar, cancel);
 
-  const nothing = make("p", "study-soft", "Nothing has been judged yet. Train a head, or cross-validate: that trains one head for each part of the pictures, on all the others, and asks it about the part it has not seen.");
-  const headline = make("p", "study-result");
+  const empty = make("p", "panel-soft", "No evaluation yet. Train a head, or cross-validate: for each fold, a head is trained on the other folds and tested on that fold.");
+  const headline = make("p", "panel-result");
   const worst = make("p", "");
   const stale = make("span", "");
-  const recheck = button("Check again", on.check);
-  const staleRow = make("div", "study-row", stale, recheck);
+  const recheck = button("Evaluate again", on.check);
+  const staleRow = make("div", "panel-row", stale, recheck);
   const matrix = createMatrix(on.cell);
   const cell = createCell(on, matrix.focus);
-  const classes = make("div", "study-by-class");
-  const cells = make("div", "study-cells", matrix.element, cell.element, classes);
+  const classes = make("div", "panel-by-class");
+  const cells = make("div", "panel-cells", matrix.element, cell.element, classes);
   const labels = createDoubtful(on);
   const calibration = make("div", "");
   const unsure = createUnsure(on.unsure);
-  const judged = make("div", "", headline, worst, staleRow, cells, labels.element, calibration);
-  const element = part("study-evaluation", "How good is it", make("div", "study-row", which, asking, crossing), nothing, judged, unsure.element);
+  const results = make("div", "", headline, worst, staleRow, cells, labels.element, calibration);
+  const element = part("train-evaluation", "Evaluation", make("div", "panel-row", which, actions, crossValidation), empty, results, unsure.element);
 
   return { element, render };
 
@@ -85,30 +86,30 @@ export function createEvaluation(on) {
     }
     which.hidden = sources.filter(({ radio }) => !radio.disabled).length < 2;
     if (document.activeElement !== folds) folds.value = String(state.folds);
-    asking.hidden = state.crossing !== null;
-    cross.disabled = again.disabled = !state.ready || state.training !== null;
-    crossing.hidden = !state.crossing;
-    if (state.crossing) {
-      if (!before?.crossing) cancel.focus();
-      crossWords.textContent = crossingText(state.crossing);
-      crossProgress.max = state.crossing.total || 1;
-      crossProgress.value = state.crossing.done;
-    } else if (before?.crossing && (document.activeElement === document.body || crossing.contains(document.activeElement))) cross.focus();
-    nothing.hidden = evaluation !== null;
-    judged.hidden = !evaluation;
+    actions.hidden = state.crossValidation !== null;
+    crossValidate.disabled = evaluate.disabled = !state.ready || state.training !== null;
+    crossValidation.hidden = !state.crossValidation;
+    if (state.crossValidation) {
+      if (!before?.crossValidation) cancel.focus();
+      crossValidationStatus.textContent = crossValidationText(state.crossValidation);
+      crossValidationBar.max = state.crossValidation.total || 1;
+      crossValidationBar.value = state.crossValidation.done;
+    } else if (before?.crossValidation && (document.activeElement === document.body || crossValidation.contains(document.activeElement))) crossValidate.focus();
+    empty.hidden = evaluation !== null;
+    results.hidden = !evaluation;
     unsure.render(state, evaluation);
     if (!evaluation) return;
     if (fresh) {
       headline.textContent = headlineText(evaluation);
       worst.textContent = confusionsText(evaluation);
       classes.replaceChildren(classTable(evaluation));
-      cells.classList.toggle("few", evaluation.classes.length <= FEW);
+      cells.classList.toggle("few", evaluation.classes.length <= MAX_SIDE_BY_SIDE);
       calibration.replaceChildren(...reliability(evaluation));
     }
     if (fresh || state.project !== before?.project) {
-      const words = staleText(state, evaluation);
-      stale.textContent = words ?? "";
-      staleRow.hidden = !words;
+      const text = staleText(state, evaluation);
+      stale.textContent = text ?? "";
+      staleRow.hidden = !text;
       recheck.hidden = state.source === "folds";
     }
     if (fresh || state.cell !== before?.cell) matrix.render(evaluation, state.cell);
@@ -119,32 +120,31 @@ export function createEvaluation(on) {
 
 /** @param {Evaluation} evaluation @returns {HTMLElement} */
 function classTable({ classes, macroF1 }) {
-  return make("div", "study-block", make("h3", "", "By class"), table(
-    `By class; the mean of F1 is ${rounded(macroF1)}`, ["Class", "Precision", "Recall", "F1", "Pictures"],
+  return make("div", "panel-block", make("h3", "", "By class"), table(
+    `By class; mean F1 ${rounded(macroF1)}`, ["Class", "Precision", "Recall", "F1", "Pictures"],
     classes.map(({ name, precision, recall, f1, pictures: many }) => [name, bar(precision), bar(recall), bar(f1), String(many)]),
-  ), make("p", "study-soft", "Precision: how many of the answers are right. Recall: how many of the pictures are found. F1: both in one."));
+  ), make("p", "panel-soft", "Precision: share of the answers that are right. Recall: share of the pictures that are found. F1: harmonic mean of both."));
 }
 
-// ---- a cell's pictures ----
+// ---- pictures of a cell ----
 
-/** @param {EvaluationHandlers} on @param {() => unknown} back  Where the focus goes once it is closed. */
-function createCell(on, back) {
+/** @param {EvaluationHandlers} on @param {() => unknown} restoreFocus  Called when the cell is closed. */
+function createCell(on, restoreFocus) {
   const title = make("h3", "");
-  const hint = make("p", "study-soft");
+  const hint = make("p", "panel-soft");
   /** @type {State | null} */
   let shown = null;
   const list = paged(CELL_PAGE, (/** @type {{ picture: Picture, probability: number }} */ answer) => item(answer), "Pictures of the cell");
-  list.list.className = "study-pictures";
-  const shut = () => {
+  list.list.className = "panel-pictures";
+  const close = () => {
     on.cell(null);
-    back();
+    restoreFocus();
   };
-  const close = button("Close", shut);
-  const element = make("section", "study-block study-cell", make("div", "study-row", title, close), hint, list.element);
-  element.id = "study-cell";
+  const element = make("section", "panel-block panel-cell", make("div", "panel-row", title, button("Close", close)), hint, list.element);
+  element.id = "train-cell";
   element.setAttribute("aria-label", "Pictures of the cell");
   element.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") shut();
+    if (event.key === "Escape") close();
   });
 
   return { element, render };
@@ -157,7 +157,7 @@ function createCell(on, back) {
     const answers = answersOf(state, evaluation, state.cell);
     const [truth, answered] = state.cell.map((index) => evaluation.classes[index].name);
     title.textContent = cellText(answers.length, truth, answered);
-    hint.textContent = answers.length ? "The surest answer first. Give a picture another class right here." : "There are no pictures in this cell.";
+    hint.textContent = answers.length ? "Sorted by confidence. You can change a picture's class here." : "There are no pictures in this cell.";
     const focused = element.contains(document.activeElement) ? document.activeElement?.getAttribute("aria-label") : null;
     list.render(answers, fromStart);
     if (focused) [...element.querySelectorAll("select")].find((select) => select.getAttribute("aria-label") === focused)?.focus();
@@ -167,7 +167,7 @@ function createCell(on, back) {
   function item({ picture, probability }) {
     const { project } = /** @type {State} */ (shown);
     return make(
-      "li", "", thumbnail(on.pictureUrl(picture)), fileName(picture), make("span", "study-soft", `${percent(probability)} sure`),
+      "li", "", thumbnail(on.pictureUrl(picture)), fileName(picture), make("span", "panel-soft", `confidence ${percent(probability)}`),
       classSelect(project, picture.label, `Class of ${nameOf(picture)}`, (label) => on.relabel([picture.id], label)),
     );
   }
@@ -177,11 +177,11 @@ function createCell(on, back) {
 
 /** @param {EvaluationHandlers} on */
 function createDoubtful(on) {
-  const words = make("p", "study-soft");
+  const summary = make("p", "panel-soft");
   /** @typedef {ReturnType<typeof doubtful>[number]} Doubt */
   const list = paged(DOUBTFUL_PAGE, (/** @type {Doubt} */ doubt) => item(doubt), "Likely mislabels");
-  list.list.className = "study-doubts";
-  const element = make("section", "study-block", make("h3", "", "Likely mislabels"), words, list.element);
+  list.list.className = "panel-doubts";
+  const element = make("section", "panel-block", make("h3", "", "Likely mislabels"), summary, list.element);
   element.setAttribute("aria-label", "Likely mislabels");
 
   return { element, render };
@@ -191,15 +191,15 @@ function createDoubtful(on) {
     element.hidden = evaluation.on !== "folds";
     if (element.hidden) return;
     const doubts = doubtful(state, evaluation);
-    words.textContent = doubts.length
-      ? `${pictures(doubts.length)} whose label the heads that had not seen them doubt most. Look at each: the label may be wrong, or the picture hard.`
-      : "No label looks wrong.";
+    summary.textContent = doubts.length
+      ? `${pictures(doubts.length)} with labels that the cross-validated heads disagree with. Check each one: the label may be wrong, or the picture may be hard to classify.`
+      : "No likely mislabels.";
     const index = [...list.list.children].findIndex((one) => one.contains(document.activeElement));
     list.render(doubts);
     if (index < 0) return;
     const next = list.list.children[Math.min(index, list.list.children.length - 1)]?.querySelector("button");
     if (next) next.focus();
-    else document.getElementById("study-evaluation-title")?.focus();
+    else document.getElementById("train-evaluation-title")?.focus();
   }
 
   /** @param {Doubt} doubt @returns {HTMLElement} */
@@ -212,38 +212,38 @@ function createDoubtful(on) {
     return make(
       "li", "", thumbnail(on.pictureUrl(picture)),
       make(
-        "div", "study-doubt", fileName(picture),
+        "div", "panel-doubt", fileName(picture),
         make("span", "", `Labelled ${given} (${percent(givenProbability)}), looks like ${suggested} (${percent(suggestedProbability)})`),
-        make("div", "study-row", relabel, keep),
+        make("div", "panel-row", relabel, keep),
       ),
     );
   }
 }
 
-// ---- trust ----
+// ---- calibration and threshold ----
 
 /** @param {Evaluation} evaluation @returns {HTMLElement[]} */
 function reliability(evaluation) {
   const columns = evaluation.bins.map(({ confidence, accuracy, pictures: many }, index) => {
     const from = index / evaluation.bins.length;
-    const column = make("div", "study-bin");
-    column.title = many ? `Says ${rounded(confidence)}, is right ${rounded(accuracy)}: ${pictures(many)}` : "No answers";
+    const column = make("div", "panel-bin");
+    column.title = many ? `Confidence ${rounded(confidence)}, accuracy ${rounded(accuracy)}: ${pictures(many)}` : "No answers";
     if (many) {
-      const right = make("span", "study-bin-right");
+      const right = make("span", "panel-bin-right");
       right.style.blockSize = `${accuracy * 100}%`;
-      const says = make("span", "study-bin-says");
-      says.style.insetBlockEnd = `${confidence * 100}%`;
-      column.append(right, says);
+      const confidenceLine = make("span", "panel-bin-confidence");
+      confidenceLine.style.insetBlockEnd = `${confidence * 100}%`;
+      column.append(right, confidenceLine);
     }
-    column.append(make("span", "study-bin-name", `${Math.round(from * 100)}`));
+    column.append(make("span", "panel-bin-name", `${Math.round(from * 100)}`));
     return column;
   });
-  const plot = make("div", "study-bins", ...columns);
-  plot.setAttribute("aria-hidden", "true"); // the table below tells the same
+  const plot = make("div", "panel-bins", ...columns);
+  plot.setAttribute("aria-hidden", "true"); // the table below has the same data
   return [make(
-    "div", "study-block", make("h3", "", "Can the percentages be trusted?"), make("p", "", calibrationText(evaluation)), plot,
-    make("p", "study-soft", "Bars: how often answers are right, by how sure it says it is, in percent. Lines: how often they would be if the percentages were exact."),
-    details("Calibration as a table", table("Calibration", ["Says", "Is right", "Pictures"], evaluation.bins.map(({ confidence, accuracy, pictures: many }, index) => [
+    "div", "panel-block", make("h3", "", "Can the percentages be trusted?"), make("p", "", calibrationText(evaluation)), plot,
+    make("p", "panel-soft", "Bars: accuracy of the answers in each range of confidence, in percent. Lines: accuracy if the confidence were exact."),
+    details("Calibration as a table", table("Calibration", ["Confidence", "Accuracy", "Pictures"], evaluation.bins.map(({ confidence, accuracy, pictures: many }, index) => [
       `${index * 10}–${(index + 1) * 10} %${many ? ` (mean ${rounded(confidence)})` : ""}`, many ? rounded(accuracy) : "–", String(many),
     ]))),
   )];
@@ -258,10 +258,10 @@ function createUnsure(choose) {
   slider.step = "1";
   slider.addEventListener("input", () => choose(slider.valueAsNumber / 100));
   const share = make("output", "");
-  const words = make("p", "study-soft");
+  const effect = make("p", "panel-soft");
   const element = make(
-    "div", "study-block", make("h3", "", "When it should say that it is unsure"),
-    make("label", "study-slider", make("span", "unseen", "Unsure below"), slider, share), words,
+    "div", "panel-block", make("h3", "", "Unsure answers"),
+    make("label", "panel-slider", make("span", "visually-hidden", "Unsure below"), slider, share), effect,
   );
   return { element, render };
 
@@ -271,6 +271,6 @@ function createUnsure(choose) {
     slider.value = String(Math.round(unsureBelow * 100));
     share.textContent = rounded(unsureBelow);
     slider.setAttribute("aria-valuetext", share.textContent);
-    words.textContent = evaluation ? unsureText(evaluation, unsureBelow) : "";
+    effect.textContent = evaluation ? unsureText(evaluation, unsureBelow) : "";
   }
 }

@@ -1,16 +1,16 @@
 // @ts-check
-/** The head in use as a file: saved in three forms, loaded, or the page's own put back. */
+/** Saves the head in use in one of three formats, loads a head from a file, or restores the shipped one. */
 import { button, make } from "../../ui/dom.js";
 import { details, part, select } from "../../ui/widgets.js";
 
 /** @import { State } from "./state.js" */
-/** @typedef {"safetensors" | "onnx" | "npz"} Form */
-/** @typedef {{ saveHead(form: Form): unknown, loadHead(file: File): unknown, resetHead(): unknown }} FilesHandlers */
+/** @typedef {"safetensors" | "onnx" | "npz"} HeadFormat */
+/** @typedef {{ saveHead(format: HeadFormat): unknown, loadHead(file: File): unknown, resetHead(): unknown }} FilesHandlers */
 
-const FORMS = [
-  { value: "safetensors", words: ".safetensors (this page)" },
-  { value: "onnx", words: ".onnx" },
-  { value: "npz", words: ".npz (Keras)" },
+const FORMATS = [
+  { value: "safetensors", label: ".safetensors" },
+  { value: "onnx", label: ".onnx" },
+  { value: "npz", label: ".npz (Keras)" },
 ];
 
 const LOADER = `import keras, numpy as np
@@ -26,9 +26,9 @@ probabilities = head.predict(latents)  # [N, 2048] -> [N, len(file["classes"])]
 
 /** @param {FilesHandlers} on */
 export function createFiles(on) {
-  const inUse = make("p", "study-soft");
-  const form = select(FORMS, "safetensors", "Form of the head's file");
-  const save = button("Save head", () => on.saveHead(/** @type {Form} */ (form.value)));
+  const inUse = make("p", "panel-soft");
+  const format = select(FORMATS, "safetensors", "Head file format");
+  const save = button("Save head", () => on.saveHead(/** @type {HeadFormat} */ (format.value)));
   const input = document.createElement("input");
   input.type = "file";
   input.accept = ".safetensors";
@@ -39,23 +39,23 @@ export function createFiles(on) {
   });
   const load = make("label", "button small picker", "Load head", input);
   const reset = button("Use the shipped head", on.resetHead);
-  const code = make("pre", "study-code", make("code", "", LOADER));
+  const code = make("pre", "panel-code", make("code", "", LOADER));
   code.tabIndex = 0;
-  const copied = make("span", "study-soft");
+  const copied = make("span", "panel-soft");
   copied.setAttribute("role", "status");
   const copy = button("Copy", async () => {
     await navigator.clipboard.writeText(LOADER);
     copied.textContent = "Copied";
   });
-  const keras = details("Open the .npz in Keras", code, make("div", "study-row", copy, copied));
-  const element = part("study-files", "The head", inUse, make("div", "study-row", make("span", "joined", save, form), load, reset), keras);
+  const keras = details("Open the .npz in Keras", code, make("div", "panel-row", copy, copied));
+  const element = part("train-files", "The head", inUse, make("div", "panel-row", make("span", "joined", save, format), load, reset), keras);
 
   return { element, render };
 
   /** @param {State} state @param {State | null} _before */
   function render({ ready, training, headName, runInUse, runs, head }, _before) {
     const run = runs.find(({ id }) => id === runInUse);
-    inUse.textContent = !ready ? "" : run ? `In use: the head of ${run.name}.` : head ? `In use: ${headName}, loaded from a file.` : `In use: the head that comes with the page, ${headName}.`;
+    inUse.textContent = !ready ? "" : run ? `In use: the head of ${run.name}.` : head ? `In use: ${headName}, loaded from a file.` : `In use: the shipped head, ${headName}.`;
     save.disabled = reset.disabled = input.disabled = !ready || training !== null;
   }
 }

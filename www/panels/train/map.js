@@ -1,68 +1,70 @@
 // @ts-check
-/** All latents as points in the plane: coloured and shaped by class, looked at, selected, relabelled. */
+/** 2-D map of the latents: one point per picture, with hover, lasso selection and relabelling. */
 import { button, make } from "../../ui/dom.js";
 import { count, pictures } from "../../ui/format.js";
+import { oncePerFrame } from "../../ui/render.js";
 import { details, part, select, table } from "../../ui/widgets.js";
 import { fileName, thumbnail } from "./widgets.js";
-import { centres, nameOf } from "./state.js";
+import { centres } from "./state.js";
+import { nameOf } from "./texts.js";
 
-/** @import { Picture } from "../../project/project.js" */
+/** @import { Picture } from "../../project/types.js" */
 /** @import { State } from "./state.js" */
 /** @typedef {{ map(method: "pca" | "umap"): unknown, cancelMap(): unknown, relabel(pictures: readonly number[], label: number): unknown, pictureUrl(picture: Picture): string | null }} MapHandlers */
-/** @typedef {{ picture: Picture, x: number, y: number }} Point  In the unit square. */
+/** @typedef {{ picture: Picture, x: number, y: number }} Point  `x` and `y` are 0 to 1. */
 /** @typedef {{ side: number, pixels: Uint8ClampedArray }} Mark  Square, RGBA. */
 
-/** After Okabe and Ito, told apart by the colour-blind, darker or lighter as the paper asks; with the shapes, 42 classes differ. */
+/** Okabe-Ito colours (safe for colour-blind readers), adjusted for contrast with each theme. With the shapes they give 42 distinct marks. */
 const COLOURS = {
   light: ["#0072b2", "#d55e00", "#009e73", "#c2649a", "#b88700", "#45a5dd", "#7d5fb2"],
   dark: ["#4aa0e0", "#ff8a3d", "#2fc298", "#e79cc5", "#dcb53c", "#9ad6f7", "#b49ee6"],
 };
 const DARK = matchMedia("(prefers-color-scheme: dark)");
 const SHAPES = 6;
-const SIZE = 4;
-const NEAR = 12;
+const MARK_RADIUS = 4;
+const HIT_RADIUS = 12;
 const MARGIN = 16;
-/** How much is left of the colour of what is not selected. */
-const FADED = 0.25;
+/** Opacity of points outside the selection. */
+const UNSELECTED_OPACITY = 0.25;
 
 /** @param {MapHandlers} on */
 export function createMap(on) {
   const pca = button("Draw map", () => on.map("pca"));
   const umap = button("UMAP", () => on.map("umap"));
-  const progressWords = make("span", "study-soft");
+  const progressWords = make("span", "panel-soft");
   const progress = document.createElement("progress");
   progress.setAttribute("aria-label", "Drawing the map");
   const cancel = button("Cancel", on.cancelMap);
-  const working = make("div", "study-row", progressWords, progress, cancel);
-  const intro = make("p", "study-soft");
-  const lasso = button("Select by drawing", () => setLasso(!lassoing));
-  const whole = button("Show all", () => {
+  const working = make("div", "panel-row", progressWords, progress, cancel);
+  const intro = make("p", "panel-soft");
+  const lassoButton = button("Select by drawing", () => setLasso(!lassoing));
+  const showAll = button("Show all", () => {
     view = { scale: 1, x: 0, y: 0 };
     draw();
   });
-  const closer = button("+", () => zoom(1.5, extent.width / 2, extent.height / 2));
-  closer.setAttribute("aria-label", "Zoom in");
-  const farther = button("−", () => zoom(1 / 1.5, extent.width / 2, extent.height / 2));
-  farther.setAttribute("aria-label", "Zoom out");
-  const tools = make("div", "study-row", lasso, closer, farther, whole, make("span", "study-soft", "The wheel zooms, dragging moves, Shift and dragging selects; arrow keys go from point to point, Space selects."));
+  const zoomIn = button("+", () => zoom(1.5, frameSize.width / 2, frameSize.height / 2));
+  zoomIn.setAttribute("aria-label", "Zoom in");
+  const zoomOut = button("−", () => zoom(1 / 1.5, frameSize.width / 2, frameSize.height / 2));
+  zoomOut.setAttribute("aria-label", "Zoom out");
+  const tools = make("div", "panel-row", lassoButton, zoomIn, zoomOut, showAll, make("span", "panel-soft", "Scroll to zoom, drag to move, Shift-drag to select. Arrow keys move between points, Space selects."));
   const canvas = document.createElement("canvas");
   canvas.tabIndex = 0;
   canvas.setAttribute("role", "application");
   canvas.setAttribute("aria-label", "Map of all pictures");
-  const tip = make("div", "study-tip");
-  tip.hidden = true;
-  const spoken = make("p", "unseen");
-  spoken.setAttribute("aria-live", "polite");
-  const frame = make("div", "study-map", canvas, tip, spoken);
-  const legend = make("div", "study-legend");
+  const tooltip = make("div", "panel-tooltip");
+  tooltip.hidden = true;
+  const liveRegion = make("p", "visually-hidden");
+  liveRegion.setAttribute("aria-live", "polite");
+  const frame = make("div", "panel-map", canvas, tooltip, liveRegion);
+  const legend = make("div", "panel-legend");
   legend.setAttribute("role", "group");
   legend.setAttribute("aria-label", "Classes shown on the map");
-  const selection = make("div", "study-row study-selection");
+  const selection = make("div", "panel-row panel-selection");
   selection.setAttribute("role", "group");
   selection.setAttribute("aria-label", "Selected pictures");
-  const words = make("div", "");
-  const drawn = make("div", "", tools, frame, selection, legend, words);
-  const element = part("study-map", "Map", intro, make("div", "study-row", pca, umap, working), drawn);
+  const summary = make("div", "");
+  const content = make("div", "", tools, frame, selection, legend, summary);
+  const element = part("train-map", "Map", intro, make("div", "panel-row", pca, umap, working), content);
 
   /** @type {State | null} */
   let shown = null;
@@ -73,22 +75,25 @@ export function createMap(on) {
   /** @type {ReadonlySet<number>} */
   let selected = new Set();
   /** @type {Point | null} */
-  let pointed = null;
+  let focused = null;
   let view = { scale: 1, x: 0, y: 0 };
-  /** Of the frame, in CSS pixels. */
-  let extent = { width: 0, height: 0 };
-  /** Middle and size of what the points cover; distances are never stretched. */
-  let spread = { x: 0, y: 0, width: 1, height: 1 };
+  /** Size of the frame in CSS pixels. */
+  let frameSize = { width: 0, height: 0 };
+  /** Centre and size of the points' bounding box. Both axes use the same scale. */
+  let bounds = { x: 0, y: 0, width: 1, height: 1 };
   let lassoing = false;
   /** @type {number[][] | null} */
   let loop = null;
-  /** All points, drawn once and kept while only the pointer moves. @type {ImageData | null} */
+  /** All points, cached while only the pointer moves. @type {ImageData | null} */
   let layer = null;
-  let wanted = false;
+  const draw = oncePerFrame(() => {
+    drawLayer();
+    drawOverlay();
+  });
 
   new ResizeObserver(() => draw()).observe(frame);
   DARK.addEventListener("change", () => {
-    if (shown?.atlas) paintLegend(shown);
+    if (shown?.latentMap) paintLegend(shown);
     draw();
   });
   listen();
@@ -98,65 +103,55 @@ export function createMap(on) {
   /** @param {State} state @param {State | null} before */
   function render(state, before) {
     shown = state;
-    const { data, atlas, mapping, project } = state;
-    element.hidden = data.embedded < 3 && !atlas;
-    intro.textContent = `Every picture as a point, near those whose latents are alike: ${pictures(data.embedded)}, ${data.classes.length} classes. The plane keeps only part of what the network saw.`;
-    pca.textContent = atlas ? "PCA" : "Draw map";
-    pca.disabled = umap.disabled = !state.ready || mapping !== null || data.embedded < 3;
-    pca.ariaPressed = atlas ? String(atlas.method === "pca") : null;
-    umap.ariaPressed = atlas ? String(atlas.method === "umap") : null;
-    working.hidden = !mapping;
-    if (mapping) {
-      progressWords.textContent = mapping.method === "pca" ? "PCA" : mapping.total ? `UMAP, step ${count(mapping.done)} of ${count(mapping.total)}` : "UMAP: finding each picture's neighbours";
-      if (mapping.total) {
-        progress.max = mapping.total;
-        progress.value = mapping.done;
+    const { data, latentMap, mapProgress, project } = state;
+    element.hidden = data.embedded < 3 && !latentMap;
+    intro.textContent = `Each picture is a point. Pictures with similar latents are close together: ${pictures(data.embedded)}, ${data.classes.length} classes. Two dimensions show only part of the information in the latents.`;
+    pca.textContent = latentMap ? "PCA" : "Draw map";
+    pca.disabled = umap.disabled = !state.ready || mapProgress !== null || data.embedded < 3;
+    pca.ariaPressed = latentMap ? String(latentMap.method === "pca") : null;
+    umap.ariaPressed = latentMap ? String(latentMap.method === "umap") : null;
+    working.hidden = !mapProgress;
+    if (mapProgress) {
+      progressWords.textContent = mapProgress.method === "pca" ? "PCA" : mapProgress.total ? `UMAP, step ${count(mapProgress.done)} of ${count(mapProgress.total)}` : "UMAP: finding the nearest neighbours";
+      if (mapProgress.total) {
+        progress.max = mapProgress.total;
+        progress.value = mapProgress.done;
       } else progress.removeAttribute("value");
-      if (!before?.mapping && document.activeElement === document.body) cancel.focus();
-    } else if (before?.mapping && document.activeElement === document.body) umap.focus();
-    drawn.hidden = !atlas;
-    if (!atlas || (atlas === before?.atlas && project === before.project)) return;
-    place(state, atlas !== before?.atlas);
+      if (!before?.mapProgress && document.activeElement === document.body) cancel.focus();
+    } else if (before?.mapProgress && document.activeElement === document.body) umap.focus();
+    content.hidden = !latentMap;
+    if (!latentMap || (latentMap === before?.latentMap && project === before.project)) return;
+    place(state, latentMap !== before?.latentMap);
     paintLegend(state);
-    paintWords(state);
+    paintSummary(state);
     paintSelection();
     draw();
   }
 
   /** @param {State} state @param {boolean} fresh */
-  function place({ project, atlas }, fresh) {
-    if (!atlas) return;
+  function place({ project, latentMap }, fresh) {
+    if (!latentMap) return;
     const byId = new Map(project.pictures.map((picture) => [picture.id, picture]));
-    points = atlas.ids.flatMap((id, index) => {
+    points = latentMap.ids.flatMap((id, index) => {
       const picture = byId.get(id);
-      return picture ? [{ picture, x: atlas.points[2 * index], y: atlas.points[2 * index + 1] }] : [];
+      return picture ? [{ picture, x: latentMap.points[2 * index], y: latentMap.points[2 * index + 1] }] : [];
     });
     selected = new Set([...selected].filter((id) => byId.has(id)));
     if (fresh) {
       view = { scale: 1, x: 0, y: 0 };
-      spread = spreadOf(atlas.points);
+      bounds = boundsOf(latentMap.points);
     }
-    point(null);
+    setFocused(null);
   }
 
   // ---- drawing ----
 
-  function draw() {
-    if (wanted) return;
-    wanted = true;
-    requestAnimationFrame(() => {
-      wanted = false;
-      drawLayer();
-      drawOver();
-    });
-  }
-
-  /** Marks are laid down pixel by pixel: thousands of drawImage calls take several times as long where no GPU helps. */
+  /** Blends marks pixel by pixel: without a GPU, thousands of drawImage calls are several times slower. */
   function drawLayer() {
     const ratio = devicePixelRatio;
-    extent = { width: frame.clientWidth, height: frame.clientHeight };
-    const width = Math.round(extent.width * ratio);
-    const height = Math.round(extent.height * ratio);
+    frameSize = { width: frame.clientWidth, height: frame.clientHeight };
+    const width = Math.round(frameSize.width * ratio);
+    const height = Math.round(frameSize.height * ratio);
     if (!width || !height || !shown) return;
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
     if (layer?.width !== width || layer.height !== height) layer = new ImageData(width, height);
@@ -167,20 +162,20 @@ export function createMap(on) {
       const mark = marks.get(one.picture.label);
       if (!mark || hidden.has(one.picture.label)) continue;
       const [x, y] = position(one);
-      stamp(layer, mark, x * ratio, y * ratio, selected.size && !selected.has(one.picture.id) ? FADED : 1);
+      blendMark(layer, mark, x * ratio, y * ratio, selected.size && !selected.has(one.picture.id) ? UNSELECTED_OPACITY : 1);
     }
   }
 
-  function drawOver() {
+  function drawOverlay() {
     const context = canvas.getContext("2d", { willReadFrequently: true });
     if (!context || !layer) return;
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.putImageData(layer, 0, 0);
     context.scale(devicePixelRatio, devicePixelRatio);
     context.strokeStyle = getComputedStyle(element).getPropertyValue("--ink");
-    if (pointed) {
+    if (focused) {
       context.lineWidth = 2.5;
-      ring(context, pointed, 8);
+      ring(context, focused, 8);
     }
     if (loop && loop.length > 1) {
       context.lineWidth = 1.5;
@@ -203,14 +198,14 @@ export function createMap(on) {
 
   /** @param {Point} one @returns {[number, number]} in CSS pixels */
   function position({ x, y }) {
-    const scale = Math.min((extent.width - 2 * MARGIN) / spread.width, (extent.height - 2 * MARGIN) / spread.height) * view.scale;
+    const scale = Math.min((frameSize.width - 2 * MARGIN) / bounds.width, (frameSize.height - 2 * MARGIN) / bounds.height) * view.scale;
     return [
-      extent.width / 2 + (x - spread.x) * scale + view.x,
-      extent.height / 2 - (y - spread.y) * scale + view.y,
+      frameSize.width / 2 + (x - bounds.x) * scale + view.x,
+      frameSize.height / 2 - (y - bounds.y) * scale + view.y,
     ];
   }
 
-  // ---- the words ----
+  // ---- legend, summary and selection ----
 
   /** @param {State} state */
   function paintLegend({ project }) {
@@ -226,17 +221,17 @@ export function createMap(on) {
         draw();
       });
       const mark = sprite(index, 2);
-      mark.className = "study-mark";
-      return make("label", "study-check", box, mark, name);
+      mark.className = "panel-mark";
+      return make("label", "panel-check", box, mark, name);
     }));
   }
 
   /** @param {State} state */
-  function paintWords(state) {
-    if (!state.atlas) return;
-    words.replaceChildren(details("Classes that lie close together", table(
-      "Classes on the map", ["Class", "Pictures", "Nearest class", "Distance of their centres, of the map's longer side"],
-      centres(state, state.atlas).map(({ name, pictures: many, nearest, distance }) => [name, count(many), nearest ?? "–", nearest ? `${Math.round(distance * 100)} %` : "–"]),
+  function paintSummary(state) {
+    if (!state.latentMap) return;
+    summary.replaceChildren(details("Distances between classes", table(
+      "Classes on the map", ["Class", "Pictures", "Nearest class", "Distance between centres (share of the map's longer side)"],
+      centres(state, state.latentMap).map(({ name, pictures: many, nearest, distance }) => [name, count(many), nearest ?? "–", nearest ? `${Math.round(distance * 100)} %` : "–"]),
     )));
     canvas.setAttribute("aria-label", `Map of ${pictures(points.length)} in ${state.project.classes.length} classes`);
   }
@@ -245,7 +240,7 @@ export function createMap(on) {
     selection.hidden = !selected.size;
     if (!shown || !selected.size) return;
     const classes = shown.project.classes;
-    const choice = select(classes.map(({ id, name }) => ({ value: String(id), words: name })), String(classes[0]?.id ?? ""), "New class of the selected pictures");
+    const choice = select(classes.map(({ id, name }) => ({ value: String(id), label: name })), String(classes[0]?.id ?? ""), "New class of the selected pictures");
     const relabel = button("Relabel", () => {
       const ids = [...selected];
       selectOnly([]);
@@ -264,31 +259,31 @@ export function createMap(on) {
     selected = new Set(ids);
     paintSelection();
     draw();
-    if (selected.size) spoken.textContent = `${pictures(selected.size)} selected`;
+    if (selected.size) liveRegion.textContent = `${pictures(selected.size)} selected`;
   }
 
-  /** @param {Point | null} one @param {boolean} [speak] */
-  function point(one, speak = false) {
-    if (one === pointed) return;
-    pointed = one;
-    tip.hidden = !one;
-    drawOver();
+  /** Shows the tooltip of a point. @param {Point | null} one @param {boolean} [speak]  Whether to announce it to screen readers. */
+  function setFocused(one, speak = false) {
+    if (one === focused) return;
+    focused = one;
+    tooltip.hidden = !one;
+    drawOverlay();
     if (!one || !shown) return;
     const className = shown.project.classes.find(({ id }) => id === one.picture.label)?.name ?? "";
     const url = on.pictureUrl(one.picture);
-    tip.replaceChildren(...(url ? [thumbnail(url)] : []), make("strong", "", className), fileName(one.picture));
+    tooltip.replaceChildren(...(url ? [thumbnail(url)] : []), make("strong", "", className), fileName(one.picture));
     const [x, y] = position(one);
-    tip.style.insetInlineStart = `${Math.min(Math.max(0, x + 12), frame.clientWidth - tip.offsetWidth)}px`;
-    tip.style.insetBlockStart = `${Math.max(0, y + 12 + tip.offsetHeight > frame.clientHeight ? y - 12 - tip.offsetHeight : y + 12)}px`;
-    if (speak) spoken.textContent = `${className}, ${nameOf(one.picture)}${selected.has(one.picture.id) ? ", selected" : ""}`;
+    tooltip.style.insetInlineStart = `${Math.min(Math.max(0, x + 12), frame.clientWidth - tooltip.offsetWidth)}px`;
+    tooltip.style.insetBlockStart = `${Math.max(0, y + 12 + tooltip.offsetHeight > frame.clientHeight ? y - 12 - tooltip.offsetHeight : y + 12)}px`;
+    if (speak) liveRegion.textContent = `${className}, ${nameOf(one.picture)}${selected.has(one.picture.id) ? ", selected" : ""}`;
   }
 
-  // ---- what people do ----
+  // ---- events ----
 
   /** @param {boolean} on */
   function setLasso(on) {
     lassoing = on;
-    lasso.ariaPressed = String(on);
+    lassoButton.ariaPressed = String(on);
     frame.classList.toggle("drawing", on);
   }
 
@@ -305,36 +300,36 @@ export function createMap(on) {
     canvas.addEventListener("pointermove", (event) => {
       if (loop) {
         loop.push([event.offsetX, event.offsetY]);
-        drawOver();
+        drawOverlay();
       } else if (dragged) {
         view = { ...view, x: view.x + event.offsetX - dragged.x, y: view.y + event.offsetY - dragged.y };
         dragged = { x: event.offsetX, y: event.offsetY };
-        point(null);
+        setFocused(null);
         draw();
-      } else point(nearest(event.offsetX, event.offsetY));
+      } else setFocused(nearest(event.offsetX, event.offsetY));
     });
     const end = () => {
       dragged = null;
       if (!loop) return;
-      const drawnLoop = loop;
+      const closedLoop = loop;
       loop = null;
-      selectOnly(points.filter((one) => !hidden.has(one.picture.label) && inside(position(one), drawnLoop)).map(({ picture }) => picture.id));
+      selectOnly(points.filter((one) => !hidden.has(one.picture.label) && inside(position(one), closedLoop)).map(({ picture }) => picture.id));
     };
     canvas.addEventListener("pointerup", end);
     canvas.addEventListener("pointercancel", end);
-    canvas.addEventListener("pointerleave", () => point(null));
-    canvas.addEventListener("blur", () => point(null));
+    canvas.addEventListener("pointerleave", () => setFocused(null));
+    canvas.addEventListener("blur", () => setFocused(null));
     canvas.addEventListener("wheel", (event) => {
       event.preventDefault();
       zoom(Math.exp(-event.deltaY / 300), event.offsetX, event.offsetY);
     }, { passive: false });
     canvas.addEventListener("keydown", (event) => {
-      const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
-      if (way) point(towards(way[0], way[1]), true);
-      else if (event.key === "+") zoom(1.25, extent.width / 2, extent.height / 2);
-      else if (event.key === "-") zoom(0.8, extent.width / 2, extent.height / 2);
-      else if (event.key === " " && pointed) {
-        const { id } = pointed.picture;
+      const direction = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+      if (direction) setFocused(nearestInDirection(direction[0], direction[1]), true);
+      else if (event.key === "+") zoom(1.25, frameSize.width / 2, frameSize.height / 2);
+      else if (event.key === "-") zoom(0.8, frameSize.width / 2, frameSize.height / 2);
+      else if (event.key === " " && focused) {
+        const { id } = focused.picture;
         selectOnly(selected.has(id) ? [...selected].filter((one) => one !== id) : [...selected, id]);
       } else if (event.key === "Escape") selectOnly([]);
       else return;
@@ -346,9 +341,9 @@ export function createMap(on) {
   function zoom(by, x, y) {
     const scale = Math.min(40, Math.max(0.5, view.scale * by));
     const ratio = scale / view.scale;
-    const fromMiddle = { x: x - extent.width / 2, y: y - extent.height / 2 };
+    const fromMiddle = { x: x - frameSize.width / 2, y: y - frameSize.height / 2 };
     view = { scale, x: fromMiddle.x - (fromMiddle.x - view.x) * ratio, y: fromMiddle.y - (fromMiddle.y - view.y) * ratio };
-    point(null);
+    setFocused(null);
     draw();
   }
 
@@ -356,7 +351,7 @@ export function createMap(on) {
   function nearest(x, y) {
     /** @type {Point | null} */
     let best = null;
-    let least = NEAR;
+    let least = HIT_RADIUS;
     for (const one of points) {
       if (hidden.has(one.picture.label)) continue;
       const [px, py] = position(one);
@@ -366,29 +361,29 @@ export function createMap(on) {
     return best;
   }
 
-  /** @param {number} dx @param {number} dy @returns {Point | null} the next point that way */
-  function towards(dx, dy) {
-    const [x, y] = pointed ? position(pointed) : [extent.width / 2, extent.height / 2];
+  /** @param {number} dx @param {number} dy @returns {Point | null} the nearest point in a direction */
+  function nearestInDirection(dx, dy) {
+    const [x, y] = focused ? position(focused) : [frameSize.width / 2, frameSize.height / 2];
     /** @type {Point | null} */
     let best = null;
     let least = Infinity;
     for (const one of points) {
-      if (one === pointed || hidden.has(one.picture.label)) continue;
+      if (one === focused || hidden.has(one.picture.label)) continue;
       const [px, py] = position(one);
       const ahead = (px - x) * dx + (py - y) * dy;
       const aside = Math.abs((px - x) * dy) + Math.abs((py - y) * dx);
       const cost = ahead + 2 * aside;
-      if (pointed ? ahead > 0.5 && cost < least : Math.hypot(px - x, py - y) < least) {
+      if (focused ? ahead > 0.5 && cost < least : Math.hypot(px - x, py - y) < least) {
         best = one;
-        least = pointed ? cost : Math.hypot(px - x, py - y);
+        least = focused ? cost : Math.hypot(px - x, py - y);
       }
     }
-    return best ?? pointed;
+    return best ?? focused;
   }
 }
 
-/** @param {Float32Array} points x and y in turn */
-function spreadOf(points) {
+/** @param {Float32Array} points interleaved x and y */
+function boundsOf(points) {
   const axis = (/** @type {number} */ which) => {
     let [least, most] = [Infinity, -Infinity];
     for (let at = which; at < points.length; at += 2) [least, most] = [Math.min(least, points[at]), Math.max(most, points[at])];
@@ -398,7 +393,7 @@ function spreadOf(points) {
   return { x: x.middle, y: y.middle, width: x.size, height: y.size };
 }
 
-/** @param {readonly [number, number]} point @param {readonly (readonly number[])[]} loop @returns {boolean} by the even-odd rule */
+/** @param {readonly [number, number]} point @param {readonly (readonly number[])[]} loop @returns {boolean} whether the point is inside, by the even-odd rule */
 function inside([x, y], loop) {
   let within = false;
   loop.forEach(([ax, ay], index) => {
@@ -411,11 +406,11 @@ function inside([x, y], loop) {
 /** @type {Map<string, Mark>} */
 const marks = new Map();
 
-/** @param {number} index a class's place @param {number} ratio @returns {Mark} */
+/** @param {number} index the class's index @param {number} ratio device pixels per CSS pixel @returns {Mark} */
 function markOf(index, ratio) {
   const key = `${index} ${ratio} ${DARK.matches}`;
-  const known = marks.get(key);
-  if (known) return known;
+  const cached = marks.get(key);
+  if (cached) return cached;
   const image = sprite(index, ratio);
   const context = /** @type {CanvasRenderingContext2D} */ (image.getContext("2d"));
   const mark = { side: image.width, pixels: context.getImageData(0, 0, image.width, image.width).data };
@@ -423,8 +418,8 @@ function markOf(index, ratio) {
   return mark;
 }
 
-/** Blends a mark into the layer around a place. @param {ImageData} layer @param {Mark} mark @param {number} x @param {number} y @param {number} strength */
-function stamp({ data, width, height }, { side, pixels }, x, y, strength) {
+/** Blends a mark into the layer, centred at (x, y). @param {ImageData} layer @param {Mark} mark @param {number} x @param {number} y @param {number} opacity */
+function blendMark({ data, width, height }, { side, pixels }, x, y, opacity) {
   const left = Math.round(x - side / 2);
   const top = Math.round(y - side / 2);
   const [from, to] = [Math.max(0, -left), Math.min(side, width - left)];
@@ -432,7 +427,7 @@ function stamp({ data, width, height }, { side, pixels }, x, y, strength) {
     let source = 4 * (row * side + from);
     let target = 4 * ((top + row) * width + left + from);
     for (let column = from; column < to; column++, source += 4, target += 4) {
-      const alpha = (pixels[source + 3] / 255) * strength;
+      const alpha = (pixels[source + 3] / 255) * opacity;
       if (!alpha) continue;
       data[target] += (pixels[source] - data[target]) * alpha;
       data[target + 1] += (pixels[source + 1] - data[target + 1]) * alpha;
@@ -441,10 +436,10 @@ function stamp({ data, width, height }, { side, pixels }, x, y, strength) {
   }
 }
 
-/** @param {number} index a class's place @param {number} ratio @returns {HTMLCanvasElement} its mark */
+/** @param {number} index the class's index @param {number} ratio device pixels per CSS pixel @returns {HTMLCanvasElement} its mark */
 function sprite(index, ratio) {
   const colours = DARK.matches ? COLOURS.dark : COLOURS.light;
-  const side = Math.ceil(2 * (SIZE + 2) * ratio);
+  const side = Math.ceil(2 * (MARK_RADIUS + 2) * ratio);
   const canvas = document.createElement("canvas");
   canvas.width = canvas.height = side;
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d", { willReadFrequently: true }));
@@ -468,7 +463,7 @@ function sprite(index, ratio) {
     });
     context.stroke();
   };
-  const r = SIZE;
+  const r = MARK_RADIUS;
   switch (index % SHAPES) {
     case 0:
       context.arc(0, 0, r * 0.85, 0, 2 * Math.PI);

@@ -1,18 +1,18 @@
 // @ts-check
-/** The confusion matrix: a table whose cells are buttons, one tab stop, arrows between them. */
+/** The confusion matrix: a table of buttons with a roving tab stop. Arrow keys move between cells. */
 import { button, make } from "../../ui/dom.js";
 import { count } from "../../ui/format.js";
 import { head, scrolling } from "../../ui/widgets.js";
-import { cellText } from "./state.js";
+import { cellText } from "./texts.js";
 
-/** @import { Evaluation } from "../../engine/engine.js" */
+/** @import { Evaluation } from "../../engine/types.js" */
 
-/** More classes than this make no readable matrix, and too many buttons. */
-const MOST = 60;
+/** Upper limit of classes in the matrix, for readability and for the number of buttons. */
+const MAX_CLASSES = 60;
 
 /** @param {(cell: readonly [number, number] | null) => unknown} open */
 export function createMatrix(open) {
-  const element = make("div", "study-block");
+  const element = make("div", "panel-block");
   /** @type {Evaluation | null} */
   let shown = null;
   /** @type {HTMLButtonElement[][]} */
@@ -36,17 +36,17 @@ export function createMatrix(open) {
 
   /** @param {Evaluation} evaluation */
   function build({ classes, confusion }) {
-    order = chosen(confusion);
+    order = shownClasses(confusion);
     cells = order.map((truth) => {
       const total = confusion[truth].reduce((sum, pictures) => sum + pictures, 0);
-      return order.map((answered) => cellButton(confusion[truth][answered], total, truth, answered));
+      return order.map((predicted) => cellButton(confusion[truth][predicted], total, truth, predicted));
     });
     cursor = [0, 0];
     if (cells.length) cells[0][0].tabIndex = 0;
     const names = order.map((index) => classes[index].name);
     const caption = make("caption", "", "Confusion matrix");
     const columns = make("tr", "", make("td", ""), ...names.map((name) => {
-      const column = head(name, "col", "study-column");
+      const column = head(name, "col", "panel-column");
       column.title = name;
       return column;
     }));
@@ -55,25 +55,25 @@ export function createMatrix(open) {
       name.title = names[i];
       return make("tr", "", name, ...row.map((cell) => make("td", "", cell)));
     });
-    const table = make("table", "study-matrix", caption, make("thead", "", columns), make("tbody", "", ...rows));
+    const table = make("table", "panel-matrix", caption, make("thead", "", columns), make("tbody", "", ...rows));
     table.addEventListener("keydown", move);
     const left = classes.length - order.length;
     element.replaceChildren(
-      make("h3", "", "What is taken for what"),
-      make("p", "study-soft", "A row is what the pictures are, a column what they were taken for. Press a number to see its pictures; arrow keys move between them."),
-      ...(left ? [make("p", "study-soft", `Shown are the ${MOST} classes with the most mistakes; ${count(left)} others are left out.`)] : []),
-      scrolling(table, "Confusion matrix, scrolls"),
+      make("h3", "", "Confusions between classes"),
+      make("p", "panel-soft", "Rows are true classes, columns are predicted classes. Press a number to see its pictures. Arrow keys move between numbers."),
+      ...(left ? [make("p", "panel-soft", `Only the ${MAX_CLASSES} classes with the most mistakes are shown; ${count(left)} others are left out.`)] : []),
+      scrolling(table, "Confusion matrix, scrollable"),
     );
 
-    /** @param {number} pictures @param {number} total @param {number} truth @param {number} answered @returns {HTMLButtonElement} */
-    function cellButton(pictures, total, truth, answered) {
-      const cell = button(count(pictures), () => open(cell.ariaExpanded === "true" ? null : [truth, answered]));
-      cell.className = pictures ? "study-count" : "study-count zero";
-      if (truth === answered) cell.classList.add("right");
+    /** @param {number} pictures @param {number} total @param {number} truth @param {number} predicted @returns {HTMLButtonElement} */
+    function cellButton(pictures, total, truth, predicted) {
+      const cell = button(count(pictures), () => open(cell.ariaExpanded === "true" ? null : [truth, predicted]));
+      cell.className = pictures ? "panel-count" : "panel-count zero";
+      if (truth === predicted) cell.classList.add("right");
       cell.tabIndex = -1;
       cell.ariaExpanded = "false";
-      cell.setAttribute("aria-label", cellText(pictures, classes[truth].name, classes[answered].name));
-      cell.setAttribute("aria-controls", "study-cell");
+      cell.setAttribute("aria-label", cellText(pictures, classes[truth].name, classes[predicted].name));
+      cell.setAttribute("aria-controls", "train-cell");
       cell.style.setProperty("--share", (total ? pictures / total : 0).toFixed(3));
       return cell;
     }
@@ -98,7 +98,7 @@ export function createMatrix(open) {
     cells[to[0]][to[1]].focus();
   }
 
-  /** The one cell that Tab comes to. @param {number[]} to */
+  /** Moves the tab stop. @param {number[]} to */
   function goTo(to) {
     cells[cursor[0]][cursor[1]].tabIndex = -1;
     cursor = to;
@@ -106,10 +106,10 @@ export function createMatrix(open) {
   }
 }
 
-/** @param {readonly (readonly number[])[]} confusion @returns {number[]} the classes to show, in their order */
-function chosen(confusion) {
+/** @param {readonly (readonly number[])[]} confusion @returns {number[]} indices of the classes to show, ascending */
+function shownClasses(confusion) {
   const all = confusion.map((_, index) => index);
-  if (all.length <= MOST) return all;
+  if (all.length <= MAX_CLASSES) return all;
   const mistakes = all.map((index) => confusion[index].reduce((sum, pictures) => sum + pictures, 0) - confusion[index][index]);
-  return [...all].sort((a, b) => mistakes[b] - mistakes[a]).slice(0, MOST).sort((a, b) => a - b);
+  return [...all].sort((a, b) => mistakes[b] - mistakes[a]).slice(0, MAX_CLASSES).sort((a, b) => a - b);
 }

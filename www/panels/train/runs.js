@@ -1,69 +1,70 @@
 // @ts-check
-/** Kept trainings: what each was, which is in use, two of them side by side. */
+/** List of training runs, and a comparison of two of them. */
 import { button, make } from "../../ui/dom.js";
 import { count, duration, percent } from "../../ui/format.js";
 import { createCurves } from "../../ui/curves.js";
 import { head, part, scrolling, table } from "../../ui/widgets.js";
-import { accuracyText, comparisonText, differences, picturesOf, settingText } from "./state.js";
+import { picturesOf } from "./state.js";
+import { accuracyText, comparisonText, differences, settingText } from "./texts.js";
 
-/** @import { Run } from "../../project/store.js" */
+/** @import { Run } from "../../project/store-types.js" */
 /** @import { Settings, State } from "./state.js" */
 /**
  * @typedef {{
  *   restore(id: number): unknown, removeRun(id: number): unknown, undoRemove(): unknown,
- *   renameRun(id: number, name: string): unknown, tick(id: number, on: boolean): unknown,
+ *   renameRun(id: number, name: string): unknown, selectRun(id: number, selected: boolean): unknown,
  * }} RunsHandlers
  */
 
 /** @param {RunsHandlers} on */
 export function createRuns(on) {
   const body = make("tbody", "");
-  const columns = ["Compare", "When", "Name", "Pictures", "Classes", "Unlike the defaults", "Right on held-out pictures", "Took", "In use"];
-  const list = make("table", "study-table", make("caption", "", "Runs"), make("thead", "", make("tr", "", ...columns.map((name) => head(name, "col")))), body);
-  const hint = make("p", "study-soft", "Every training is kept here with its settings and its head. Tick two to compare them.");
-  const gone = make("span", "");
-  const undo = make("div", "study-row", gone, button("Undo", on.undoRemove));
+  const columns = ["Compare", "When", "Name", "Pictures", "Classes", "Changed settings", "Validation accuracy", "Duration", "In use"];
+  const list = make("table", "panel-table", make("caption", "", "Runs"), make("thead", "", make("tr", "", ...columns.map((name) => head(name, "col")))), body);
+  const hint = make("p", "panel-soft", "Each training run is stored here with its settings and its head. Select two to compare them.");
+  const removedText = make("span", "");
+  const undo = make("div", "panel-row", removedText, button("Undo", on.undoRemove));
   undo.setAttribute("role", "status");
   const compared = make("div", "");
-  const curves = createCurves("Accuracy (on validation pictures, where there were any)", (value) => `${Math.round(value * 100)} %`);
-  const comparison = make("div", "study-block", make("h3", "", "Compared"), compared, curves.element);
-  const element = part("study-runs", "Runs", hint, scrolling(list, "Runs, scrolls"), undo, comparison);
+  const curves = createCurves("Accuracy (validation accuracy if available)", (value) => `${Math.round(value * 100)} %`);
+  const comparison = make("div", "panel-block", make("h3", "", "Comparison"), compared, curves.element);
+  const element = part("train-runs", "Runs", hint, scrolling(list, "Runs, scrollable"), undo, comparison);
 
   return { element, render };
 
   /** @param {State} state @param {State | null} before */
   function render(state, before) {
-    const { runs, runInUse, ticked, defaults, removed } = state;
+    const { runs, runInUse, selectedRuns, defaults, removed } = state;
     element.hidden = !runs.length && !removed;
-    if (runs === before?.runs && runInUse === before.runInUse && ticked === before.ticked && removed === before.removed && state.training === before.training) return;
+    if (runs === before?.runs && runInUse === before.runInUse && selectedRuns === before.selectedRuns && removed === before.removed && state.training === before.training) return;
     const focused = document.activeElement instanceof HTMLElement && body.contains(document.activeElement) ? { ...document.activeElement.dataset } : null;
     body.replaceChildren(...runs.toReversed().map((run) => row(run, state, defaults)));
-    gone.textContent = removed ? `${removed.name} was removed.` : "";
+    removedText.textContent = removed ? `${removed.name} was removed.` : "";
     undo.hidden = !removed;
-    if (focused) focusAgain(focused.run ?? "", focused.does ?? "");
-    const [a, b] = ticked.map((id) => runs.find((run) => run.id === id));
+    if (focused) restoreFocus(focused.run ?? "", focused.control ?? "");
+    const [a, b] = selectedRuns.map((id) => runs.find((run) => run.id === id));
     comparison.hidden = !a || !b;
-    if (a && b && (ticked !== before?.ticked || runs !== before.runs)) compare(a, b);
+    if (a && b && (selectedRuns !== before?.selectedRuns || runs !== before.runs)) compare(a, b);
   }
 
-  /** The same control of a row that was drawn anew, or the nearest thing that is left. @param {string} run @param {string} does */
-  function focusAgain(run, does) {
+  /** Focuses the same control after the rows were replaced, or the closest remaining one. @param {string} run @param {string} control */
+  function restoreFocus(run, control) {
     const inRow = `[data-run="${run}"]`;
-    const found = body.querySelector(`${inRow}[data-does="${does}"]`) ?? body.querySelector(inRow) ?? undo.querySelector("button");
+    const found = body.querySelector(`${inRow}[data-control="${control}"]`) ?? body.querySelector(inRow) ?? undo.querySelector("button");
     if (found instanceof HTMLElement) found.focus();
   }
 
   /** @param {Run} run @param {State} state @param {Settings | null} defaults @returns {HTMLElement} */
-  function row(run, { runInUse, ticked, training }, defaults) {
+  function row(run, { runInUse, selectedRuns, training }, defaults) {
     const { report } = run;
-    const tick = document.createElement("input");
-    tick.type = "checkbox";
-    tick.checked = ticked.includes(run.id);
-    tick.setAttribute("aria-label", `Compare ${run.name}`);
-    tick.addEventListener("change", () => on.tick(run.id, tick.checked));
+    const select = document.createElement("input");
+    select.type = "checkbox";
+    select.checked = selectedRuns.includes(run.id);
+    select.setAttribute("aria-label", `Compare ${run.name}`);
+    select.addEventListener("change", () => on.selectRun(run.id, select.checked));
     const name = document.createElement("input");
     name.type = "text";
-    name.className = "study-rename";
+    name.className = "panel-rename";
     name.value = run.name;
     name.maxLength = 60;
     name.setAttribute("aria-label", `Name of ${run.name}`);
@@ -73,28 +74,28 @@ export function createRuns(on) {
     restore.disabled = training !== null;
     const remove = button("Remove", () => on.removeRun(run.id));
     remove.setAttribute("aria-label", `Remove ${run.name}`);
-    for (const [does, control] of Object.entries({ tick, name, restore, remove })) Object.assign(control.dataset, { run: run.id, does });
+    for (const [control, element] of Object.entries({ select, name, restore, remove })) Object.assign(element.dataset, { run: run.id, control });
     const inUse = run.id === runInUse;
     const rowName = head("", "row");
     rowName.append(name);
     const settings = defaults ? differences(report.settings, defaults).join(", ") : "";
     const element = make(
-      "tr", inUse ? "in-use" : "", make("td", "", tick), make("td", "", when(run.at)), rowName,
-      make("td", "", count(picturesOf(run))), make("td", "", count(report.classes.length)), make("td", "study-words", settings || "nothing"),
-      make("td", "study-words", report.evaluation ? accuracyText(report.evaluation) : "not measured"), make("td", "", duration(report.seconds)),
-      make("td", "", make("div", "study-row tight", inUse ? make("strong", "study-used", "in use") : restore, remove)),
+      "tr", inUse ? "in-use" : "", make("td", "", select), make("td", "", when(run.at)), rowName,
+      make("td", "", count(picturesOf(run))), make("td", "", count(report.classes.length)), make("td", "panel-words", settings || "none"),
+      make("td", "panel-words", report.evaluation ? accuracyText(report.evaluation) : "not measured"), make("td", "", duration(report.seconds)),
+      make("td", "", make("div", "panel-row tight", inUse ? make("strong", "panel-used", "in use") : restore, remove)),
     );
     return element;
   }
 
   /** @param {Run} a @param {Run} b */
   function compare(a, b) {
-    const words = (/** @type {Run} */ run) => run.report.evaluation ? accuracyText(run.report.evaluation) : "not measured";
+    const accuracy = (/** @type {Run} */ run) => run.report.evaluation ? accuracyText(run.report.evaluation) : "not measured";
     /** @type {string[][]} */
     const rows = [
-      ["Right on held-out pictures", words(a), words(b)],
+      ["Validation accuracy", accuracy(a), accuracy(b)],
       ["Pictures", count(picturesOf(a)), count(picturesOf(b))],
-      ["Took", duration(a.report.seconds), duration(b.report.seconds)],
+      ["Duration", duration(a.report.seconds), duration(b.report.seconds)],
       ["Epoch kept", `${a.report.bestEpoch} of ${a.report.epochs.length}`, `${b.report.bestEpoch} of ${b.report.epochs.length}`],
       ...differing(a.report.settings, b.report.settings),
     ];

@@ -1,30 +1,30 @@
 // @ts-check
 /**
- * What the study knows: what can be trained, the training under way, the kept runs and how good they are; and its words.
- * No DOM, no engine and no clock: times come in with the actions, in milliseconds.
+ * State of the train panel: data, settings, training in progress, runs, evaluations, map.
+ * Pure: no DOM, engine or clock. Actions carry their times, in milliseconds.
  */
-import { count, duration, hundredths, inWords, percent, pictures } from "../../ui/format.js";
 
-/** @import { Embedded, EpochReport, Evaluation, TrainOptions, TrainReport, BatchProgress } from "../../engine/engine.js" */
-/** @import { Picture, Project } from "../../project/project.js" */
-/** @import { Run } from "../../project/store.js" */
+/** @import { Embedded, EpochReport, Evaluation, TrainOptions, TrainReport, BatchProgress } from "../../engine/types.js" */
+/** @import { Project } from "../../project/types.js" */
+/** @import { Run } from "../../project/store-types.js" */
 
 /** @typedef {Required<TrainOptions>} Settings */
 /** @typedef {"validation" | "folds" | "dataset"} Source */
 /**
  * @typedef {{ classes: readonly { id: number, name: string, pictures: number, embedded: number }[], pictures: number, embedded: number }} Data
- *   What the project holds, and how much of it has latents.
+ *   Number of pictures per class and in total, and how many of them have latents.
  */
 /**
  * @typedef {{
  *   epochs: readonly EpochReport[], limit: number, startedAt: number, now: number,
  *   worked: number, pausedAt: number | null, idle: number, stopping: boolean,
- * }} Training  `worked` is the time that the epochs took, `idle` the time spent paused.
+ * }} Training  Times in milliseconds: `worked` is spent in epochs, `idle` paused.
  */
-/** @typedef {{ method: "pca" | "umap", ids: readonly number[], points: Float32Array }} Atlas  The dataset in the plane, x and y of each id. */
+/** @typedef {{ method: "pca" | "umap", ids: readonly number[], points: Float32Array }} LatentMap  The map: `points` holds x and y of each id. */
 /**
  * @typedef {{
  *   ready: boolean,
+ *   building: boolean,
  *   project: Project,
  *   data: Data,
  *   defaults: Settings | null,
@@ -34,7 +34,7 @@ import { count, duration, hundredths, inWords, percent, pictures } from "../../u
  *   evaluations: Readonly<Partial<Record<Source, Evaluation>>>,
  *   source: Source,
  *   folds: number,
- *   crossing: (BatchProgress & { folds: number }) | null,
+ *   crossValidation: (BatchProgress & { folds: number }) | null,
  *   cell: readonly [number, number] | null,
  *   keptLabels: ReadonlySet<string>,
  *   unsureBelow: number,
@@ -42,15 +42,15 @@ import { count, duration, hundredths, inWords, percent, pictures } from "../../u
  *   runInUse: number | null,
  *   head: Uint8Array | null,
  *   headName: string,
- *   ticked: readonly number[],
+ *   selectedRuns: readonly number[],
  *   removed: Run | null,
- *   atlas: Atlas | null,
- *   mapping: (BatchProgress & { method: "pca" | "umap" }) | null,
+ *   latentMap: LatentMap | null,
+ *   mapProgress: (BatchProgress & { method: "pca" | "umap" }) | null,
  * }} State
- *   `report` is of the run in use; `keptLabels` are doubtful labels that somebody confirmed; `removed` can come back.
+ *   `report` belongs to the run in use; `keptLabels` are doubtful labels that the user confirmed; removing `removed` can be undone.
  */
 /**
- * @typedef {{ type: "ready", defaults: Settings, unsureBelow: number, headName: string, runs: readonly Run[] }
+ * @typedef {{ type: "building", building: boolean } | { type: "ready", defaults: Settings, unsureBelow: number, headName: string, runs: readonly Run[] }
  *   | { type: "project", project: Project, embedded: ReadonlyMap<string, Embedded> }
  *   | { type: "setting", patch: Partial<Settings> }
  *   | { type: "reset settings" }
@@ -63,7 +63,7 @@ import { count, duration, hundredths, inWords, percent, pictures } from "../../u
  *   | { type: "ended" }
  *   | { type: "trained", run: Run, unsureBelow: number }
  *   | { type: "in use", run: Run | null, head: Uint8Array | null, headName: string, unsureBelow: number }
- *   | { type: "crossing", progress: (BatchProgress & { folds: number }) | null }
+ *   | { type: "cross-validation progress", progress: (BatchProgress & { folds: number }) | null }
  *   | { type: "evaluated", evaluation: Evaluation }
  *   | { type: "source", source: Source }
  *   | { type: "folds", folds: number }
@@ -73,16 +73,17 @@ import { count, duration, hundredths, inWords, percent, pictures } from "../../u
  *   | { type: "head kept", head: Uint8Array }
  *   | { type: "run changed", run: Run }
  *   | { type: "run removed", id: number }
- *   | { type: "run back", run: Run }
- *   | { type: "ticked", id: number, on: boolean }
- *   | { type: "mapping", progress: State["mapping"] }
- *   | { type: "mapped", atlas: Atlas }
+ *   | { type: "run restored", run: Run }
+ *   | { type: "run selected", id: number, selected: boolean }
+ *   | { type: "map progress", progress: State["mapProgress"] }
+ *   | { type: "map ready", latentMap: LatentMap }
  * } Action
  */
 
 /** @type {State} */
 export const initialState = {
   ready: false,
+  building: false,
   project: { name: "", classes: [], pictures: [], nextId: 1 },
   data: { classes: [], pictures: 0, embedded: 0 },
   defaults: null,
@@ -92,7 +93,7 @@ export const initialState = {
   evaluations: {},
   source: "validation",
   folds: 5,
-  crossing: null,
+  crossValidation: null,
   cell: null,
   keptLabels: new Set(),
   unsureBelow: 0,
@@ -100,21 +101,23 @@ export const initialState = {
   runInUse: null,
   head: null,
   headName: "",
-  ticked: [],
+  selectedRuns: [],
   removed: null,
-  atlas: null,
-  mapping: null,
+  latentMap: null,
+  mapProgress: null,
 };
 
 /**
- * The state after an action; the one before is left whole.
+ * Returns the state after an action. Does not modify `state`.
  * @param {State} state @param {Action} action @returns {State}
  */
 export function reduce(state, action) {
   switch (action.type) {
+    case "building":
+      return { ...state, building: action.building };
     case "ready":
       return {
-        ...judged(state, null),
+        ...withReportOf(state, null),
         runs: action.runs,
         runInUse: null,
         head: null,
@@ -123,7 +126,7 @@ export function reduce(state, action) {
         defaults: action.defaults,
         settings: state.settings ?? action.defaults,
         ready: true,
-        ticked: [],
+        selectedRuns: [],
         removed: null,
       };
     case "project":
@@ -155,7 +158,7 @@ export function reduce(state, action) {
       return { ...state, training: null };
     case "trained":
       return {
-        ...judged(state, action.run),
+        ...withReportOf(state, action.run),
         training: null,
         runs: [...state.runs, action.run],
         runInUse: action.run.id,
@@ -165,14 +168,14 @@ export function reduce(state, action) {
       };
     case "in use":
       return {
-        ...judged(state, action.run),
+        ...withReportOf(state, action.run),
         runInUse: action.run?.id ?? null,
         head: action.head,
         headName: action.headName,
         unsureBelow: action.unsureBelow,
       };
-    case "crossing":
-      return { ...state, crossing: action.progress };
+    case "cross-validation progress":
+      return { ...state, crossValidation: action.progress };
     case "evaluated": {
       const { on } = action.evaluation;
       return { ...state, evaluations: { ...state.evaluations, [on]: action.evaluation }, source: on, cell: null };
@@ -196,21 +199,21 @@ export function reduce(state, action) {
         ...state,
         runs: state.runs.filter(({ id }) => id !== action.id),
         removed: state.runs.find(({ id }) => id === action.id) ?? null,
-        ticked: state.ticked.filter((id) => id !== action.id),
+        selectedRuns: state.selectedRuns.filter((id) => id !== action.id),
       };
-    case "run back":
+    case "run restored":
       return { ...state, runs: [...state.runs, action.run].sort((a, b) => a.id - b.id), removed: null };
-    case "ticked":
-      return { ...state, ticked: [...state.ticked.filter((id) => id !== action.id), ...(action.on ? [action.id] : [])].slice(-2) };
-    case "mapping":
-      return { ...state, mapping: action.progress };
-    case "mapped":
-      return { ...state, atlas: action.atlas, mapping: null };
+    case "run selected":
+      return { ...state, selectedRuns: [...state.selectedRuns.filter((id) => id !== action.id), ...(action.selected ? [action.id] : [])].slice(-2) };
+    case "map progress":
+      return { ...state, mapProgress: action.progress };
+    case "map ready":
+      return { ...state, latentMap: action.latentMap, mapProgress: null };
   }
 }
 
-/** What another head in use makes of the report and of the evaluations that belong to a head. @param {State} state @param {Run | null} run @returns {State} */
-function judged(state, run) {
+/** Replaces the report and the evaluations that belong to a head. Cross-validation stays. @param {State} state @param {Run | null} run @returns {State} */
+function withReportOf(state, run) {
   const evaluations = { folds: state.evaluations.folds, validation: run?.report.evaluation ?? undefined };
   return {
     ...state,
@@ -242,121 +245,13 @@ function dataOf(project, embedded) {
   return { classes, pictures: project.pictures.length, embedded: ready };
 }
 
-// ---- in words ----
-
-/** @param {State} state @returns {string | null} why training cannot start, and what to do; null where it can */
-export function obstacle({ data: { classes } }) {
-  if (!classes.length) return "There is nothing to train on yet. Make two classes and add pictures to them, or load the ten-class latents.";
-  const empty = classes.filter((one) => !one.pictures);
-  if (empty.length) {
-    const names = listed(empty.map(({ name }) => name));
-    return empty.length === 1
-      ? `The class ${names} has no pictures. Add some, or remove the class.`
-      : `The classes ${names} have no pictures. Add some, or remove the classes.`;
-  }
-  if (classes.length < 2) return `There is only one class, ${classes[0].name}. Add a second one with pictures: a head tells classes apart.`;
-  const waiting = classes.filter((one) => !one.embedded);
-  if (waiting.length) {
-    return `The pictures of ${listed(waiting.map(({ name }) => name))} have not been through the network yet. Wait until they have, then train.`;
-  }
-  return null;
-}
-
-/** @param {State} state @returns {string} what would be trained */
-export function planText({ data: { classes, pictures: all, embedded }, settings }) {
-  const share = settings?.validation ?? 0;
-  // As training does it: a share of each class, at least one picture, and one is left to train on.
-  const held = share ? classes.reduce((sum, { embedded: all }) => sum + Math.max(0, Math.min(Math.max(Math.round(all * share), 1), all - 1)), 0) : 0;
-  const check = held ? `; ${count(held)} of them ${held === 1 ? "is" : "are"} held out to check` : "; none of them are held out to check";
-  const waiting = all - embedded;
-  const left = waiting ? ` ${pictures(waiting)} ${waiting === 1 ? "has" : "have"} not been through the network yet and would be left out.` : "";
-  return `${count(classes.length)} classes, ${pictures(embedded)}${check}.${left}`;
-}
-
-/** @param {Training} training @returns {string} how far, how fast, how long */
-export function progressText(training) {
-  const { epochs, limit, now, startedAt, worked, idle, pausedAt, stopping } = training;
-  const done = epochs.length;
-  const words = [done ? `Epoch ${count(done)} of ${count(limit)}` : "Getting ready"];
-  if (done) {
-    const each = worked / 1000 / done;
-    words.push(`${each < 1 ? each.toFixed(2) : each.toFixed(1)} s an epoch`);
-    if (stopping) words.push("stopping");
-    else if (pausedAt !== null) words.push("paused");
-    else words.push(`at most ${duration(each * (limit - done))} left`);
-  } else if (now - startedAt - idle > 1000) {
-    words.push(duration((now - startedAt - idle) / 1000));
-  }
-  return words.join(" · ");
-}
-
-/** @param {TrainReport} report @returns {string} begins "Validation accuracy" where one was measured */
-export function resultText({ evaluation, epochs, bestEpoch, seconds, end }) {
-  const took = `trained in ${duration(seconds)}, epoch ${count(bestEpoch)} of ${count(epochs.length)} kept`;
-  const ended = end === "stopped" ? " Stopped early by hand." : "";
-  if (!evaluation) return `Trained without held-out pictures, so nobody knows how good it is; ${took}.${ended}`;
-  return `Validation accuracy ${accuracyText(evaluation)} on ${pictures(evaluation.total)}; ${took}.${ended}`;
-}
-
-/** @param {Evaluation} evaluation @returns {string} */
-export function accuracyText({ accuracy, interval }) {
-  return `${percent(accuracy)} (95 % interval ${hundredths(interval[0])}–${percent(interval[1])})`;
-}
-
-/** @param {readonly EpochReport[]} epochs @returns {string} what the curves show, for those who do not see them */
-export function curvesText(epochs) {
-  const first = epochs.at(0);
-  const last = epochs.at(-1);
-  const best = epochs.findLast((epoch) => epoch.best);
-  if (!first || !last || !best) return "";
-  const validation = best.validationLoss === null || best.validationAccuracy === null
-    ? ""
-    : ` At the best epoch, ${best.epoch}, the validation loss is ${best.validationLoss.toFixed(2)} and ${percent(best.validationAccuracy)} of the validation pictures are right.`;
-  return `Over ${count(epochs.length)} ${epochs.length === 1 ? "epoch" : "epochs"} the training loss goes from ${first.loss.toFixed(2)} to ${last.loss.toFixed(2)}.${validation}`;
-}
-
-// ---- evaluation ----
-
-/** @param {State} state @returns {Evaluation | null} the one that is shown */
+/** @param {State} state @returns {Evaluation | null} the selected evaluation */
 export function shownEvaluation({ evaluations, source }) {
   return evaluations[source] ?? null;
 }
 
-/** @param {Evaluation} evaluation @returns {string} */
-export function headlineText(evaluation) {
-  const on = {
-    validation: `of ${pictures(evaluation.total)} held out of training`,
-    folds: `of ${pictures(evaluation.total)}, each judged by a head that was not trained on it (${inWords(evaluation.folds)} parts)`,
-    dataset: `of all ${pictures(evaluation.total)}; some of them may have been trained on, so new pictures may fare worse`,
-  }[evaluation.on];
-  return `${accuracyText(evaluation)} right, ${on}.`;
-}
-
-/** @param {Evaluation} evaluation @returns {string} which classes are taken for which, the worst first */
-export function confusionsText({ classes, confusion, total, correct }) {
-  const worst = confusion
-    .flatMap((row, truth) => row.map((pictures, answered) => ({ truth, answered, pictures })))
-    .filter(({ truth, answered, pictures }) => truth !== answered && pictures)
-    .sort((a, b) => b.pictures - a.pictures)
-    .slice(0, 3)
-    .map(({ truth, answered, pictures }) => `${classes[truth].name} taken for ${classes[answered].name} (${count(pictures)})`);
-  if (!worst.length) return total ? "Not one was taken for another class." : "";
-  return total - correct === 1 ? `One mistake: ${worst[0].replace(/ \(1\)$/, "")}.` : `Most often: ${worst.join(", ")}.`;
-}
-
-/** @param {NonNullable<State["crossing"]>} crossing @returns {string} */
-export function crossingText({ done, total, folds }) {
-  return `Part ${Math.min(folds, Math.floor((folds * done) / (total || 1)) + 1)} of ${folds}`;
-}
-
-/** @param {number} pictures @param {string} truth @param {string} answered @returns {string} a cell's name */
-export function cellText(pictures, truth, answered) {
-  const many = pictures === 1 ? "1 picture" : `${count(pictures)} pictures`;
-  return truth === answered ? `${many} of ${truth} answered rightly` : `${many} of ${truth} answered as ${answered}`;
-}
-
 /**
- * The answers of a cell whose pictures are still there, the surest first.
+ * Answers of a confusion matrix cell, sorted by confidence. Skips pictures that were removed.
  * @param {State} state @param {Evaluation} evaluation @param {readonly [number, number]} cell
  */
 export function answersOf({ project }, evaluation, [truth, answered]) {
@@ -370,28 +265,13 @@ export function answersOf({ project }, evaluation, [truth, answered]) {
     .sort((a, b) => b.probability - a.probability);
 }
 
-/** @param {State} state @param {Evaluation} evaluation @returns {string | null} that pictures have other labels since, or are gone */
-export function staleText({ project }, { answers, classes }) {
-  const names = new Map(project.classes.map(({ id, name }) => [id, name]));
-  const labels = new Map(project.pictures.map(({ id, label }) => [id, names.get(label)]));
-  let moved = 0;
-  let gone = 0;
-  for (const { id, label } of answers) {
-    if (!labels.has(id)) gone += 1;
-    else if (labels.get(id) !== classes[label].name) moved += 1;
-  }
-  if (!moved && !gone) return null;
-  const what = [moved ? `${pictures(moved)} got another class` : "", gone ? `${pictures(gone)} went away` : ""].filter(Boolean);
-  return `Since then ${what.join(" and ")}.`;
-}
-
 /** @param {number} picture @param {number} label @returns {string} */
 function keptLabel(picture, label) {
   return `${picture} ${label}`;
 }
 
 /**
- * Doubtful labels that nobody has decided on, with their pictures; the suggested class is null where it is gone.
+ * Doubtful labels that are neither confirmed nor changed. `suggestedId` is null if the suggested class was deleted.
  * @param {State} state @param {Evaluation} evaluation
  */
 export function doubtful({ project, keptLabels }, { mislabels, classes }) {
@@ -407,82 +287,14 @@ export function doubtful({ project, keptLabels }, { mislabels, classes }) {
   });
 }
 
-/** @param {Evaluation} evaluation @returns {string} */
-export function calibrationText({ calibrationError, calibrationErrorBefore, temperature, bins }) {
-  const off = `Its percentages are off by ${percent(calibrationError)} on average (expected calibration error)`;
-  const before = temperature === 1 ? "" : `; without the temperature of ${temperature.toFixed(2)} it would be ${percent(calibrationErrorBefore)}`;
-  const fullest = bins.reduce((most, bin) => (bin.pictures > most.pictures ? bin : most));
-  if (!fullest.pictures) return `${off}${before}.`;
-  return `${off}${before}. Where it says about ${rounded(fullest.confidence)}, it is right ${rounded(fullest.accuracy)} of the time.`;
-}
-
-/** @param {Evaluation} evaluation @param {number} below @returns {string} what a threshold would mean */
-export function unsureText({ answers }, below) {
-  if (!below) return "The page never says that it is unsure.";
-  const sure = answers.filter(({ probability }) => probability >= below);
-  const right = sure.filter(({ label, answered }) => label === answered).length;
-  const share = rounded(1 - sure.length / Math.max(1, answers.length));
-  const others = sure.length ? `of the others ${rounded(right / sure.length)} are right` : "there are no others";
-  return `Below ${rounded(below)} the page says it is unsure: that is ${share} of these pictures; ${others}.`;
-}
-
-/** @param {number} share @returns {string} whole percent */
-export function rounded(share) {
-  return `${Math.round(share * 100)} %`;
-}
-
-// ---- settings and runs ----
-
-/** @param {Settings} settings @param {Settings} defaults @returns {string[]} what differs, a few words each */
-export function differences(settings, defaults) {
-  /** @type {(keyof Settings)[]} */
-  const keys = ["hidden", "dropout", "optimizer", "learningRate", "weightDecay", "batch", "epochs", "patience", "labelSmoothing", "classWeights", "validation", "seed"];
-  return keys
-    .filter((key) => settings[key] !== defaults[key] && !(key === "dropout" && !settings.hidden))
-    .map((key) => settingText(key, settings));
-}
-
-/** @param {keyof Settings} key @param {Settings} settings @returns {string} */
-export function settingText(key, settings) {
-  switch (key) {
-    case "hidden": return settings.hidden ? `hidden layer of ${count(settings.hidden)}` : "no hidden layer";
-    case "dropout": return `dropout ${rounded(settings.dropout)}`;
-    case "optimizer": return settings.optimizer === "adam" ? "Adam" : "AdamW";
-    case "learningRate": return `learning rate ${settings.learningRate}`;
-    case "weightDecay": return `weight decay ${settings.weightDecay}`;
-    case "batch": return `${pictures(settings.batch)} a step`;
-    case "epochs": return `${count(settings.epochs)} epochs at most`;
-    case "patience": return settings.patience ? `patience ${count(settings.patience)}` : "no early end";
-    case "labelSmoothing": return `label smoothing ${rounded(settings.labelSmoothing)}`;
-    case "classWeights": return settings.classWeights === "balanced" ? "balanced classes" : "classes as they are";
-    case "validation": return settings.validation ? `${rounded(settings.validation)} held out` : "none held out";
-    case "seed": return `seed ${settings.seed}`;
-    case "name": return settings.name;
-  }
-}
-
-/** @param {Run} run @returns {number} of all classes, held out ones included */
+/** @param {Run} run @returns {number} pictures of all classes, held-out ones included */
 export function picturesOf({ report }) {
   return report.classes.reduce((sum, one) => sum + one.pictures, 0);
 }
 
-/** @param {Run} a @param {Run} b @returns {string} which is better, and whether that can be told */
-export function comparisonText(a, b) {
-  const [one, other] = [a.report.evaluation, b.report.evaluation];
-  if (!one || !other) return "At least one of them was trained without held-out pictures, so they cannot be compared.";
-  const points = Math.abs(one.accuracy - other.accuracy) * 100;
-  if (points < 0.05) return "Both are right equally often.";
-  const [better, worse] = one.accuracy > other.accuracy ? [a.name, b.name] : [b.name, a.name];
-  const overlap = one.interval[0] <= other.interval[1] && other.interval[0] <= one.interval[1];
-  return `${better} is right ${points.toFixed(1)} points more often than ${worse}. `
-    + (overlap ? "Their intervals overlap: it may be chance." : "Their intervals do not overlap: it is hardly chance.");
-}
-
-// ---- map ----
-
 /**
  * Each class's centre on the map and the class whose centre is nearest.
- * @param {State} state @param {Atlas} atlas
+ * @param {State} state @param {LatentMap} latentMap
  * @returns {{ name: string, pictures: number, nearest: string | null, distance: number }[]}
  */
 export function centres({ project }, { ids, points }) {
@@ -501,14 +313,4 @@ export function centres({ project }, { ids, points }) {
     const nearest = others.sort((a, b) => a.distance - b.distance).at(0);
     return { name: one.name, pictures: one.pictures, nearest: nearest?.name ?? null, distance: nearest?.distance ?? 0 };
   });
-}
-
-/** @param {Picture} picture @returns {string} rows of a table of latents may have no name */
-export function nameOf({ id, name }) {
-  return name || `picture ${id}`;
-}
-
-/** @param {readonly string[]} names @returns {string} "a, b and c" */
-export function listed(names) {
-  return names.length < 2 ? names.join("") : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
 }

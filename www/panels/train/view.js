@@ -1,6 +1,7 @@
 // @ts-check
-/** The study's room on the page: its parts in order, rendered at most once a frame. */
+/** View of the train panel: composes its sections. */
 import { byId } from "../../ui/dom.js";
+import { createRenderer } from "../../ui/render.js";
 import { createEvaluation } from "./evaluation.js";
 import { createFiles } from "./files.js";
 import { createMap } from "./map.js";
@@ -17,32 +18,17 @@ import { createWhy } from "./why.js";
 
 /**
  * @typedef {TrainingHandlers & EvaluationHandlers & FilesHandlers & RunsHandlers & MapHandlers
- *   & { attempt(verb: () => Promise<unknown>): unknown, announce(words: string): unknown }} Handlers
+ *   & { attempt(task: () => Promise<unknown>): unknown, announce(text: string): unknown }} Handlers
  */
 
 /** @param {Handlers} on */
-export function createStudyView(on) {
+export function createTrainView(on) {
   const parts = [createTraining(on), createEvaluation(on), createFiles(on), createRuns(on), createMap(on)];
   const why = createWhy(on.attempt, on.announce);
-  byId("study", HTMLElement).append(...parts.map(({ element }) => element), why.element);
-  /** @type {State | null} */
-  let shown = null;
-  /** @type {State | null} */
-  let wanted = null;
+  byId("train", HTMLElement).append(...parts.map(({ element }) => element), why.element);
+  const { render } = createRenderer((/** @type {State} */ state, /** @type {State | null} */ before) => {
+    for (const part of parts) part.render(state, before);
+  });
 
   return { render, why: why.open };
-
-  /** @param {State} state */
-  function render(state) {
-    if (!wanted) requestAnimationFrame(paint);
-    wanted = state;
-  }
-
-  function paint() {
-    const state = /** @type {State} */ (wanted);
-    const before = shown;
-    wanted = null;
-    shown = state;
-    for (const part of parts) part.render(state, before);
-  }
 }

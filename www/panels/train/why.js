@@ -1,56 +1,56 @@
 // @ts-check
-/** The reasons of an answer, in a dialog: where in the picture the evidence lies, and the nearest training pictures. */
+/** Dialog that explains an answer: a heatmap of the evidence over the picture, and the nearest training pictures. */
 import { button, make } from "../../ui/dom.js";
 import { percent } from "../../ui/format.js";
 import { select } from "../../ui/widgets.js";
 import { fileName, thumbnail } from "./widgets.js";
 
-/** @import { Prediction } from "../../engine/engine.js" */
-/** @import { Picture } from "../../project/project.js" */
+/** @import { Prediction } from "../../engine/types.js" */
+/** @import { Picture } from "../../project/types.js" */
 /**
  * @typedef {{
  *   name: string, picture: ImageBitmap, predictions: readonly Prediction[], label: string,
  *   nearest: readonly { picture: Picture, className: string, similarity: number, url: string | null }[],
  *   explain(label: string): Promise<{ side: number, values: Float32Array }>,
- * }} Reasons
+ * }} Explanation
  */
 
 const SIDE = 299;
-/** Inferno by Smith and van der Walt: lightness rises evenly, so that more evidence looks like more. */
+/** Eight stops of the Inferno colour map (Smith and van der Walt). Its lightness increases uniformly with the value. */
 const INFERNO = [[0, 0, 4], [40, 11, 84], [101, 21, 110], [159, 42, 99], [212, 72, 66], [245, 125, 21], [250, 193, 39], [252, 255, 164]];
 
-/** @param {(verb: () => Promise<unknown>) => unknown} attempt @param {(words: string) => unknown} announce */
+/** @param {(task: () => Promise<unknown>) => unknown} attempt @param {(text: string) => unknown} announce */
 export function createWhy(attempt, announce) {
   const dialog = document.createElement("dialog");
-  dialog.className = "study-why";
+  dialog.className = "panel-why";
   const title = make("h2", "");
-  title.id = "study-why-title";
+  title.id = "train-why-title";
   dialog.setAttribute("aria-labelledby", title.id);
   const canvas = document.createElement("canvas");
   canvas.width = canvas.height = SIDE;
   canvas.setAttribute("role", "img");
-  const words = make("p", "study-soft");
+  const status = make("p", "panel-soft");
   const opacity = document.createElement("input");
   opacity.type = "range";
   opacity.min = "0";
   opacity.max = "100";
   opacity.value = "60";
   const choices = make("div", "");
-  const list = make("ul", "study-pictures");
+  const list = make("ul", "panel-pictures");
   list.setAttribute("role", "list");
   const listTitle = make("h3", "", "Nearest training pictures");
-  const none = make("p", "study-soft", "Add pictures to see the nearest ones.");
+  const none = make("p", "panel-soft", "Add pictures to see the nearest ones.");
   const close = button("Close", () => dialog.close());
   close.autofocus = true;
   dialog.append(
-    make("div", "study-row spread", title, close),
+    make("div", "panel-row spread", title, close),
     make(
-      "div", "study-reasons",
-      make("div", "", canvas, make("label", "study-slider", make("span", "", "Evidence"), opacity), choices, words),
+      "div", "panel-reasons",
+      make("div", "", canvas, make("label", "panel-slider", make("span", "", "Evidence"), opacity), choices, status),
       make("div", "", listTitle, none, list),
     ),
   );
-  /** @type {Reasons | null} */
+  /** @type {Explanation | null} */
   let shown = null;
   /** @type {{ side: number, values: Float32Array } | null} */
   let evidence = null;
@@ -66,19 +66,19 @@ export function createWhy(attempt, announce) {
 
   return { element: dialog, open };
 
-  /** @param {Reasons} reasons */
-  async function open(reasons) {
+  /** @param {Explanation} explanation */
+  async function open(explanation) {
     shown?.picture.close();
-    shown = reasons;
+    shown = explanation;
     evidence = null;
-    const { label, predictions, nearest, name } = reasons;
+    const { label, predictions, nearest, name } = explanation;
     title.textContent = `Why ${label}?`;
-    const choice = select(predictions.map((one) => ({ value: one.label, words: `${one.label} (${percent(one.probability)})` })), label, "Class to explain");
+    const choice = select(predictions.map((one) => ({ value: one.label, label: `${one.label} (${percent(one.probability)})` })), label, "Class to explain");
     choice.addEventListener("change", () => attempt(() => explain(choice.value)));
     choices.replaceChildren(choice);
     none.hidden = nearest.length > 0;
     list.replaceChildren(...nearest.map(({ picture, className, similarity, url }) => make(
-      "li", "", thumbnail(url), make("strong", "", className), fileName(picture), make("span", "study-soft", `${Math.round(similarity * 100)} % alike`),
+      "li", "", thumbnail(url), make("strong", "", className), fileName(picture), make("span", "panel-soft", `${Math.round(similarity * 100)} % similar`),
     )));
     canvas.setAttribute("aria-label", name);
     draw();
@@ -88,16 +88,16 @@ export function createWhy(attempt, announce) {
 
   /** @param {string} label */
   async function explain(label) {
-    const asked = shown;
-    if (!asked) return;
+    const requested = shown;
+    if (!requested) return;
     title.textContent = `Why ${label}?`;
-    words.textContent = "Looking for the evidence";
-    const found = await asked.explain(label);
-    if (shown !== asked) return;
-    evidence = found;
-    words.textContent = `Bright is where the evidence for ${label} lies: most of it ${place(found)}.`;
-    canvas.setAttribute("aria-label", `${asked.name}, with the evidence for ${label} mostly ${place(found)}`);
-    announce(words.textContent);
+    status.textContent = "Computing the evidence";
+    const result = await requested.explain(label);
+    if (shown !== requested) return;
+    evidence = result;
+    status.textContent = `Bright areas show the evidence for ${label}. Most of it is ${locationText(result)}.`;
+    canvas.setAttribute("aria-label", `${requested.name}, evidence for ${label} mostly ${locationText(result)}`);
+    announce(status.textContent);
     draw();
   }
 
@@ -107,13 +107,13 @@ export function createWhy(attempt, announce) {
     context.drawImage(shown.picture, 0, 0, SIDE, SIDE);
     if (!evidence) return;
     const pixels = context.getImageData(0, 0, SIDE, SIDE);
-    overlay(pixels.data, evidence, opacity.valueAsNumber / 100);
+    blendHeatmap(pixels.data, evidence, opacity.valueAsNumber / 100);
     context.putImageData(pixels, 0, 0);
   }
 }
 
-/** Lays the evidence, drawn out bilinearly, over the pixels. @param {Uint8ClampedArray} pixels @param {{ side: number, values: Float32Array }} evidence @param {number} opacity */
-function overlay(pixels, { side, values }, opacity) {
+/** Upsamples the evidence bilinearly and blends it over the pixels. @param {Uint8ClampedArray} pixels @param {{ side: number, values: Float32Array }} evidence @param {number} opacity */
+function blendHeatmap(pixels, { side, values }, opacity) {
   for (let y = 0; y < SIDE; y++) {
     const v = Math.min(side - 1, Math.max(0, ((y + 0.5) / SIDE) * side - 0.5));
     const top = Math.min(side - 2, Math.floor(v));
@@ -137,8 +137,8 @@ function mix(a, b, share) {
   return a + (b - a) * share;
 }
 
-/** @param {{ side: number, values: Float32Array }} evidence @returns {string} where its centre of mass lies */
-function place({ side, values }) {
+/** @param {{ side: number, values: Float32Array }} evidence @returns {string} the location of its centre of mass */
+function locationText({ side, values }) {
   let [sum, x, y] = [0, 0, 0];
   values.forEach((value, index) => {
     const weight = value * value;

@@ -1,16 +1,16 @@
 // @ts-check
-/** Small things that several parts of the study show: pictures and choices of a class. */
+/** Widgets shared by the train panel: thumbnails, file names, class menus. */
 import { make } from "../../ui/dom.js";
 import { select } from "../../ui/widgets.js";
-import { nameOf } from "./state.js";
+import { nameOf } from "./texts.js";
 
-/** @import { Picture, Project } from "../../project/project.js" */
+/** @import { Picture, Project } from "../../project/types.js" */
 
-/** @param {string | null} url @returns {HTMLElement} what stands for a picture; an empty frame where only latents are there */
+/** @param {string | null} url @returns {HTMLElement} an empty frame where the picture has no image, only latents */
 export function thumbnail(url) {
-  const box = make("span", url ? "study-thumb" : "study-thumb none");
+  const box = make("span", url ? "panel-thumb" : "panel-thumb none");
   if (!url) {
-    box.title = "Only its latents were loaded, not the picture";
+    box.title = "Only the latents were loaded, not the picture";
     return box;
   }
   const image = document.createElement("img");
@@ -22,20 +22,20 @@ export function thumbnail(url) {
   return box;
 }
 
-/** @param {Picture} picture @returns {HTMLElement} its file's name, with its folders for those who point at it */
+/** @param {Picture} picture @returns {HTMLElement} the file name; its tooltip is the full path */
 export function fileName(picture) {
   const path = nameOf(picture);
-  const name = make("span", "study-name", path.slice(path.lastIndexOf("/") + 1));
+  const name = make("span", "panel-name", path.slice(path.lastIndexOf("/") + 1));
   name.title = path;
   return name;
 }
 
 /**
- * A choice of the project's classes that acts at once.
+ * Menu of the project's classes. Selecting one calls `choose`.
  * @param {Project} project @param {number | null} label @param {string} name @param {(label: number) => unknown} choose @returns {HTMLSelectElement}
  */
 export function classSelect(project, label, name, choose) {
-  const element = select(project.classes.map((one) => ({ value: String(one.id), words: one.name })), String(label ?? ""), name);
+  const element = select(project.classes.map((one) => ({ value: String(one.id), label: one.name })), String(label ?? ""), name);
   element.addEventListener("change", () => choose(Number(element.value)));
   return element;
 }

@@ -1,5 +1,5 @@
 // @ts-check
-/** From the shipped latents to a judged head, as a visitor does it: trained, looked into, mended, compared, taken away. */
+/** The train panel with the shipped latents: training, evaluation, relabelling, runs, head files, map, explanations. */
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import AxeBuilder from "@axe-core/playwright";
@@ -14,7 +14,7 @@ const HELD_OUT = 1000;
 
 test.setTimeout(240_000);
 
-// ---- the page, in the words of these tests ----
+// ---- page helpers ----
 
 /** @param {Page} page */
 const training = (page) => page.getByRole("region", { name: "Training", exact: true });
@@ -23,7 +23,7 @@ const result = (page) => training(page).getByText(/^Validation accuracy \d/);
 /** @param {Page} page */
 const matrix = (page) => page.getByRole("table", { name: "Confusion matrix", exact: true });
 /** @param {Page} page */
-const judged = (page) => page.getByRole("region", { name: "How good is it" });
+const evaluation = (page) => page.getByRole("region", { name: "Evaluation" });
 /** @param {Page} page */
 const runs = (page) => page.getByRole("table", { name: "Runs", exact: true }).getByRole("row");
 
@@ -34,7 +34,7 @@ async function open(page) {
 }
 
 /** @param {Page} page */
-async function openTen(page) {
+async function openTenClasses(page) {
   await open(page);
   await page.getByRole("button", { name: "Ten-class latents" }).click();
   await expect(training(page)).toContainText("10 classes, 5,000 pictures", TRAINED);
@@ -70,12 +70,12 @@ const sha256 = (bytes) => createHash("sha256").update(bytes).digest("hex");
 /** @param {string[]} words @returns {number} */
 const sum = (words) => words.reduce((total, word) => total + Number(word.replaceAll(",", "")), 0);
 /** @param {Page} page */
-const sideways = (page) => page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+const horizontalOverflow = (page) => page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
 
-// ---- facts ----
+// ---- tests ----
 
-test("training shows its curves and how good the head is on pictures it has not seen", async ({ page }) => {
-  await openTen(page);
+test("training shows curves and the validation accuracy", async ({ page }) => {
+  await openTenClasses(page);
   await train(page);
   const words = (await result(page).textContent()) ?? "";
   const [, accuracy, low, high, pictures] = /^Validation accuracy (\d+\.\d) % \(95 % interval (\d+\.\d)–(\d+\.\d) %\) on ([\d,]+) pictures; trained in /.exec(words) ?? [];
@@ -90,8 +90,8 @@ test("training shows its curves and how good the head is on pictures it has not 
   await expect(training(page).getByRole("table", { name: "Epochs" }).getByRole("row")).toHaveCount(epochs + 1);
 });
 
-test("the confusion matrix opens up to pictures that can be given another class", async ({ page }) => {
-  await openTen(page);
+test("a cell of the confusion matrix lists its pictures, which can be relabelled", async ({ page }) => {
+  await openTenClasses(page);
   await train(page);
   expect(sum(await matrix(page).getByRole("button").allTextContents())).toBe(HELD_OUT);
   const cell = matrix(page).getByRole("button", { name: /pictures? of cat answered as dog$/ });
@@ -102,7 +102,7 @@ test("the confusion matrix opens up to pictures that can be given another class"
   await expect(shown.getByRole("listitem")).toHaveCount(Math.min(pictures, 24));
   const choice = shown.getByRole("combobox").first();
   await choice.selectOption({ label: "dog" });
-  await expect(judged(page)).toContainText("Since then 1 picture got another class.");
+  await expect(evaluation(page)).toContainText("Since this evaluation: 1 picture relabelled.");
   await expect(choice).toHaveValue(await choice.locator("option", { hasText: /^dog$/ }).getAttribute("value") ?? "");
   await page.keyboard.press("Escape");
   await expect(shown).toBeHidden();
@@ -110,15 +110,15 @@ test("the confusion matrix opens up to pictures that can be given another class"
   await expect(matrix(page).getByRole("button", { name: /of deer answered as dog$/ })).toBeFocused();
 });
 
-test("cross-validation judges every picture and lists doubtful labels", async ({ page }) => {
-  await openTen(page);
-  await judged(page).getByRole("spinbutton").fill("3");
-  await judged(page).getByRole("spinbutton").blur();
+test("cross-validation evaluates every picture and lists likely mislabels", async ({ page }) => {
+  await openTenClasses(page);
+  await evaluation(page).getByRole("spinbutton").fill("3");
+  await evaluation(page).getByRole("spinbutton").blur();
   await page.getByRole("button", { name: "Cross-validate" }).click();
-  await expect(judged(page)).toContainText("each judged by a head that was not trained on it (three parts)", { timeout: 120_000 });
+  await expect(evaluation(page)).toContainText("each evaluated by a head that was not trained on it (three folds)", { timeout: 120_000 });
   expect(sum(await matrix(page).getByRole("button").allTextContents())).toBe(PICTURES);
   const doubts = page.getByRole("region", { name: "Likely mislabels" });
-  const words = doubts.getByText(/whose label the heads/);
+  const words = doubts.getByText(/with labels that the cross-validated heads/);
   const many = sum([/^([\d,]+) /.exec((await words.textContent()) ?? "")?.[1] ?? "0"]);
   expect(many).toBeGreaterThan(2);
   await doubts.getByRole("button", { name: /^Keep/ }).first().click();
@@ -127,22 +127,22 @@ test("cross-validation judges every picture and lists doubtful labels", async ({
 });
 
 test("cross-validation can be cancelled", async ({ page }) => {
-  await openTen(page);
+  await openTenClasses(page);
   await page.getByRole("button", { name: "Cross-validate" }).click();
-  await judged(page).getByRole("button", { name: "Cancel" }).click();
+  await evaluation(page).getByRole("button", { name: "Cancel" }).click();
   await expect(page.getByRole("button", { name: "Cross-validate" })).toBeVisible();
   await expect(matrix(page)).toBeHidden();
 });
 
-test("runs are compared, restored after a reload, and removed with a way back", async ({ page }) => {
-  await openTen(page);
+test("runs can be compared, are restored after a reload, and removing one can be undone", async ({ page }) => {
+  await openTenClasses(page);
   await train(page);
   const first = await result(page).textContent();
-  await set(page, { Seed: "7", "Epochs, at most": "2" });
+  await set(page, { Seed: "7", "Maximum epochs": "2" });
   await train(page);
   await expect(runs(page).filter({ hasText: "2 epochs at most, seed 7" })).toHaveCount(1);
   for (const run of ["Run 1", "Run 2"]) await page.getByRole("checkbox", { name: `Compare ${run}` }).check();
-  await expect(page.getByText(/is right \d+\.\d points more often than|Both are right equally often/)).toBeVisible();
+  await expect(page.getByText(/is \d+\.\d points more accurate than|Both have the same accuracy/)).toBeVisible();
   await expect(page.getByRole("table", { name: "F1 by class" }).getByRole("row")).toHaveCount(11);
   await page.getByRole("button", { name: "Restore Run 1" }).click();
   await expect(result(page)).toHaveText(first ?? "");
@@ -152,7 +152,7 @@ test("runs are compared, restored after a reload, and removed with a way back", 
   await expect(runs(page).filter({ hasText: "in use" }).getByRole("textbox")).toHaveValue("Run 1");
   await page.getByRole("button", { name: "Remove Run 2" }).click();
   await expect(runs(page)).toHaveCount(2);
-  // A training between does not take its place.
+  // A new run does not reuse the id of the removed one.
   await train(page);
   await page.getByRole("button", { name: "Undo", exact: true }).last().click();
   await expect(runs(page)).toHaveCount(4);
@@ -161,39 +161,39 @@ test("runs are compared, restored after a reload, and removed with a way back", 
   await expect(page.getByRole("button", { name: /^Remove Run/ })).toHaveCount(3);
 });
 
-test("the same seed gives the same head to the byte, in three forms that can be saved and one that can be loaded", async ({ page }) => {
-  await openTen(page);
-  await set(page, { "Epochs, at most": "2" });
+test("the same seed gives an identical head file; heads are saved in three formats and loaded from one", async ({ page }) => {
+  await openTenClasses(page);
+  await set(page, { "Maximum epochs": "2" });
   await train(page);
   const one = await saveHead(page);
   await train(page);
   const other = await saveHead(page);
   expect(sha256(other)).toBe(sha256(one));
-  await page.getByRole("combobox", { name: "Form of the head's file" }).selectOption("onnx");
+  await page.getByRole("combobox", { name: "Head file format" }).selectOption("onnx");
   expect((await saveHead(page)).includes("latents")).toBe(true);
-  await page.getByRole("combobox", { name: "Form of the head's file" }).selectOption("npz");
+  await page.getByRole("combobox", { name: "Head file format" }).selectOption("npz");
   expect((await saveHead(page)).subarray(0, 2).toString()).toBe("PK");
   await page.getByRole("button", { name: "Use the shipped head" }).click();
-  await expect(page.getByText("In use: the head that comes with the page")).toBeVisible();
+  await expect(page.getByText("In use: the shipped head")).toBeVisible();
   await page.getByLabel("Load head").setInputFiles({ name: "head.safetensors", mimeType: "application/octet-stream", buffer: one });
   await expect(page.getByText("loaded from a file.")).toBeVisible();
-  await page.getByRole("combobox", { name: "Form of the head's file" }).selectOption("safetensors");
+  await page.getByRole("combobox", { name: "Head file format" }).selectOption("safetensors");
   expect(sha256(await saveHead(page))).toBe(sha256(one));
   await page.getByLabel("Load head").setInputFiles({ name: "notes.txt", mimeType: "text/plain", buffer: Buffer.from("no head") });
   await expect(page.getByRole("alert")).toHaveCount(1);
   await expect(page.getByText("loaded from a file.")).toBeVisible();
 });
 
-test("stop and keep keeps what there is, cancel leaves the head that was in use", async ({ page }) => {
-  await openTen(page);
-  await set(page, { "Epochs, at most": "5000", Patience: "0" });
+test("stop and keep uses the head trained so far, cancel keeps the previous head", async ({ page }) => {
+  await openTenClasses(page);
+  await set(page, { "Maximum epochs": "5000", Patience: "0" });
   await page.getByRole("button", { name: "Train", exact: true }).click();
   await expect(training(page).getByText(/^Epoch \d+ of 5,000/)).toBeVisible();
   await page.getByRole("button", { name: "Pause" }).click();
   await expect(training(page).getByText(/paused$/)).toBeVisible();
   await page.getByRole("button", { name: "Resume" }).click();
   await page.getByRole("button", { name: "Stop and keep" }).click();
-  await expect(result(page)).toContainText("Stopped early by hand.", TRAINED);
+  await expect(result(page)).toContainText("Stopped manually.", TRAINED);
   const kept = await saveHead(page);
   await page.getByRole("button", { name: "Train", exact: true }).click();
   await expect(training(page).getByText(/^Epoch \d+ of 5,000/)).toBeVisible();
@@ -203,14 +203,14 @@ test("stop and keep keeps what there is, cancel leaves the head that was in use"
   expect(sha256(await saveHead(page))).toBe(sha256(kept));
 });
 
-test("training without held-out pictures says that nobody knows how good it is", async ({ page }) => {
-  await openTen(page);
-  await set(page, { "Epochs, at most": "2", "Held out": "0" });
+test("training without held-out pictures reports an unknown accuracy", async ({ page }) => {
+  await openTenClasses(page);
+  await set(page, { "Maximum epochs": "2", "Held out": "0" });
   await page.getByRole("button", { name: "Train", exact: true }).click();
-  await expect(training(page).getByText(/^Trained without held-out pictures, so nobody knows how good it is/)).toBeVisible(TRAINED);
+  await expect(training(page).getByText(/^Trained without held-out pictures, so the accuracy is unknown/)).toBeVisible(TRAINED);
 });
 
-test("a class without pictures and a single class are told before training", async ({ page }) => {
+test("training without classes or with an empty class shows an error", async ({ page }) => {
   await open(page);
   await page.getByRole("button", { name: "Train", exact: true }).click();
   await expect(training(page)).toContainText("There is nothing to train on yet.");
@@ -220,22 +220,29 @@ test("a class without pictures and a single class are told before training", asy
   await expect(page.getByRole("alert")).toContainText("has no pictures. Add some, or remove the class.");
 });
 
-test("the threshold below which the page is unsure is kept with the head", async ({ page }) => {
-  await openTen(page);
-  await set(page, { "Epochs, at most": "2" });
+test("the unsure threshold is saved with the head", async ({ page }) => {
+  await openTenClasses(page);
+  await set(page, { "Maximum epochs": "2" });
   await train(page);
   const slider = page.getByRole("slider", { name: "Unsure below" });
   await slider.fill("70");
-  await expect(judged(page)).toContainText(/Below 70 % the page says it is unsure: that is \d+ % of these pictures; of the others \d+ % are right\./);
+  await expect(evaluation(page)).toContainText(/Answers below 70 % are marked as unsure: \d+ % of these pictures\. Of the others, \d+ % are right\./);
   await expect.poll(async () => (await saveHead(page)).includes('"unsure_below":"0.7')).toBe(true);
-  await page.waitForTimeout(1500); // it is kept a moment after the last move
+  // The page saves the threshold some time after the last change.
+  const stored = () => page.evaluate(async () => {
+    const { openStore } = await import("/project/store.js");
+    const { head, runs, runInUse } = await (await openStore()).load("");
+    const bytes = head ?? runs.find(({ id }) => id === runInUse)?.head;
+    return new TextDecoder().decode(bytes).includes('"unsure_below":"0.7');
+  });
+  await expect.poll(stored).toBe(true);
   await page.reload();
   await expect(page.getByRole("status").first()).toHaveText(/^Ready/, LOADED);
   await expect(slider).toHaveValue("70", TRAINED);
 });
 
-test("the map shows every picture, and pictures drawn around get another class", async ({ page }) => {
-  await openTen(page);
+test("the map shows every picture, and a lasso selection can be relabelled", async ({ page }) => {
+  await openTenClasses(page);
   await page.getByRole("button", { name: "Draw map" }).click();
   const map = page.getByRole("application", { name: "Map of 5,000 pictures in 10 classes" });
   await expect(map).toBeVisible(TRAINED);
@@ -245,7 +252,7 @@ test("the map shows every picture, and pictures drawn around get another class",
   await page.keyboard.press("Space");
   await expect(page.getByRole("group", { name: "Selected pictures" })).toContainText("Relabel 1 picture as");
   const box = await map.boundingBox();
-  if (!box) throw new Error("the map is not there");
+  if (!box) throw new Error("the map is not visible");
   await page.getByRole("button", { name: "Select by drawing" }).click();
   await map.scrollIntoViewIfNeeded();
   const at = (/** @type {number} */ x, /** @type {number} */ y) => /** @type {const} */ ([box.x + box.width * x, box.y + box.height * y]);
@@ -261,12 +268,12 @@ test("the map shows every picture, and pictures drawn around get another class",
   await expect(page.getByText(`${many} now have the class frog`)).toBeAttached();
 });
 
-test("an answer has its reasons: where the evidence lies and the nearest pictures", async ({ page }) => {
-  await openTen(page);
+test("the explanation of an answer shows the evidence and the nearest pictures", async ({ page }) => {
+  await openTenClasses(page);
   await page.getByRole("button", { name: "Cat", exact: true }).click();
   await page.getByRole("button", { name: /^Why/ }).first().click({ timeout: 60_000 });
   const dialog = page.getByRole("dialog");
-  await expect(dialog.getByText(/^Bright is where the evidence for .+ lies/)).toBeVisible(TRAINED);
+  await expect(dialog.getByText(/^Bright areas show the evidence for /)).toBeVisible(TRAINED);
   await expect(dialog.getByRole("listitem")).toHaveCount(8);
   await dialog.getByRole("combobox", { name: "Class to explain" }).selectOption({ index: 1 });
   await expect(dialog.getByRole("heading", { level: 2 })).toHaveText(`Why ${await dialog.getByRole("combobox").inputValue()}?`);
@@ -275,17 +282,17 @@ test("an answer has its reasons: where the evidence lies and the nearest picture
 });
 
 for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
-  test(`a judged head fits a phone, and an accessibility checker finds nothing wrong, ${colorScheme}`, async ({ page }) => {
+  test(`the train panel fits a phone and passes the accessibility checks, ${colorScheme}`, async ({ page }) => {
     await page.emulateMedia({ colorScheme });
     await page.setViewportSize({ width: 320, height: 640 });
-    await openTen(page);
-    await set(page, { "Epochs, at most": "2" });
+    await openTenClasses(page);
+    await set(page, { "Maximum epochs": "2" });
     await train(page);
     await matrix(page).getByRole("button", { name: /pictures? of cat answered as dog$/ }).click();
     await page.getByRole("button", { name: "Draw map" }).click();
     await expect(page.getByRole("application")).toBeVisible(TRAINED);
-    expect(await sideways(page)).toBe(0);
-    const { violations, passes } = await new AxeBuilder({ page }).include("#study").analyze();
+    expect(await horizontalOverflow(page)).toBe(0);
+    const { violations, passes } = await new AxeBuilder({ page }).include("#train").analyze();
     expect(passes.length).toBeGreaterThan(20);
     expect(violations.map(({ id, nodes }) => `${id}: ${nodes[0].html}`)).toEqual([]);
   });
