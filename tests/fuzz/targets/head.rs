@@ -1,7 +1,7 @@
 //! Heads: a valid head can predict, and can be exported in all formats.
 #![no_main]
 
-use inception_web::head::Head;
+use inception_web::head::{Head, onnx};
 use inception_web_fuzz::{assert_error, safetensors};
 use libfuzzer_sys::fuzz_target;
 
@@ -21,7 +21,7 @@ fn read(bytes: &[u8]) {
     assert_eq!(head.predict(&latents, 5).len(), head.classes.len().min(5));
     head.relevance(&latents, 0);
     head.write_npz();
-    head.write_onnx();
+    onnx::write(&head);
     let again = Head::read(&head.write(), &head.base).expect("a valid file");
     assert_eq!(again, head);
 }
