@@ -23,7 +23,7 @@ export async function awaitBuilds(onChange) {
   for (;;) {
     const response = await fetch("pkg/site.json?fresh", { cache: "no-store" }).catch(() => null);
     if (!response?.ok) return null;
-    const site = { pending: [], ...(await response.json()) };
+    const site = await response.json();
     if (shown !== site.pending.join()) onChange(site.pending);
     if (!site.pending.length) return site;
     shown = site.pending.join();

@@ -12,7 +12,7 @@ import { newLiveness } from "./liveness.js";
 import { startWorker, WorkerClient } from "./rpc.js";
 import { WorkerPool } from "./worker-pool.js";
 
-/** @import { Scored } from "../pkg/tools/inception_web.js" */
+/** @import { TableEvaluation } from "../pkg/tools/inception_web.js" */
 /** @import { Loaded, Methods, Outcome, UmapMethods } from "./messages.js" */
 /** @import { BatchProgress, ClassifyOptions, ConvertOptions, Embedded, Engine, EngineOptions, Evaluation, KeptBase, LoadProgress, Picture, Prediction, TrainOptions } from "./types.js" */
 /** @import { PoolWorker } from "./worker-pool.js" */
@@ -501,7 +501,7 @@ export function convertBase(files, { name, sha256, signal, onProgress } = {}) {
   return client.callOnce("convert", { files, name, sha256 }, { signal, onProgress });
 }
 
-/** Replaces row indices of the dataset by picture ids. @param {Scored} scored @param {number[]} ids @param {Evaluation["on"]} on @param {number} [folds] @returns {Evaluation} */
+/** Replaces row indices of the dataset by picture ids. @param {TableEvaluation} scored @param {number[]} ids @param {Evaluation["on"]} on @param {number} [folds] @returns {Evaluation} */
 function withIds(scored, ids, on, folds = 0) {
   const answers = scored.answers.map(({ row, ...answer }) => ({ id: ids[row], ...answer }));
   const mislabels = scored.mislabels.map(({ row, ...mislabel }) => ({ id: ids[row], ...mislabel }));

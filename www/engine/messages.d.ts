@@ -1,5 +1,5 @@
 /** The messages between the page (rpc.js) and the workers. */
-import type { HeadInfo, Prediction, Scored, Table, TrainedInfo } from "../pkg/tools/inception_web.js";
+import type { HeadInfo, Prediction, TableEvaluation, LatentTable, TrainingResult } from "../pkg/tools/inception_web.js";
 import type {
   BatchProgress, CompareOptions, ComparePlan, CompareProgress, Comparison, CurveOptions, CurveProgress, EpochReport, ErrorKind, KeptBase, LearningCurve,
   LoadProgress, ModelKind, ModelResult, Picture, PictureSet, SetFile, TrainOptions, TrainReport,
@@ -16,12 +16,12 @@ export interface Methods {
   writeHead: { args: { form: string }; value: Uint8Array<ArrayBuffer>; progress: never };
   setUnsureBelow: { args: { share: number }; value: null; progress: never };
   setTable: { args: TableArgs; value: null; progress: never };
-  readLatents: { args: { files: Blob[] }; value: Table[]; progress: never };
+  readLatents: { args: { files: Blob[] }; value: LatentTable[]; progress: never };
   writeLatents: { args: { form: string }; value: Uint8Array<ArrayBuffer>; progress: never };
   train: { args: { settings: TrainOptions }; value: Trained; progress: EpochReport };
   control: { args: { command: JobControl }; value: null; progress: never };
-  crossValidate: { args: { settings: TrainOptions; folds: number }; value: Scored; progress: BatchProgress };
-  evaluate: { args: { rows: Uint32Array }; value: Scored; progress: never };
+  crossValidate: { args: { settings: TrainOptions; folds: number }; value: TableEvaluation; progress: BatchProgress };
+  evaluate: { args: { rows: Uint32Array }; value: TableEvaluation; progress: never };
   nearest: { args: { latents: Float32Array; count: number }; value: Float32Array; progress: never };
   openSet: { args: { files: SetFile[] }; value: PictureSet; progress: BatchProgress };
   plan: { args: { options: CompareOptions | CurveOptions }; value: ComparePlan; progress: never };
@@ -62,7 +62,7 @@ export interface AnswerArgs { pictures: Picture[]; topK: number; thumbnails: num
 /** [N x 2048] latents; for each row an index into the classes, and a name. */
 export interface TableArgs { latents: Float32Array; labels: Uint32Array; classes: string[]; names: string[] }
 
-export type Trained = Omit<TrainedInfo, "head"> & { head: HeadInfo } & Pick<TrainReport, "epochs" | "end" | "seconds">;
+export type Trained = Omit<TrainingResult, "head"> & { head: HeadInfo } & Pick<TrainReport, "epochs" | "end" | "seconds">;
 
 export type Outcome =
   | { latents: Float32Array; predictions: Prediction[]; milliseconds: number; width: number; height: number; thumbnail?: Uint8Array<ArrayBuffer> }

@@ -3,7 +3,7 @@
 import { resetControl, SLICE_MS, yieldToEvents } from "./control.js";
 import { Failure } from "./failure.js";
 
-/** @import { SetFiles, Told } from "../pkg/tools/inception_web.js" */
+/** @import { ComparisonProgress, PictureSetBuilder } from "../pkg/tools/inception_web.js" */
 /** @import { BatchProgress, CompareOptions, ComparePlan, CompareProgress, Comparison, CurveOptions, CurveProgress, ErrorKind, LearningCurve, ModelKind, ModelResult, PictureSet, SetFile } from "../engine/types.js" */
 
 /**
@@ -26,12 +26,12 @@ const STORE_EVERY = 60_000;
 
 /** @param {Context} context */
 export async function createComparison({ tools, base, batch, latents, decodeAvif, loadLatents, storeLatents }) {
-  const comparison = new tools.Ways(base.name, base.fingerprint);
+  const comparison = new tools.ModelComparison(base.name, base.fingerprint);
   /** @type {PictureSet | null} */ let set = null;
   /** Recent time per picture of the base. @type {number | null} */ let millisecondsAPicture = null;
   const stored = await loadLatents();
   try {
-    if (stored) comparison.readKnown(stored);
+    if (stored) comparison.readLatents(stored);
   } catch (error) {
     console.warn("ignored cached latents:", error); // the file is overwritten later
   }
@@ -41,7 +41,7 @@ export async function createComparison({ tools, base, batch, latents, decodeAvif
   /** @param {SetFile[]} files @param {(progress: BatchProgress) => void} onProgress @returns {Promise<PictureSet>} */
   async function open(files, onProgress) {
     resetControl();
-    const setFiles = new tools.SetFiles();
+    const builder = new tools.PictureSetBuilder();
     /** @type {{ name: string, message: string, kind: ErrorKind }[]} */
     const refused = [];
     // Class names first: they determine the valid labels.
@@ -49,7 +49,7 @@ export async function createComparison({ tools, base, batch, latents, decodeAvif
     let last = performance.now();
     for (const [done, file] of ordered.entries()) {
       try {
-        await addFile(setFiles, file);
+        await addFile(builder, file);
       } catch (error) {
         const { kind, message } = /** @type {{ kind?: ErrorKind, message: string }} */ (error);
         if (error instanceof WebAssembly.RuntimeError || !kind) throw error;
@@ -58,38 +58,38 @@ export async function createComparison({ tools, base, batch, latents, decodeAvif
       if (performance.now() - last < SLICE_MS) continue;
       last = performance.now();
       onProgress({ done: done + 1, total: files.length });
-      await yieldToEvents(() => setFiles.free());
+      await yieldToEvents(() => builder.free());
     }
     if (!files.length) throw new Failure("pictures", "pictures: no files; choose the CIFAR-10 files, or a folder with one subfolder per class");
     if (refused.length === files.length) throw new Failure(refused[0].kind, refused[0].message);
-    const info = comparison.open(setFiles);
+    const info = comparison.open(builder);
     const trainingPicture = (/** @type {number} */ row) => copyPixels(comparison.rgba(false, row));
     const means = info.classes.map((_, label) => copyPixels(comparison.mean(label)));
     set = {
       ...info,
-      samples: info.classes.map((_, label) => Array.from(comparison.samples(label, SAMPLES), trainingPicture)),
+      samples: info.classes.map((_, label) => Array.from(comparison.sampleRows(label, SAMPLES), trainingPicture)),
       means: means.map((mean) => (mean.length ? mean : null)),
       refused: refused.map(({ name, message }) => ({ name, message })),
     };
     return set;
   }
 
-  /** @param {SetFiles} setFiles @param {SetFile} file */
-  async function addFile(setFiles, { name, file, className, test = false }) {
+  /** @param {PictureSetBuilder} builder @param {SetFile} file */
+  async function addFile(builder, { name, file, className, test = false }) {
     const bytes = new Uint8Array(await file.arrayBuffer().catch((error) => {
       throw new Failure("pictures", `${name}: the file could not be read (${error.message}); choose it again`);
     }));
     if (className === undefined) {
-      setFiles.addFile(name, bytes);
+      builder.addFile(name, bytes);
       return;
     }
-    setFiles.addClass(className);
+    builder.addClass(className);
     try {
-      setFiles.addPicture(className, test, name, bytes);
+      builder.addPicture(className, test, name, bytes);
     } catch (error) {
       if (/** @type {{ kind?: string }} */ (error).kind !== "avif") throw error;
       const { width, height, rgba } = await decodeAvif(bytes);
-      setFiles.addRgba(className, test, name, width, height, rgba);
+      builder.addRgba(className, test, name, width, height, rgba);
     }
   }
 
@@ -99,9 +99,9 @@ export async function createComparison({ tools, base, batch, latents, decodeAvif
     const { sizes, seeds, ...rest } = "sizes" in options ? { ...options, perClass: Math.max(...options.sizes) } : { ...options, sizes: [], seeds: 0 };
     const given = withoutMissing(rest);
     const sampled = comparison.plan(given);
-    const needed = includesTransfer(options) ? comparison.needed(given, Uint32Array.from(sizes), seeds) : new Uint32Array();
-    const toRead = comparison.missing(needed).length;
-    return { ...sampled, kept: needed.length - toRead, toRead, millisecondsAPicture };
+    const required = includesTransfer(options) ? comparison.requiredRows(given, Uint32Array.from(sizes), seeds) : new Uint32Array();
+    const toRead = comparison.missingRows(required).length;
+    return { ...sampled, kept: required.length - toRead, toRead, millisecondsAPicture };
   }
 
   /** @param {CompareOptions} options @param {(progress: CompareProgress | { result: ModelResult }) => void} onProgress @returns {Promise<Comparison>} */
@@ -111,12 +111,12 @@ export async function createComparison({ tools, base, batch, latents, decodeAvif
     const given = withoutMissing(options);
     comparison.plan(given); // throws for invalid options before latents are computed
     const extraction = includesTransfer(options)
-      ? await extract(comparison.needed(given, new Uint32Array(), 0), (progress) => onProgress({ ...progress, epoch: null }))
+      ? await extract(comparison.requiredRows(given, new Uint32Array(), 0), (progress) => onProgress({ ...progress, epoch: null }))
       : { read: 0, kept: 0, seconds: 0, milliseconds: 0 };
     const job = comparison.compare(given, extraction.read, extraction.kept, extraction.seconds, extraction.milliseconds);
     await run(job, (progress) => {
       onProgress(progress);
-      if (progress.stage === "test" && progress.done === progress.total) onProgress({ result: job.row(job.rows - 1) });
+      if (progress.stage === "test" && progress.done === progress.total) onProgress({ result: job.result(job.resultCount - 1) });
     });
     return job.finish();
   }
@@ -127,18 +127,18 @@ export async function createComparison({ tools, base, batch, latents, decodeAvif
     requireSet();
     const given = withoutMissing({ ...options, perClass: 0 });
     const runs = (options.ways ?? ["mlp", "cnn", "transfer"]).length * sizes.length * seeds;
-    const needed = comparison.needed(given, Uint32Array.from(sizes), seeds);
+    const required = comparison.requiredRows(given, Uint32Array.from(sizes), seeds);
     if (includesTransfer(options)) {
-      await extract(needed, (progress) => onProgress({ ...progress, run: 0, runs, perClass: sizes[0], seed: 0, points: [] }));
+      await extract(required, (progress) => onProgress({ ...progress, run: 0, runs, perClass: sizes[0], seed: 0, points: [] }));
     }
     const job = comparison.learningCurve(given, Uint32Array.from(sizes), seeds);
     let currentRun = 0;
     await run(job, ({ epoch: _, ...progress }) => {
-      const soFar = job.soFar();
-      // The last progress of a run arrives when `soFar` already counts the run as finished.
+      const status = job.status();
+      // The last progress of a run arrives when `status` already counts the run as finished.
       const finished = progress.stage === "test" && progress.done === progress.total;
-      if (!finished) currentRun = soFar.run + 1;
-      onProgress({ ...progress, ...soFar, run: currentRun });
+      if (!finished) currentRun = status.run + 1;
+      onProgress({ ...progress, ...status, run: currentRun });
     });
     return job.finish();
   }
@@ -151,7 +151,7 @@ export async function createComparison({ tools, base, batch, latents, decodeAvif
 
   /**
    * Runs a job step by step, and handles messages in between.
-   * @param {{ step(): Told, readonly done: boolean, free(): void }} job @param {(progress: Told) => void} onProgress
+   * @param {{ step(): ComparisonProgress, readonly done: boolean, free(): void }} job @param {(progress: ComparisonProgress) => void} onProgress
    */
   async function run(job, onProgress) {
     let last = performance.now();
@@ -176,7 +176,7 @@ export async function createComparison({ tools, base, batch, latents, decodeAvif
    * @param {Uint32Array} rows @param {(progress: { stage: "read", way: "transfer", done: number, total: number }) => void} onProgress
    */
   async function extract(rows, onProgress) {
-    const missing = comparison.missing(rows);
+    const missing = comparison.missingRows(rows);
     const start = performance.now();
     let [storedAt, unstored] = [start, 0];
     let done = 0;
@@ -186,19 +186,19 @@ export async function createComparison({ tools, base, batch, latents, decodeAvif
       while (done < missing.length) {
         const batchRows = missing.subarray(done, done + batch);
         const values = await latents(Array.from(batchRows, picture));
-        batchRows.forEach((row, n) => comparison.learn(row, values.subarray(n * LATENTS, (n + 1) * LATENTS)));
+        batchRows.forEach((row, n) => comparison.addLatents(row, values.subarray(n * LATENTS, (n + 1) * LATENTS)));
         done += batchRows.length;
         unstored += batchRows.length;
         millisecondsAPicture = (performance.now() - start) / done;
         report();
         if (performance.now() - storedAt >= STORE_EVERY) {
-          await storeLatents(new Uint8Array(comparison.writeKnown()));
+          await storeLatents(new Uint8Array(comparison.writeLatents()));
           [storedAt, unstored] = [performance.now(), 0];
         }
         await yieldToEvents();
       }
     } finally {
-      if (unstored) await storeLatents(new Uint8Array(comparison.writeKnown()));
+      if (unstored) await storeLatents(new Uint8Array(comparison.writeLatents()));
     }
     const seconds = (performance.now() - start) / 1000;
     const timed = Array.from(rows.subarray(0, TIMED));

@@ -13,8 +13,8 @@ import { control, resetControl, SLICE_MS, stopRequested, yieldToEvents } from ".
 import { Failure } from "./failure.js";
 import { cacheKey, findWeights, forget, get, keep, openCache, storeDeviation, storedDeviation } from "./weights.js";
 
-/** @import { Arriving, Processor, Session, Picture as Decoded } from "../pkg/cpu/inception_web.js" */
-/** @import { Learner } from "../pkg/tools/inception_web.js" */
+/** @import { WeightsStream, Processor, Session, Picture as Decoded } from "../pkg/cpu/inception_web.js" */
+/** @import { TrainingSession } from "../pkg/tools/inception_web.js" */
 /** @import { AnswerArgs, LoadArgs, Loaded, Methods, Outcome, Request, Trained } from "../engine/messages.js" */
 /** @import { EpochReport, ErrorKind, KeptBase, LoadProgress, Picture } from "../engine/types.js" */
 /** @typedef {typeof import("../pkg/cpu/inception_web.js")} Runtime  Classification only. */
@@ -56,18 +56,18 @@ const methods = {
   openHead: ({ bytes }) => (bytes ? session.openHead(bytes) : openInitialHead()),
   writeHead: ({ form }) => copy(session.writeHead(form)),
   setUnsureBelow: ({ share }) => (session.setUnsureBelow(share), null),
-  setTable: ({ latents, labels, classes, names }) => tools().then(({ learner }) => (learner.setTable(latents, labels, classes, names), null)),
+  setTable: ({ latents, labels, classes, names }) => tools().then(({ trainer }) => (trainer.setTable(latents, labels, classes, names), null)),
   readLatents: ({ files }) => Promise.all(files.map(readLatents)),
-  writeLatents: ({ form }) => tools().then(({ learner }) => copy(learner.writeLatents(form))),
-  evaluate: ({ rows }) => tools().then(({ learner }) => learner.evaluate(session.writeHead("safetensors"), rows)),
-  nearest: ({ latents, count }) => tools().then(({ learner }) => learner.nearest(latents, count)),
+  writeLatents: ({ form }) => tools().then(({ trainer }) => copy(trainer.writeLatents(form))),
+  evaluate: ({ rows }) => tools().then(({ trainer }) => trainer.evaluate(session.writeHead("safetensors"), rows)),
+  nearest: ({ latents, count }) => tools().then(({ trainer }) => trainer.nearest(latents, count)),
   openSet: ({ files }, onProgress) => comparison().then((comparison) => comparison.open(files, onProgress)),
   plan: ({ options }) => comparison().then((comparison) => comparison.plan(options)),
   compare: ({ options }, onProgress) => comparison().then((comparison) => comparison.compare(options, onProgress)),
   learningCurve: ({ options }, onProgress) => comparison().then((comparison) => comparison.learningCurve(options, onProgress)),
   setPictures: ({ from, rows }) => comparison().then((comparison) => comparison.pictures(from, rows)),
   layers: ({ way }) => comparison().then((comparison) => comparison.layers(way)),
-  components: ({ count }) => tools().then(({ learner }) => new Float32Array(learner.components(count))),
+  components: ({ count }) => tools().then(({ trainer }) => new Float32Array(trainer.principalComponents(count))),
   control: ({ command }) => (control(command), null),
 };
 
@@ -169,15 +169,15 @@ async function load({ device: requested, liveness, weights, head }, onProgress) 
 
 /**
  * Builds layers on the processor as their bytes arrive. The checksum is verified at the end, before anything is used.
- * @param {Pick<Runtime, "Arriving">} module @param {Processor} processor
+ * @param {Pick<Runtime, "WeightsStream">} module @param {Processor} processor
  * @param {Pick<Source, "chunks" | "entry">} source @param {OnLoadProgress} onProgress @param {number} [deviation] stored result of the self-test, to skip it
  */
 async function openBase(module, processor, { chunks, entry }, onProgress, deviation) {
-  const stream = new module.Arriving(processor, Boolean(entry?.sha256));
+  const stream = new module.WeightsStream(processor, Boolean(entry?.sha256));
   let start = performance.now();
   try {
     for await (const chunk of chunks()) {
-      const valid = stream.take(chunk);
+      const valid = stream.push(chunk);
       onProgress({ stage: "weights", done: stream.bytes, total: entry?.bytes ?? stream.length ?? 0, layers: stream.layers });
       // A file of known size and checksum is read to its end: `mismatch` gives the better message.
       if (!valid && !entry) break;
@@ -204,7 +204,7 @@ function openInitialHead() {
   } catch (error) {
     if (headMustFit || /** @type {{ kind?: string }} */ (error).kind !== "head") throw error;
   }
-  return session.openOwnHead();
+  return session.openIncludedHead();
 }
 
 /** A processor: its name in the wasm module (`start`), and its display name. @typedef {{ device: "webgpu" | "cpu", start: string, name: string }} Candidate */
@@ -285,7 +285,7 @@ async function loadRuntime(build, onProgress = () => {}) {
 async function convert({ files, name, sha256: expected }, onProgress) {
   site = await manifest();
   const module = await loadRuntime("tools", onProgress);
-  const importer = new module.Foreign();
+  const importer = new module.Importer();
   for (const [index, file] of files.entries()) {
     onProgress({ stage: "prepare", done: index, total: files.length + 1 });
     const bytes = new Uint8Array(await file.arrayBuffer());
@@ -313,7 +313,7 @@ async function convert({ files, name, sha256: expected }, onProgress) {
   return entry;
 }
 
-/** Describes how a file differs from its entry; null if it does not. @param {Arriving} stream @param {Pick<WeightsEntry, "bytes" | "sha256">} entry */
+/** Describes how a file differs from its entry; null if it does not. @param {WeightsStream} stream @param {Pick<WeightsEntry, "bytes" | "sha256">} entry */
 function mismatch(stream, { bytes, sha256: expected }) {
   if (stream.bytes !== bytes) return `the file has ${stream.bytes} bytes, expected ${bytes}`;
   const got = stream.sha256();
@@ -359,47 +359,47 @@ async function answer({ pictures, topK, thumbnails }) {
   return outcomes;
 }
 
-/** @type {Promise<{ module: Tools, learner: Learner }> | null} */
+/** @type {Promise<{ module: Tools, trainer: TrainingSession }> | null} */
 let loadedTools = null;
 
 /** Loads the tools build on first use; retries after a failure. */
 function tools() {
   const { name, fingerprint } = session.base();
-  loadedTools ??= loadRuntime("tools").then((module) => ({ module, learner: new module.Learner(name, fingerprint) }));
+  loadedTools ??= loadRuntime("tools").then((module) => ({ module, trainer: new module.TrainingSession(name, fingerprint) }));
   loadedTools.catch(() => (loadedTools = null));
   return loadedTools;
 }
 
 /** @param {Blob} file */
 async function readLatents(file) {
-  const { learner } = await tools();
-  return learner.readLatents(new Uint8Array(await file.arrayBuffer()));
+  const { trainer } = await tools();
+  return trainer.readLatents(new Uint8Array(await file.arrayBuffer()));
 }
 
 /** @param {Methods["train"]["args"]} args @param {(report: EpochReport) => void} onEpoch @returns {Promise<Trained>} */
 async function train({ settings }, onEpoch) {
   resetControl();
-  const { learner } = await tools();
+  const { trainer } = await tools();
   const start = performance.now();
-  const training = learner.train(settings);
+  const run = trainer.train(settings);
   /** @type {EpochReport[]} */
   const epochs = [];
-  while (!training.done && !stopRequested()) {
-    const report = training.epoch();
+  while (!run.done && !stopRequested()) {
+    const report = run.epoch();
     epochs.push(report);
     onEpoch(report);
-    await yieldToEvents(() => training.free());
+    await yieldToEvents(() => run.free());
   }
   const end = stopRequested() ? "stopped" : epochs.length < epochs[0].epochs ? "early" : "finished";
-  const { head, ...trained } = learner.adopt(training);
+  const { head, ...trained } = run.finish();
   return { ...trained, head: session.openHead(head), epochs, end, seconds: (performance.now() - start) / 1000 };
 }
 
 /** @param {Methods["crossValidate"]["args"]} args @param {(progress: { done: number, total: number }) => void} onProgress */
 async function crossValidate({ settings, folds }, onProgress) {
   resetControl();
-  const { learner } = await tools();
-  const job = learner.crossValidate(settings, folds);
+  const { trainer } = await tools();
+  const job = trainer.crossValidate(settings, folds);
   while (!job.done) {
     job.step();
     const [done, total] = job.progress;
