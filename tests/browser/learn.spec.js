@@ -133,7 +133,7 @@ test("training can be paused, stopped and cancelled, and continues after its wor
     const { createEngine } = await import("/engine.js");
     const engine = await createEngine({ device: "cpu" });
     await engine.importLatents(await (await fetch(`/${url}`)).blob());
-    const stopped = await engine.train({ epochs: 50, patience: 0 }, { onEpoch: ({ epoch }) => epoch === 3 && engine.steer("stop") });
+    const stopped = await engine.train({ epochs: 50, patience: 0 }, { onEpoch: ({ epoch }) => epoch === 3 && engine.control("stop") });
     const head = await (await engine.exportHead("safetensors")).arrayBuffer();
     const controller = new AbortController();
     const cancelled = await engine.train({ epochs: 50, patience: 0 }, { signal: controller.signal, onEpoch: ({ epoch }) => epoch === 2 && controller.abort() })
@@ -143,12 +143,12 @@ test("training can be paused, stopped and cancelled, and continues after its wor
     const paused = engine.train({ epochs: 4, patience: 0 }, {
       onEpoch() {
         seen += 1;
-        if (seen === 2) engine.steer("pause");
+        if (seen === 2) engine.control("pause");
       },
     });
     await new Promise((resolve) => setTimeout(resolve, 3000));
     const whilePaused = seen;
-    engine.steer("resume");
+    engine.control("resume");
     const resumed = await paused;
     let killed = false;
     const restarted = await engine.train({ epochs: 3, patience: 0, seed: 9 }, {

@@ -208,8 +208,8 @@ class WorkerEngine {
     return { ...report, evaluation: evaluation && withIds(evaluation, ids, "validation") };
   }
 
-  /** @type {Engine["steer"]} */
-  steer(command) {
+  /** @type {Engine["control"]} */
+  control(command) {
     this.#call("control", { command }).catch(console.error); // fails only if the worker has died
   }
 

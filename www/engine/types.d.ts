@@ -159,7 +159,7 @@ export interface TrainReport {
   epochs: EpochReport[];
   /** The epoch whose weights were kept. */
   bestEpoch: number;
-  /** `finished`: all epochs were run. `early`: patience ran out. `stopped`: stopped by `steer("stop")`. */
+  /** `finished`: all epochs were run. `early`: patience ran out. `stopped`: stopped by `control("stop")`. */
   end: "finished" | "early" | "stopped";
   seconds: number;
   /** Evaluation on the validation split; null without one. */
@@ -280,7 +280,7 @@ export interface Engine {
    */
   train(options?: TrainOptions, control?: TrainControl): Promise<TrainReport>;
   /** Controls the running training. `stop` ends it after the current epoch and keeps the best one. */
-  steer(command: "pause" | "resume" | "stop"): void;
+  control(command: "pause" | "resume" | "stop"): void;
   /**
    * Without `folds`: evaluates the current head on the pictures of its validation split that are still in the dataset, or on the whole dataset
    * if the head was not trained in this session. With `folds`: cross-validates heads trained with these options.

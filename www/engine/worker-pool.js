@@ -56,6 +56,7 @@ export class WorkerPool {
     return async () => {
       ended = true;
       await Promise.allSettled(running);
+      clearTimeout(this.#idleTimer); // set by a batch that ended meanwhile
       this.#idleTimer = window.setTimeout(() => this.dispose(), IDLE_MS);
     };
   }

@@ -160,7 +160,7 @@ export function createTrain(context) {
   /** @param {"pause" | "resume" | "stop"} command */
   function control(command) {
     const at = performance.now();
-    engine().steer(command);
+    engine().control(command);
     dispatch(command === "stop" ? { type: "stopping" } : { type: command === "pause" ? "paused" : "resumed", at });
   }
 
