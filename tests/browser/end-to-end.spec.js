@@ -1,4 +1,4 @@
-// End-to-end test: add two classes, train, classify, reload, save the project, and open it again.
+// End-to-end tests: add two classes, train, classify, reload, save the project, and open it again.
 import { execFileSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
