@@ -4,7 +4,7 @@
  * `sw.js?v=VERSION&build=cpu`. A version is installed only if every file matches its SHA-256 in `pkg/site.json`; otherwise the previous
  * version stays active. A new version waits until the page asks for it or all tabs are closed.
  *
- * Weights are not cached here: worker.js caches them by fingerprint.
+ * Weights are not cached here: worker/weights.js caches them by fingerprint.
  */
 
 /** @typedef {{ waitUntil(work: Promise<unknown>): void }} ExtendableEvent */

@@ -464,10 +464,10 @@ const failures = [
   {
     title: "missing weights are reported with the HTTP status",
     sendBase: async (response) => void response.writeHead(404).end(),
-    message: /^base\.safetensors could not be fetched \(HTTP status 404\); check the address and reload the page$/,
+    message: /^base\.safetensors could not be fetched \(HTTP status 404\); check the URL and reload the page$/,
   },
   {
-    title: "a file of another format is rejected by its first bytes if its size and checksum are unknown",
+    title: "a file of another format is rejected after its first bytes if its size and checksum are unknown",
     weights: "pkg/base.safetensors",
     sendBase: async (response) => void response.write("<!DOCTYPE html>"),
     message: /^weights: invalid safetensors file \(header too large, 15 bytes\); download or convert it again$/,
@@ -575,7 +575,7 @@ test("the self-test on the CPU runs once for each runtime and browser", async ({
   }
 });
 
-test("the static site works below a path prefix of any web server", async ({ page }) => {
+test("the static site works below a path prefix", async ({ page }) => {
   const { server, address } = await serve({ prefix: "/some/where/" });
   await page.goto(`${address}?device=cpu`);
   await expect(status(page)).toHaveText(/^Ready · CPU/);

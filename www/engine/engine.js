@@ -2,7 +2,8 @@
 /**
  * The JavaScript API: sends requests to a worker that runs the network. Types and documentation: engine.d.ts.
  *
- * When the worker dies, it is restarted and its pending requests are sent again: once on the GPU, if it was in use, then on the CPU.
+ * When the worker dies, it is restarted and its pending requests are sent again. If the GPU was in use, the first restart uses the GPU;
+ * later ones use the CPU.
  */
 
 import { WorkerComparison } from "./comparison.js";
@@ -32,7 +33,7 @@ const COMPONENTS = 50;
 export { EngineError };
 
 /** Rejects the requests of a worker that was terminated because of another request. */
-class CollateralError extends EngineError {}
+class RestartError extends EngineError {}
 
 /** @type {(options?: EngineOptions) => Promise<Engine>} */
 export async function createEngine({ device = "auto", weights, head, onProgress = () => {}, onChange = () => {} } = {}) {
@@ -433,10 +434,10 @@ class WorkerEngine {
         return await this.#call(method, args, onProgress);
       } catch (error) {
         if (!(error instanceof EngineError && (error.kind === "crash" || error.kind === "device")) || this.#disposed) throw error;
-        if (!(error instanceof CollateralError)) ownCrashes += 1;
+        if (!(error instanceof RestartError)) ownCrashes += 1;
         if (ownCrashes > 1 && device === "cpu") throw error;
         if (this.#client && this.#client !== client) continue; // another request has already restarted the worker
-        this.#stop(new CollateralError(error.kind, error.message));
+        this.#stop(new RestartError(error.kind, error.message));
         await this.restart(error);
       }
     }

@@ -28,7 +28,7 @@ export interface Answer {
   thumbnail?: Blob;
 }
 
-/** The values that are computed once for each picture and kept. */
+/** The values that are computed once for each picture and stored. */
 export interface Embedded {
   /** 2048 numbers. */
   latents: Float32Array;
@@ -45,11 +45,11 @@ export interface EngineOptions {
   /** `auto` (the default) uses WebGPU on a real GPU, and the CPU otherwise. */
   device?: "auto" | "webgpu" | "cpu";
   /**
-   * The URL of a weights file written by `inception-web weights`, or a base kept by `convertBase`; by default the base of this site.
+   * The URL of a weights file written by `inception-web weights`, or a base stored by `convertBase`; by default the base of this site.
    * The content of a URL must never change: it is cached.
    */
   weights?: string | KeptBase;
-  /** The URL of a head file written by `inception-web train`; by default the head with ten classes. */
+  /** The URL of a head file written by `inception-web train`. Default: the site's head if it fits the base, else the base's own classifier. */
   head?: string;
   onProgress?: (progress: LoadProgress) => void;
   /** Called when `device`, `deviceName` or `notice` changed: when a lost GPU or a dead worker is detected, and after the restart. */
@@ -106,7 +106,7 @@ export interface TrainOptions {
   dropout?: number;
   optimizer?: "adamw" | "adam";
   learningRate?: number;
-  /** AdamW only; multiplied by the step size. */
+  /** AdamW only; multiplied by the learning rate. */
   weightDecay?: number;
   /** Batch size in pictures. */
   batch?: number;
@@ -116,7 +116,7 @@ export interface TrainOptions {
   labelSmoothing?: number;
   /** `balanced` weights each picture by the inverse frequency of its class. */
   classWeights?: "none" | "balanced";
-  /** The same seed, data and device give a bit-identical head. */
+  /** The same seed and data give a bit-identical head on the same machine. */
   seed?: number;
   /** Share of each class in the validation split, 0 to 0.9. */
   validation?: number;
@@ -129,7 +129,10 @@ export interface TrainOptions {
   name?: string;
 }
 
-/** Losses are mean cross-entropies in nats, accuracies are 0 to 1; both are null without validation pictures. */
+/**
+ * Losses are mean cross-entropies in nats, accuracies are 0 to 1. `validationLoss` and `validationAccuracy` are null without validation
+ * pictures.
+ */
 export interface EpochReport {
   /** Counted from 1. */
   epoch: number;
@@ -166,8 +169,9 @@ export interface TrainReport {
   evaluation: Evaluation | null;
 }
 
-/** Quality of a head on pictures that it was not trained on. With `on: "dataset"`, training pictures may be included. */
+/** Quality of a head on labelled pictures. */
 export interface Evaluation {
+  /** `validation`, `folds`: pictures that the head was not trained on. `dataset`: may include training pictures. */
   on: "validation" | "folds" | "dataset";
   /** Number of cross-validation folds; 0 without cross-validation. */
   folds: number;
@@ -211,7 +215,7 @@ export interface Imported {
   notice: string | null;
 }
 
-/** The pictures that heads are trained on: a project (see project.d.ts), and the latents of its pictures, keyed by hash. */
+/** The pictures that heads are trained on: a project (see ../project/types.d.ts), and the latents of its pictures, keyed by hash. */
 export interface Dataset {
   /** Class names, in order. */
   readonly classes: string[];
@@ -290,7 +294,7 @@ export interface Engine {
   openHead(file: Blob | Uint8Array): Promise<void>;
   /** Restores the initial head. */
   resetHead(): Promise<void>;
-  /** Writes the current head to a file. `onnx` (opset 17) and `npz` map latents to probabilities. */
+  /** Writes the current head to a file. `onnx` (opset 17) maps latents to probabilities; `npz` holds the arrays of the layers. */
   exportHead(form: "safetensors" | "onnx" | "npz"): Promise<Blob>;
   /** Writes the dataset to a file: latents in f32, with labels. */
   exportLatents(form: "safetensors" | "npz"): Promise<Blob>;

@@ -18,7 +18,7 @@ const MAX_WORKERS = 3;
 const IDLE_MS = 15_000;
 
 export class WorkerPool {
-  /** Each worker with its loading. @type {Map<PoolWorker, Promise<unknown>>} */ #workers = new Map();
+  /** Each worker, with the promise that it is loaded. @type {Map<PoolWorker, Promise<unknown>>} */ #workers = new Map();
   #idleTimer = 0;
   #source;
 
@@ -106,6 +106,6 @@ export class PoolWorker {
   }
 
   close() {
-    this.#client.close(new Error("the worker pool was disposed"));
+    this.#client.close(new Error("the worker was removed from the pool"));
   }
 }

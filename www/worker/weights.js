@@ -17,12 +17,12 @@ const CACHE = "inception-web weights";
 const CHECKS = "inception-web checks";
 
 /**
- * Finds the requested weights: those at a URL, a kept base, or the site's own.
+ * Finds the requested weights: those at a URL, a stored base, or the site's own.
  * @param {string | KeptBase | undefined} requested @param {WeightsEntry} own @param {URL} base for relative URLs
  * @returns {Promise<Source>}
  */
 export async function findWeights(requested, own, base) {
-  const entry = typeof requested === "object" ? { ...requested, url: "" } : requested ? await entryOf(requested) : own;
+  const entry = typeof requested === "object" ? { ...requested, url: "" } : requested ? await entryOfUrl(requested) : own;
   const cached = entry && (await (await openCache())?.match(cacheKey(entry)));
   if (cached) return fromCache(entry, cached);
   if (typeof requested === "object") throw new Failure("weights", `weights: ${requested.name} is no longer stored in this browser; choose it again`);
@@ -50,8 +50,8 @@ function fromCache(entry, first) {
 }
 
 /**
- * Downloads at full speed, independent of the consumer, and keeps all chunks: they are stored once they are verified, and a second device
- * reads them again if the first one fails.
+ * Downloads at full speed, independent of the consumer, and holds all chunks in memory: they are stored once they are verified, and a second
+ * device reads them again if the first one fails.
  * @param {WeightsEntry | null} entry @param {Response} response @returns {Source}
  */
 function fromNetwork(entry, response) {
@@ -115,13 +115,13 @@ function urlKey(url) {
 }
 
 /** Returns what an earlier visit stored about the weights at a URL. @param {string} url @returns {Promise<WeightsEntry | null>} */
-async function entryOf(url) {
+async function entryOfUrl(url) {
   const stored = await (await openCache())?.match(urlKey(url));
   return stored ? stored.json() : null;
 }
 
 /**
- * Stores verified weights for later visits, and deletes older weights of the same origin.
+ * Stores verified weights for later visits, and deletes older weights of the same source.
  * @param {string | undefined} url @param {KeptBase} entry @param {Chunk[]} chunks
  * @returns {Promise<boolean>} false if the storage quota is exceeded
  */
@@ -175,7 +175,7 @@ export async function get(url) {
     throw new Failure("network", `${name} could not be fetched (${error.message}); check the connection and reload the page`);
   });
   if (!response.ok) {
-    throw new Failure("network", `${name} could not be fetched (HTTP status ${response.status}); check the address and reload the page`);
+    throw new Failure("network", `${name} could not be fetched (HTTP status ${response.status}); check the URL and reload the page`);
   }
   return response;
 }

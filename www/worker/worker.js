@@ -21,7 +21,7 @@ import { cacheKey, findWeights, forget, get, keep, openCache, storeDeviation, st
 /** @typedef {typeof import("../pkg/tools/inception_web.js")} Tools  Also trains, evaluates, compares and converts. */
 /** @typedef {{ cpu: Runtime, relaxed: Runtime, webgpu: Runtime, tools: Tools }} Builds */
 /** @import { Chunk, Source, WeightsEntry } from "./weights.js" */
-/** `pending` builds are still being made by the server. @typedef {{ weights: WeightsEntry, head: string | null, runtimes: Partial<Record<keyof Builds, { bytes: number, version: string }>>, pending: string[], training: Loaded["defaults"] }} Site */
+/** `pending`: builds that the server has not finished. @typedef {{ weights: WeightsEntry, head: string | null, runtimes: Partial<Record<keyof Builds, { bytes: number, version: string }>>, pending: string[], training: Loaded["defaults"] }} Site */
 /** @typedef {(progress: LoadProgress) => void} OnLoadProgress */
 
 const MANIFEST = new URL("../pkg/site.json", import.meta.url);
@@ -32,7 +32,7 @@ const LATENTS = 2048;
 const SIDE = 32;
 /** Chunk size for weights that are already in memory, in bytes. */
 const CHUNK = 1 << 20;
-/** Milliseconds between requests for a build that the server is still making. */
+/** Milliseconds between requests for a build that the server has not finished. */
 const POLL_MS = 1000;
 /** Pictures per forward pass: a GPU is faster with several, the CPU is not. */
 const BATCH = { webgpu: 4, cpu: 1 };
@@ -40,7 +40,7 @@ const BATCH = { webgpu: 4, cpu: 1 };
 /** @type {Site} */ let site;
 /** @type {Runtime} */ let runtime;
 /** @type {Session} */ let session;
-/** Pictures per forward pass on the current device. */ let batch = 1;
+let batch = 1;
 /** The head file given to `load` or shipped with the site. @type {Uint8Array | null} */ let initialHead;
 /** Whether it is an error if the initial head belongs to another base. */ let headMustFit = true;
 
@@ -118,12 +118,12 @@ async function load({ device: requested, liveness, weights, head }, onProgress) 
   const candidates = [...choice.candidates];
   let source = found;
   /** @type {Processor | undefined} */ let processor;
-  const { version } = await entryOf(choice.build);
+  const { version } = await entryOfBuild(choice.build);
   /** Stored result of the self-test. @type {number | undefined} */ let stored;
   /** Opens the base on the first candidate that works. @returns {ReturnType<typeof openBase>} */
   const open = async () => {
     try {
-      processor ??= await runtime.Processor.start(candidates[0].start, (done, total) => onProgress({ stage: "kernels", done, total }));
+      processor ??= await runtime.Processor.start(candidates[0].processor, (done, total) => onProgress({ stage: "kernels", done, total }));
       const { entry, cached } = source;
       stored = entry && cached && candidates[0].device === "cpu" ? await storedDeviation(entry, version) : undefined;
       return await openBase(runtime, processor, source, onProgress, stored);
@@ -179,7 +179,7 @@ async function openBase(module, processor, { chunks, entry }, onProgress, deviat
     for await (const chunk of chunks()) {
       const valid = stream.push(chunk);
       onProgress({ stage: "weights", done: stream.bytes, total: entry?.bytes ?? stream.length ?? 0, layers: stream.layers });
-      // A file of known size and checksum is read to its end: `mismatch` gives the better message.
+      // With a known size and checksum, read on to the end, because `mismatch` then reports the size or the checksum.
       if (!valid && !entry) break;
       if (performance.now() - start < SLICE_MS) continue;
       await yieldToEvents();
@@ -207,19 +207,19 @@ function openInitialHead() {
   return session.openIncludedHead();
 }
 
-/** A processor: its name in the wasm module (`start`), and its display name. @typedef {{ device: "webgpu" | "cpu", start: string, name: string }} Candidate */
+/** A device to try: `processor` is its name in the wasm module, `name` its display name. @typedef {{ device: "webgpu" | "cpu", processor: string, name: string }} Candidate */
 /** @type {Candidate} */
-const CPU = { device: "cpu", start: "cpu", name: "CPU (wasm SIMD)" };
+const CPU = { device: "cpu", processor: "cpu", name: "CPU (wasm SIMD)" };
 
 /**
- * Returns the processors to try, in order, and the build that contains them. A GPU with f16 support reads half the bytes, with f32 as the fallback.
+ * Returns the devices to try, in order, and the build that contains them. A GPU with f16 support reads half the bytes, with f32 as the fallback.
  * The build `relaxed` uses fused multiply-add (relaxed SIMD). `auto` uses WebGPU only on a real GPU, `webgpu` also with a software adapter.
  * @param {LoadArgs["device"]} requested
  * @returns {Promise<{ candidates: Candidate[], build: "webgpu" | "relaxed" | "cpu", notice: string | null }>}
  */
 async function chooseDevice(requested) {
   const fused = await relaxedSimd();
-  // A build that the server is still making is used from the next visit on.
+  // A build that the server has not finished is used from the next visit on.
   const relaxed = fused && site.runtimes.relaxed;
   const onCpu = (/** @type {string | null} */ notice) => ({ candidates: [CPU], build: relaxed ? /** @type {const} */ ("relaxed") : /** @type {const} */ ("cpu"), notice });
   if (requested === "cpu") return onCpu(null);
@@ -238,9 +238,9 @@ async function chooseDevice(requested) {
   if (obstacle) return onCpu(`${obstacle}, so the CPU is used.`);
   const { vendor = "", architecture = "", description = "" } = adapter.info ?? {};
   const gpuName = description || [vendor, architecture].filter(Boolean).join(" ");
-  const onGpu = (/** @type {string} */ start, /** @type {string[]} */ ...details) => {
+  const onGpu = (/** @type {string} */ processor, /** @type {string[]} */ ...details) => {
     const text = details.filter(Boolean).join(", ");
-    return { device: /** @type {const} */ ("webgpu"), start, name: text ? `WebGPU (${text})` : "WebGPU" };
+    return { device: /** @type {const} */ ("webgpu"), processor, name: text ? `WebGPU (${text})` : "WebGPU" };
   };
   const f16 = adapter.features.has("shader-f16") && !software ? [onGpu("webgpu-f16", gpuName, "f16")] : [];
   return { candidates: [...f16, onGpu("webgpu", gpuName), CPU], build: "webgpu", notice: null };
@@ -251,8 +251,8 @@ async function manifest() {
   return (await get(MANIFEST)).json();
 }
 
-/** The manifest's entry of a build. Waits while the server is still making it. @param {keyof Builds} build */
-async function entryOf(build) {
+/** The manifest's entry of a build. Waits until the server has finished it. @param {keyof Builds} build */
+async function entryOfBuild(build) {
   for (;;) {
     const entry = site.runtimes[build];
     if (entry) return entry;
@@ -266,7 +266,7 @@ async function entryOf(build) {
 
 /** @template {keyof Builds} B @param {B} build @param {OnLoadProgress} [onProgress] @returns {Promise<Builds[B]>} */
 async function loadRuntime(build, onProgress = () => {}) {
-  const { bytes, version } = await entryOf(build);
+  const { bytes, version } = await entryOfBuild(build);
   const module = await import(`../pkg/${build}/inception_web.js`).catch((error) => {
     throw new Failure("network", `the runtime could not be fetched (${error.message}); check the connection and reload the page`);
   });
@@ -309,7 +309,7 @@ async function convert({ files, name, sha256: expected }, onProgress) {
   await stored?.catch(() => {
     throw new Failure("weights", `weights: the browser's storage has no space for ${entry.name} (${Math.ceil(bytes.length / 1e6)} MB); free some and try again`);
   });
-  if (!cache) throw new Failure("weights", "weights: this browser does not allow this page to store data, which a base of your own needs; leave private browsing");
+  if (!cache) throw new Failure("weights", "weights: storage is not available, but your own base must be stored; leave private browsing");
   return entry;
 }
 
