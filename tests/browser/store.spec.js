@@ -268,7 +268,7 @@ test("an exceeded quota gives an error message and keeps the previous state", as
   expect(after).toBe(102);
 });
 
-test("a crash during a save leaves the state before or after it, never a mixture", async ({ playwright, baseURL }) => {
+test("a crash during a save leaves the old or the new state, never a mixture", async ({ playwright, baseURL }) => {
   const profile = mkdtempSync(join(tmpdir(), "inception-web-"));
   const { launchOptions } = test.info().project.use;
   const open = async () => {
@@ -524,7 +524,7 @@ test("only one tab saves, a second one is read-only", async ({ page, context }) 
   expect(await other.evaluate(save, "dog")).toBe("no error");
 });
 
-test("errors for newer storage, missing storage and, without Web Locks, changes by another tab", async ({ page, context }) => {
+test("newer storage, missing storage and, without Web Locks, changes by another tab are reported", async ({ page, context }) => {
   const other = await context.newPage();
   await other.goto(BLANK);
   for (const tab of [page, other]) await tab.evaluate(() => Object.defineProperty(navigator, "locks", { value: undefined }));
@@ -545,7 +545,7 @@ test("errors for newer storage, missing storage and, without Web Locks, changes 
   expect(await page.evaluate(save, "cat")).toBe("no error");
   expect(await other.evaluate(save, "dog")).toEqual({
     kind: "failed",
-    message: 'storage: another tab changed the kept project, so this tab no longer saves; save your work with "Save project", or reload to see the other tab\'s version',
+    message: 'storage: another tab changed the stored project, so this tab no longer saves; save your work with "Save project", or reload to see the other tab\'s version',
   });
   expect(await page.evaluate(save, "fox")).toBe("no error");
   await other.evaluate(open);
@@ -575,7 +575,7 @@ test("errors for newer storage, missing storage and, without Web Locks, changes 
     },
     refused: {
       kind: "newer",
-      message: "storage: the kept data was written by a newer version of this page and is not changed; reload the page to get that version",
+      message: "storage: the stored data was written by a newer version of this page and is not changed; reload the page to get that version",
     },
     none: {
       kind: "unavailable",

@@ -26,7 +26,7 @@ export interface Context {
 
 /** `panels/train/controller.js`: training, evaluation, runs, map and explanations. It fills the element `#train`. */
 export interface TrainPanel {
-  /** Call when the engine is ready and the kept data is loaded: shows the runs and restores the head in use. */
+  /** Call when the engine is ready and the stored data is loaded: shows the runs and restores the head in use. */
   ready(kept: Kept): Promise<void>;
   /** Call when the project or its latents changed. */
   projectChanged(): void;

@@ -1,4 +1,4 @@
-/** What the page keeps in IndexedDB, and the interface of `store.js`. */
+/** The data that the page stores in IndexedDB, and the interface of `store.js`. */
 import type { Embedded, TrainReport } from "../engine/types.js";
 import type { Project } from "./types.js";
 
@@ -33,13 +33,16 @@ export interface StoreError extends Error {
 export interface Store {
   /** Why this tab cannot save; null if it can. Only one tab can save, others are read-only. */
   readonly refusal: StoreError | null;
-  /** Returns what earlier visits saved; an empty project on the first visit. */
+  /**
+   * Returns what earlier visits saved; an empty project on the first visit. With an empty fingerprint (the base is not known yet), `embedded` is
+   * empty and the latents are read ahead for the next call.
+   */
   load(fingerprint: string): Promise<Kept>;
   /** Saves the difference between two projects; asks for persistent storage once there are pictures. @throws {StoreError} */
   saveProject(before: Project, after: Project): Promise<void>;
   /** Saves latents and thumbnails, by the picture's hash, in one transaction. @throws {StoreError} */
   saveEmbedded(fingerprint: string, embedded: ReadonlyMap<string, Embedded>): Promise<void>;
-  /** Returns the kept latents of these hashes for one base, whatever project they were saved for. */
+  /** Returns the stored latents of these hashes for one base, of any project. */
   findEmbedded(fingerprint: string, hashes: readonly string[]): Promise<Map<string, Embedded>>;
   saveRun(run: Run): Promise<void>;
   removeRun(id: number): Promise<void>;
@@ -49,8 +52,8 @@ export interface Store {
   replace(fingerprint: string, kept: Kept): Promise<void>;
   /** Deletes latents and thumbnails of pictures that are no longer in the project. Call once after `load`. */
   sweep(): Promise<void>;
-  /** Bytes kept: picture files; latents of all bases, with thumbnails; heads of runs. */
+  /** Bytes stored: picture files; latents of all bases, with thumbnails; heads of runs. */
   sizes(): Promise<{ files: number; latents: number; heads: number }>;
-  /** Bytes used and granted; null if the browser does not report them. */
-  usage(): Promise<{ used: number; granted: number } | null>;
+  /** Bytes used and the quota in bytes; null if the browser does not report them. */
+  usage(): Promise<{ used: number; quota: number } | null>;
 }

@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * Keeps the project in IndexedDB. Every save is one transaction over all stores it changes, so a crash leaves the state before or after it.
+ * Stores the project in IndexedDB. Every save is one transaction over all stores it changes, so a crash leaves either the old or the new state.
  * Operations run one at a time, in the order of the calls.
  */
 import { openDB } from "../npm/idb.js";
@@ -42,7 +42,7 @@ const ALL = ["pictures", "files", "latents", "runs", "state"];
 
 const UNAVAILABLE =
   'storage: not available in this browser (a private window, or storage is turned off); your work is lost when this tab closes, save it with "Save project"';
-const NEWER = "storage: the kept data was written by a newer version of this page and is not changed; reload the page to get that version";
+const NEWER = "storage: the stored data was written by a newer version of this page and is not changed; reload the page to get that version";
 const CLOSED = 'storage: closed by the browser or by a newer version of this page in another tab; save your work with "Save project" and reload';
 const BLOCKED = "storage: an older version of this page is open in another tab; close that tab and reload this one";
 const READ_ONLY =
@@ -50,7 +50,7 @@ const READ_ONLY =
 const FILE_REMOVED = "storage: another tab removed this picture's file; reload the page to see the current project";
 /** For browsers without Web Locks. */
 const CHANGED_ELSEWHERE =
-  'storage: another tab changed the kept project, so this tab no longer saves; save your work with "Save project", or reload to see the other tab\'s version';
+  'storage: another tab changed the stored project, so this tab no longer saves; save your work with "Save project", or reload to see the other tab\'s version';
 
 /** @implements {StoreErrorType} */
 export class StoreError extends Error {
@@ -319,7 +319,7 @@ class IndexedStore {
     });
   }
 
-  /** @returns {Promise<{ used: number, granted: number } | null>} */
+  /** @returns {Promise<{ used: number, quota: number } | null>} */
   usage() {
     return usage();
   }
@@ -410,7 +410,7 @@ class StoredFile {
   }
 }
 
-/** Opens the files that are about to be deleted, so that undo still has them. @param {Project | null} project @param {(hash: string) => boolean} which */
+/** Reads files into memory before they are deleted or the database is closed. @param {Project | null} project @param {(hash: string) => boolean} which */
 async function openAll(project, which) {
   await Promise.all(project?.pictures.filter(({ hash }) => which(hash)).map(({ file }) => openFile(file)) ?? []);
 }
@@ -545,18 +545,18 @@ async function storeErrorOf(error) {
   return new StoreError("failed", `storage: saving or reading failed (${reason}); save your work with "Save project" and reload`, error);
 }
 
-/** On a full disk, browsers still report a larger quota, to hide the size of the disk. @param {{ used: number, granted: number }} space @returns {string} */
-function spaceText({ used, granted }) {
-  return used > granted * 0.9
-    ? ` (${megabytes(used)} of ${megabytes(granted)} MB used)`
+/** On a full disk, browsers still report a larger quota, to hide the size of the disk. @param {{ used: number, quota: number }} space @returns {string} */
+function spaceText({ used, quota }) {
+  return used > quota * 0.9
+    ? ` (${megabytes(used)} of ${megabytes(quota)} MB used)`
     : ` (${megabytes(used)} MB used; the disk may be full)`;
 }
 
-/** @returns {Promise<{ used: number, granted: number } | null>} */
+/** @returns {Promise<{ used: number, quota: number } | null>} */
 async function usage() {
   try {
-    const { usage: used, quota: granted } = await navigator.storage.estimate();
-    return used === undefined || granted === undefined ? null : { used, granted };
+    const { usage: used, quota } = await navigator.storage.estimate();
+    return used === undefined || quota === undefined ? null : { used, quota };
   } catch {
     return null;
   }
