@@ -23,7 +23,7 @@ function step(name, [tool, ...args], env = {}) {
   console.log(`== ${name}: passed in ${seconds} s`);
 }
 
-/** Path of Chromium: an installed one, else from apt (as root on Debian), else Playwright's own (""). */
+/** Finds Chromium, or installs it: from apt as root on Debian, else Playwright's own. Returns the path, or "" for Playwright's own. */
 function ensureChromium() {
   if (!findChromium() && process.getuid?.() === 0 && output("which", "apt-get")) {
     step("Chromium", ["apt-get", "update"]);

@@ -148,7 +148,7 @@ test("axe finds no violations in any view, light or dark", async ({ page }) => {
   await check("toast", ".toast");
   await training(page).getByText("Settings", { exact: true }).click();
   await training(page).getByText("Epochs as a table").click();
-  await page.getByRole("table", { name: "Confusion matrix", exact: true }).getByRole("button", { name: /^[1-9]\d* pictures? of cat answered as dog$/ }).click();
+  await page.getByRole("table", { name: "Confusion matrix", exact: true }).getByRole("button", { name: /^[1-9]\d* pictures? of cat classified as dog$/ }).click();
   await check("training and confusion matrix", "#train");
   await evaluation(page).getByRole("spinbutton").fill("2");
   await evaluation(page).getByRole("spinbutton").blur();
@@ -334,7 +334,7 @@ async function showEverything(page) {
   await trainTenClasses(page);
   await training(page).getByText("Settings", { exact: true }).click();
   await training(page).getByText("Epochs as a table").click();
-  await page.getByRole("table", { name: "Confusion matrix", exact: true }).getByRole("button", { name: /^[1-9]\d* pictures? of cat answered as dog$/ }).click();
+  await page.getByRole("table", { name: "Confusion matrix", exact: true }).getByRole("button", { name: /^[1-9]\d* pictures? of cat classified as dog$/ }).click();
   await drawMap(page);
   await compareModels(page);
   await gallery(page).getByRole("option").first().click();

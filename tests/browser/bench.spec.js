@@ -21,7 +21,7 @@ async function open(page) {
   await page.getByRole("combobox", { name: "Runs" }).selectOption("3");
 }
 
-test("the CPU is measured by keyboard, the summary line is copied, and no data is sent", async ({ page, context, baseURL }) => {
+test("the benchmark works with the keyboard alone, copies the summary line and sends no data", async ({ page, context, baseURL }) => {
   await context.grantPermissions(["clipboard-read", "clipboard-write"]);
   /** @type {string[]} */
   const sent = [];

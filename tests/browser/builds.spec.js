@@ -22,21 +22,21 @@ test("the page answers before the training build exists, and trains as soon as i
     if (build) builds.add(build[1]);
   });
   await page.goto("/?device=cpu");
-  const building = page.getByText("Training is being built. This takes a few minutes; the page can already answer.");
+  const building = page.getByText("The server is still building the code for training. This takes a few minutes; pictures can already be classified.");
   await expect(building).toBeVisible();
   await page.getByRole("button", { name: "Cat", exact: true }).click();
   await expect(page.getByRole("list", { name: "Results" }).getByRole("listitem").first()).toContainText("cat");
   expect([...builds]).toEqual(["cpu"]);
   const train = page.getByRole("button", { name: "Train", exact: true });
   await expect(train).toBeDisabled();
-  await expect(page.locator("#training")).toContainText("Training is being built. It can start in a few minutes.");
+  await expect(page.locator("#training")).toContainText("The server is still building the code for training. Training can start in a few minutes.");
 
   release();
   await expect(building).toBeHidden();
   await expect(train).toBeEnabled();
 });
 
-test("a call of the API waits for its build", async ({ page }) => {
+test("an API call waits until the build that it needs is ready", async ({ page }) => {
   const release = await hideBuilds(page, ["tools"]);
   await page.goto("/");
   await page.evaluate(async () => {

@@ -86,10 +86,10 @@ const overflow = (page) => page.evaluate(() => document.documentElement.scrollWi
 
 // ---- tests ----
 
-test("the page becomes ready and names the cpu", async ({ page }) => {
+test("the page becomes ready and shows the CPU as its device", async ({ page }) => {
   await open(page);
   await expect(status(page)).toContainText("CPU");
-  await expect(page.getByText("Nothing you drop leaves this tab")).toBeVisible();
+  await expect(page.getByText("Nothing you drop leaves your browser")).toBeVisible();
   await expect(page.getByRole("alert")).toHaveCount(0);
 });
 
@@ -187,7 +187,7 @@ test("a picture added while the network loads is answered once it is ready", asy
   await expect(results(page)).toContainText("early.png");
 });
 
-test("csv and json agree with the cards", async ({ page }) => {
+test("the saved CSV and JSON contain the answers on the cards", async ({ page }) => {
   await open(page);
   await choose(page, [
     picture("plain.png", 1),

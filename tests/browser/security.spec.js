@@ -1,5 +1,5 @@
 // @ts-check
-/** Security guarantees: no data leaves the tab, names are never interpreted as markup, and broken files do not affect others. */
+/** Security guarantees: no data leaves the browser, names are never interpreted as markup, and broken files do not affect others. */
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -196,6 +196,6 @@ test("a folder without pictures gives a message", async ({ page }, info) => {
   writeFileSync(join(folder, "notes.txt"), "no picture");
   await open(page);
   await page.getByLabel("Choose a folder").setInputFiles(folder);
-  await expect(page.getByRole("alert")).toHaveText("No pictures found. Choose JPEG, PNG, WebP or GIF files.");
+  await expect(page.getByRole("alert")).toHaveText("No pictures found. Choose JPEG, PNG, WebP, GIF, BMP or AVIF files.");
   await expect(results(page)).toHaveCount(0);
 });

@@ -211,7 +211,7 @@ test("a broken picture is left out with a reason, and the others stay", async ({
   await expect(error).toHaveCount(0);
 });
 
-test("the same picture twice in a class counts once", async ({ page }) => {
+test("a picture that is added twice to a class is added once", async ({ page }) => {
   await open(page);
   await addClass(page, "cat");
   await fill(page, "cat", [picture("one.png", 1)]);
@@ -262,7 +262,7 @@ test("folders become classes, selected or in a zip", async ({ page }, info) => {
   }
   await writeFile(`${folder}/notes.txt`, "not a picture");
   await open(page);
-  await page.getByLabel("Folder per class").setInputFiles(folder);
+  await page.getByLabel("Add folders as classes").setInputFiles(folder);
   await expectCounts(page, { cat: 2, dog: 1 });
   await expect(message(page)).toContainText("Added 3 pictures to 2 classes: cat and dog.");
 
@@ -272,7 +272,7 @@ test("folders become classes, selected or in a zip", async ({ page }, info) => {
   }
   await zip.add("more/readme.txt", new TextReader("hello"));
   const buffer = Buffer.from(await (await zip.close()).arrayBuffer());
-  await page.getByLabel("Zip", { exact: true }).setInputFiles([{ name: "more.zip", mimeType: "application/zip", buffer }]);
+  await page.getByLabel("Add a zip", { exact: true }).setInputFiles([{ name: "more.zip", mimeType: "application/zip", buffer }]);
   await expectCounts(page, { cat: 2, dog: 2, bird: 1 });
   await expect(message(page)).toContainText("1 picture was already there.");
 });
@@ -300,7 +300,7 @@ test("pictures dropped or pasted on a class are added to it, elsewhere they are 
   }).toPass({ timeout: 60_000 });
 });
 
-test("the ten classes load at once, and the gallery renders only visible tiles", async ({ page }) => {
+test("the ten classes load in one step, and the gallery renders only visible tiles", async ({ page }) => {
   await open(page);
   await page.getByRole("button", { name: "Ten-class latents" }).click();
   await expect(message(page)).toContainText("Added 5,000 pictures", { timeout: 20_000 });

@@ -94,7 +94,7 @@ test("a cell of the confusion matrix lists its pictures, which can be relabelled
   await openTenClasses(page);
   await train(page);
   expect(sum(await matrix(page).getByRole("button").allTextContents())).toBe(HELD_OUT);
-  const cell = matrix(page).getByRole("button", { name: /pictures? of cat answered as dog$/ });
+  const cell = matrix(page).getByRole("button", { name: /pictures? of cat classified as dog$/ });
   const pictures = Number(await cell.textContent());
   expect(pictures).toBeGreaterThan(0);
   await cell.click();
@@ -107,7 +107,7 @@ test("a cell of the confusion matrix lists its pictures, which can be relabelled
   await page.keyboard.press("Escape");
   await expect(shown).toBeHidden();
   await cell.press("ArrowDown");
-  await expect(matrix(page).getByRole("button", { name: /of deer answered as dog$/ })).toBeFocused();
+  await expect(matrix(page).getByRole("button", { name: /of deer classified as dog$/ })).toBeFocused();
 });
 
 test("cross-validation evaluates every picture and lists likely mislabels", async ({ page }) => {
@@ -142,7 +142,7 @@ test("runs can be compared, are restored after a reload, and removing one can be
   await train(page);
   await expect(runs(page).filter({ hasText: "2 epochs at most, seed 7" })).toHaveCount(1);
   for (const run of ["Run 1", "Run 2"]) await page.getByRole("checkbox", { name: `Compare ${run}` }).check();
-  await expect(page.getByText(/is \d+\.\d points more accurate than|Both have the same accuracy/)).toBeVisible();
+  await expect(page.getByText(/is \d+\.\d percentage points more accurate than|Both have the same accuracy/)).toBeVisible();
   await expect(page.getByRole("table", { name: "F1 by class" }).getByRole("row")).toHaveCount(11);
   await page.getByRole("button", { name: "Restore Run 1" }).click();
   await expect(result(page)).toHaveText(first ?? "");
@@ -226,7 +226,7 @@ test("the unsure threshold is saved with the head", async ({ page }) => {
   await train(page);
   const slider = page.getByRole("slider", { name: "Unsure below" });
   await slider.fill("70");
-  await expect(evaluation(page)).toContainText(/Answers below 70 % are marked as unsure: \d+ % of these pictures\. Of the others, \d+ % are right\./);
+  await expect(evaluation(page)).toContainText(/Answers with a probability below 70 % are marked as unsure: \d+ % of the evaluated pictures\. Of the others, \d+ % are right\./);
   await expect.poll(async () => (await saveHead(page)).includes('"unsure_below":"0.7')).toBe(true);
   // The page saves the threshold some time after the last change.
   const stored = () => page.evaluate(async () => {
@@ -288,7 +288,7 @@ for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
     await openTenClasses(page);
     await set(page, { "Maximum epochs": "2" });
     await train(page);
-    await matrix(page).getByRole("button", { name: /pictures? of cat answered as dog$/ }).click();
+    await matrix(page).getByRole("button", { name: /pictures? of cat classified as dog$/ }).click();
     await page.getByRole("button", { name: "Draw map" }).click();
     await expect(page.getByRole("application")).toBeVisible(TRAINED);
     expect(await horizontalOverflow(page)).toBe(0);

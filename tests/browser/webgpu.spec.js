@@ -262,7 +262,7 @@ const LOSE_GPU = `let device, submissions = 0;
     if (++submissions === 2) device.destroy();
   };`;
 
-test("a GPU that is lost twice during a picture is replaced by the CPU", async ({ page }) => {
+test("a GPU that is lost twice while one picture is processed is replaced by the CPU", async ({ page }) => {
   await patchWorker(page, LOSE_GPU);
   await page.goto(`${F32}style.css`);
   const { latents, device, notice } = await latentsInPage(page, { device: "webgpu" }, [picture(names[0])]);

@@ -92,7 +92,7 @@ const storedProject = {
 const opened = open();
 start();
 
-/** Shows the kept project at once. `teach.ready` loads its latents later, because they depend on the engine's base. */
+/** Shows the stored project at once. `teach.ready` loads its latents later, because they depend on the engine's base. */
 async function open() {
   try {
     const newStore = await openStore();
@@ -118,7 +118,7 @@ async function start() {
     return engine;
   });
   if (!loaded) {
-    teach.unready();
+    teach.loadFailed();
     return;
   }
   await opened;
@@ -141,8 +141,8 @@ function showPending(pending) {
   const training = pending.includes("tools");
   train.setBuilding(training);
   element.hidden = !pending.length;
-  if (training) element.textContent = "Training is being built. This takes a few minutes; the page can already answer.";
-  else if (pending.length) element.textContent = "A faster version is being built. Reload the page in a few minutes to use it.";
+  if (training) element.textContent = "The server is still building the code for training. This takes a few minutes; pictures can already be classified.";
+  else if (pending.length) element.textContent = "The server is still building a faster version. Reload the page in a few minutes to use it.";
 }
 
 /** @returns {"auto" | "webgpu" | "cpu"} */

@@ -101,7 +101,7 @@ export function extractionText({ extraction }) {
   return [computed ? `${duration(seconds)} for ${pictures(computed)}` : "", cached].filter(Boolean).join(", ");
 }
 
-/** Formats with at least three significant digits. @param {number} time @returns {string} */
+/** Formats with two decimals below 10, one below 100, and none otherwise. @param {number} time @returns {string} */
 export function short(time) {
   return time < 10 ? time.toFixed(2) : time < 100 ? time.toFixed(1) : count(Math.round(time));
 }
@@ -117,7 +117,7 @@ export function outcomeText(results) {
   const score = `${percent(test.accuracy)} of ${pictures(test.total)}`;
   const claim = best.length > 1 ? `have the same ${others.length ? "highest " : ""}accuracy` : "has the highest accuracy";
   const lead = `${listOf(best.map(({ name }) => name))} ${claim}: ${score}.`;
-  if (!near.length) return best.length > 1 ? lead : `${lead} Its interval is above ${others.length > 1 ? "the others" : "the other"}.`;
+  if (!near.length) return best.length > 1 ? lead : `${lead} Its interval lies above ${others.length > 1 ? "those of the others" : "that of the other"}.`;
   return `${lead} The intervals of ${listOf([...best, ...near].map(({ name }) => name))} overlap: ${count(test.total)} test pictures are too few to tell them apart.`;
 }
 
@@ -138,7 +138,7 @@ export function agreementText({ models, split }) {
     const same = a.answers.filter((answer, at) => answer === b.answers[at]).length;
     return `${a.name} and ${b.name} ${percent(same / total)}`;
   }));
-  return `Same answer: ${listOf(pairs)}.`;
+  return `Share of pictures with the same answer: ${listOf(pairs)}.`;
 }
 
 /** How many pictures only one model classifies correctly. @param {Comparison} comparison @returns {string} */
@@ -146,7 +146,7 @@ export function aloneText(comparison) {
   const { models } = comparison;
   if (models.length < 2) return "";
   const only = new Map(filters(comparison).map(({ value, chosen }) => [value, chosen.length]));
-  return `Only one is right: ${listOf(models.map(({ way: kind, name }) => `${name} on ${pictures(only.get(kind) ?? 0)}`))}.`;
+  return `Pictures that only one model classified correctly: ${listOf(models.map(({ way: kind, name }) => `${name} ${count(only.get(kind) ?? 0)}`))}.`;
 }
 
 // ---- learning curve ----

@@ -121,7 +121,7 @@ export function createPredict(context, page) {
 
   /** @param {readonly { name: string, file: Blob }[]} pictures */
   async function add(pictures) {
-    if (!pictures.length) throw new Error("No pictures found. Choose JPEG, PNG, WebP or GIF files.");
+    if (!pictures.length) throw new Error("No pictures found. Choose JPEG, PNG, WebP, GIF, BMP or AVIF files.");
     dispatch({ type: "added", pictures, at: performance.now() });
     await classifyWaiting();
   }

@@ -86,7 +86,7 @@ export function createTeach(context, page) {
   return {
     open,
     ready,
-    unready,
+    loadFailed,
     change,
     clear,
     onFiles,
@@ -142,7 +142,7 @@ export function createTeach(context, page) {
   }
 
   /** Call when the engine failed to load: rejects the tasks that wait for it. */
-  function unready() {
+  function loadFailed() {
     for (const { reject } of waiting.splice(0)) reject(new Error("The network could not be loaded. Choose \"Try again\" above first."));
   }
 
@@ -246,7 +246,7 @@ export function createTeach(context, page) {
 
   /** @param {number} label @param {readonly DroppedFile[]} files */
   async function add(label, files) {
-    if (!files.length) throw new Error("No pictures found. Choose JPEG, PNG, WebP or GIF files.");
+    if (!files.length) throw new Error("No pictures found. Choose JPEG, PNG, WebP, GIF, BMP or AVIF files.");
     const added = await hashed(files);
     const { project, ids, duplicates } = addPictures(state.project, label, added);
     const where = `${pictures(ids.length)} to ${nameOf(label)}`;
@@ -459,7 +459,7 @@ export function createTeach(context, page) {
     });
   }
 
-  /** Loads the zip code on first use. */
+  /** Loads the code for zip files on first use. */
   function archive() {
     return import("../../project/archive.js");
   }

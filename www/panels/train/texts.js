@@ -11,7 +11,7 @@ import { count, duration, listOf, numberWord, percent, percentNumber, pictures }
 
 /** @param {State} state @returns {string | null} why training cannot start and what to do; null if it can */
 export function obstacle({ data: { classes }, building }) {
-  if (building) return "Training is being built. It can start in a few minutes.";
+  if (building) return "The server is still building the code for training. Training can start in a few minutes.";
   if (!classes.length) return "There is nothing to train on yet. Add two classes with pictures, or load the ten-class latents.";
   const empty = classes.filter((one) => !one.pictures);
   if (empty.length) {
@@ -32,7 +32,7 @@ export function obstacle({ data: { classes }, building }) {
 export function planText({ data: { classes, pictures: all, embedded }, settings }) {
   const share = settings?.validation ?? 0;
   // Same rule as in training: a share of each class, at least one picture, and at least one is left to train on.
-  const held = share ? classes.reduce((sum, { embedded: all }) => sum + Math.max(0, Math.min(Math.max(Math.round(all * share), 1), all - 1)), 0) : 0;
+  const held = share ? classes.reduce((sum, { embedded: own }) => sum + Math.max(0, Math.min(Math.max(Math.round(own * share), 1), own - 1)), 0) : 0;
   const heldText = held ? `; ${count(held)} of them ${held === 1 ? "is" : "are"} held out for validation` : "; none of them are held out for validation";
   const waiting = all - embedded;
   const left = waiting ? ` ${pictures(waiting)} ${waiting === 1 ? "has" : "have"} no latents yet and will be left out.` : "";
@@ -96,11 +96,11 @@ export function headlineText(evaluation) {
 /** @param {Evaluation} evaluation @returns {string} the most frequent confusions */
 export function confusionsText({ classes, confusion, total, correct }) {
   const worst = confusion
-    .flatMap((row, truth) => row.map((pictures, answered) => ({ truth, answered, pictures })))
-    .filter(({ truth, answered, pictures }) => truth !== answered && pictures)
-    .sort((a, b) => b.pictures - a.pictures)
+    .flatMap((row, truth) => row.map((mistakes, answered) => ({ truth, answered, mistakes })))
+    .filter(({ truth, answered, mistakes }) => truth !== answered && mistakes)
+    .sort((a, b) => b.mistakes - a.mistakes)
     .slice(0, 3)
-    .map(({ truth, answered, pictures }) => `${classes[truth].name} taken for ${classes[answered].name} (${count(pictures)})`);
+    .map(({ truth, answered, mistakes }) => `${classes[truth].name} classified as ${classes[answered].name} (${count(mistakes)})`);
   if (!worst.length) return total ? "No mistakes." : "";
   return total - correct === 1 ? `One mistake: ${worst[0].replace(/ \(1\)$/, "")}.` : `Most common mistakes: ${worst.join(", ")}.`;
 }
@@ -110,10 +110,9 @@ export function crossValidationText({ done, total, folds }) {
   return `Fold ${Math.min(folds, Math.floor((folds * done) / (total || 1)) + 1)} of ${folds}`;
 }
 
-/** @param {number} pictures @param {string} truth @param {string} answered @returns {string} accessible name of a confusion matrix cell */
-export function cellText(pictures, truth, answered) {
-  const many = pictures === 1 ? "1 picture" : `${count(pictures)} pictures`;
-  return truth === answered ? `${many} of ${truth} answered correctly` : `${many} of ${truth} answered as ${answered}`;
+/** @param {number} number @param {string} truth @param {string} answered @returns {string} accessible name of a confusion matrix cell */
+export function cellText(number, truth, answered) {
+  return `${pictures(number)} of ${truth} classified ${truth === answered ? "correctly" : `as ${answered}`}`;
 }
 
 /** @param {State} state @param {Evaluation} evaluation @returns {string | null} how many pictures were relabelled or removed since the evaluation */
@@ -146,7 +145,7 @@ export function unsureText({ answers }, below) {
   const right = sure.filter(({ label, answered }) => label === answered).length;
   const share = rounded(1 - sure.length / Math.max(1, answers.length));
   const others = sure.length ? ` Of the others, ${rounded(right / sure.length)} are right.` : "";
-  return `Answers below ${rounded(below)} are marked as unsure: ${share} of these pictures.${others}`;
+  return `Answers with a probability below ${rounded(below)} are marked as unsure: ${share} of the evaluated pictures.${others}`;
 }
 
 /** @param {number} share @returns {string} whole percent */
@@ -192,8 +191,8 @@ export function comparisonText(a, b) {
   if (points < 0.05) return "Both have the same accuracy.";
   const [better, worse] = one.accuracy > other.accuracy ? [a.name, b.name] : [b.name, a.name];
   const overlap = one.interval[0] <= other.interval[1] && other.interval[0] <= one.interval[1];
-  return `${better} is ${points.toFixed(1)} points more accurate than ${worse}. `
-    + (overlap ? "The intervals overlap, so the difference may be chance." : "The intervals do not overlap, so the difference is unlikely to be chance.");
+  return `${better} is ${points.toFixed(1)} percentage points more accurate than ${worse}. `
+    + (overlap ? "The intervals overlap, so the difference may be due to chance." : "The intervals do not overlap, so the difference is unlikely to be due to chance.");
 }
 
 // ---- pictures ----
