@@ -64,7 +64,7 @@ test("the page works offline after the first visit", async ({ page }) => {
   await page.getByRole("button", { name: "Cat", exact: true }).click();
   await expect(page.locator("#results-section .label").first()).toHaveText("cat");
   await page.getByText("Details", { exact: true }).click();
-  const storage = page.getByRole("table", { name: "Kept in this browser" });
+  const storage = page.getByRole("table", { name: "Stored in this browser" });
   await expect(storage.getByRole("row", { name: "This page, for offline use" })).toBeVisible();
   await storage.getByRole("button", { name: "Delete nsfwjs Inception V3" }).click();
   await expect(storage.getByRole("button", { name: "Delete nsfwjs Inception V3" })).toHaveCount(0);
@@ -76,7 +76,7 @@ test("the storage table shows the size of the classes, deletes them and follows 
   await ready(page);
   const details = page.getByText("Details", { exact: true });
   await details.click();
-  const storage = page.getByRole("table", { name: "Kept in this browser" });
+  const storage = page.getByRole("table", { name: "Stored in this browser" });
   await expect(storage.getByRole("row", { name: "No classes of your own yet 0.0 MB" })).toBeVisible();
   await page.getByRole("button", { name: "Ten-class latents" }).click();
   const saved = () => page.evaluate(async () => {
@@ -94,7 +94,7 @@ test("the storage table shows the size of the classes, deletes them and follows 
   await expect(storage.getByRole("button", { name: "Delete nsfwjs Inception V3" })).toBeVisible();
 
   await storage.getByRole("button", { name: "Delete your classes" }).click();
-  await expect(storage.getByRole("row", { name: `Removed classes, deleted on your next visit ${megabytes} MB` })).toBeVisible();
+  await expect(storage.getByRole("row", { name: `Deleted classes, removed from storage on your next visit ${megabytes} MB` })).toBeVisible();
   await page.getByRole("button", { name: "Take it back" }).click();
   await refresh();
   await expect(storage.getByRole("row", { name: "Your classes: 5,000 pictures" })).toBeVisible();

@@ -215,9 +215,9 @@ test("training without classes or with an empty class shows an error", async ({ 
   await page.getByRole("button", { name: "Train", exact: true }).click();
   await expect(training(page)).toContainText("There is nothing to train on yet.");
   await page.getByRole("button", { name: "Add class" }).click();
-  await expect(training(page)).toContainText("has no pictures. Add some, or remove the class.");
+  await expect(training(page)).toContainText("has no pictures. Add some, or delete the class.");
   await page.getByRole("button", { name: "Train", exact: true }).click();
-  await expect(page.getByRole("alert")).toContainText("has no pictures. Add some, or remove the class.");
+  await expect(page.getByRole("alert")).toContainText("has no pictures. Add some, or delete the class.");
 });
 
 test("the unsure threshold is saved with the head", async ({ page }) => {

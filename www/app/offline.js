@@ -69,13 +69,13 @@ export async function keepPage({ build, version, toast }) {
 }
 
 /**
- * Shows what the browser keeps for this page, with a button to delete each base and the classes.
+ * Shows the data that the browser stores for this page, with a button to delete each base and the classes.
  * @param {{ project: Project, sizes(): Promise<Awaited<ReturnType<Store["sizes"]>> | null>, clear(): void }} stored
  */
 export async function showStorage(stored) {
   const rows = [...(await baseRows(() => showStorage(stored))), ...(await classRows(stored)), await pageRow()];
   const { usage = 0, quota = 0 } = (await navigator.storage?.estimate?.()) ?? {};
-  const table = make("table", "storage", make("caption", "", "Kept in this browser"), make("tbody", "", ...rows));
+  const table = make("table", "storage", make("caption", "", "Stored in this browser"), make("tbody", "", ...rows));
   const total = usage ? `The browser reports ${megabytes(usage)} MB used of ${megabytes(quota)} MB allowed.` : "";
   byId("storage", HTMLElement).replaceChildren(table, make("p", "", total));
 }
@@ -118,13 +118,13 @@ async function classRows(stored) {
   });
   const heads = sizes?.heads ? [row("Your trained heads", sizeText(sizes.heads))] : [];
   const bytes = sizes && sizes.files + sizes.latents;
-  if (!classes.length) return [row(bytes ? "Removed classes, deleted on your next visit" : "No classes of your own yet", sizeText(bytes)), ...heads];
+  if (!classes.length) return [row(bytes ? "Deleted classes, removed from storage on your next visit" : "No classes of your own yet", sizeText(bytes)), ...heads];
   const remove = button("Delete", async () => {
     stored.clear();
     await showStorage(stored);
   });
   remove.setAttribute("aria-label", "Delete your classes");
-  remove.title = "Removes all classes; you can undo this until you leave the page";
+  remove.title = "Deletes all classes; you can undo this until you leave the page";
   return [row(`Your classes: ${pictures(all.length)} and their latents`, sizeText(bytes), remove), ...heads];
 }
 
@@ -135,7 +135,7 @@ async function pageRow() {
     if (!name.startsWith(PAGE_CACHE_PREFIX)) continue;
     for (const response of await (await caches.open(name)).matchAll()) bytes += (await response.blob()).size;
   }
-  return row(bytes ? "This page, for offline use" : "This page is not kept yet", sizeText(bytes));
+  return row(bytes ? "This page, for offline use" : "This page is not stored yet", sizeText(bytes));
 }
 
 /** @param {number | null} bytes */

@@ -14,7 +14,7 @@ export function holdLiveness(name) {
   return new Promise((resolve) => {
     if (!navigator.locks) return resolve();
     const holdForever = () => (resolve(), new Promise(() => {}));
-    navigator.locks.request(name, holdForever).catch(() => resolve()); // refused: continue without detection
+    navigator.locks.request(name, holdForever).catch(() => resolve()); // rejected: continue without detection
   });
 }
 

@@ -45,7 +45,7 @@ export interface EngineOptions {
   /** `auto` (the default) uses WebGPU on a real GPU, and the CPU otherwise. */
   device?: "auto" | "webgpu" | "cpu";
   /**
-   * The URL of a weights file written by `inception-web weights`, or a base stored by `convertBase`; by default the base of this site.
+   * The URL of a weights file written by `inception-web weights`, or a base stored by `convertBase`; by default the built-in base.
    * The content of a URL must never change: it is cached.
    */
   weights?: string | KeptBase;

@@ -1,4 +1,4 @@
-/** The project: classes and their pictures as one immutable value. Latents are kept separately, by the picture's hash, so undo never loses them. */
+/** The project: classes and their pictures as one immutable value. Latents are stored separately, by the picture's hash, so undo never loses them. */
 
 export interface Class {
   /** Does not change when the class is renamed or moved. */

@@ -148,17 +148,17 @@ export async function keep(url, entry, chunks) {
 /**
  * Returns the stored deviation of the self-test, if this runtime ran it in this browser before. The result on the CPU is deterministic, so the
  * self-test need not run again.
- * @param {Pick<WeightsEntry, "fingerprint" | "dtype">} entry @param {string} program version of the runtime @returns {Promise<number | undefined>}
+ * @param {Pick<WeightsEntry, "fingerprint" | "dtype">} entry @param {string} version of the runtime @returns {Promise<number | undefined>}
  */
-export async function storedDeviation(entry, program) {
+export async function storedDeviation(entry, version) {
   const stored = await (await openCache(CHECKS))?.match(cacheKey(entry));
   const check = await stored?.json().catch(() => null);
-  return check?.program === program && check.browser === navigator.userAgent ? check.deviation : undefined;
+  return check?.program === version && check.browser === navigator.userAgent ? check.deviation : undefined;
 }
 
-/** @param {Pick<WeightsEntry, "fingerprint" | "dtype">} entry @param {string} program version of the runtime @param {number} deviation */
-export async function storeDeviation(entry, program, deviation) {
-  const check = { program, browser: navigator.userAgent, deviation };
+/** @param {Pick<WeightsEntry, "fingerprint" | "dtype">} entry @param {string} version of the runtime @param {number} deviation */
+export async function storeDeviation(entry, version, deviation) {
+  const check = { program: version, browser: navigator.userAgent, deviation };
   // If the quota is exceeded, the self-test runs again at the next visit.
   await (await openCache(CHECKS))?.put(cacheKey(entry), new Response(JSON.stringify(check))).catch(() => {});
 }

@@ -348,11 +348,11 @@ export function createTeach(context, page) {
     notifyWithUndo(`Removed ${pictures(size)}.`);
   }
 
-  /** Removes all classes, to free storage. Can be undone. */
+  /** Deletes all classes, to free storage. Can be undone. */
   function clear() {
     const size = state.project.pictures.length;
-    change({ ...state.project, classes: [], pictures: [] }, "Remove all classes");
-    notifyWithUndo(`Removed all classes with ${pictures(size)}.`);
+    change({ ...state.project, classes: [], pictures: [] }, "Delete all classes");
+    notifyWithUndo(`Deleted all classes with ${pictures(size)}.`);
   }
 
   /** A picture's thumbnail or, without one, its file. `ratio` is the aspect ratio of the original, because thumbnails are square. @param {Picture} picture */

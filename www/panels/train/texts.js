@@ -17,8 +17,8 @@ export function obstacle({ data: { classes }, building }) {
   if (empty.length) {
     const names = listOf(empty.map(({ name }) => name));
     return empty.length === 1
-      ? `The class ${names} has no pictures. Add some, or remove the class.`
-      : `The classes ${names} have no pictures. Add some, or remove the classes.`;
+      ? `The class ${names} has no pictures. Add some, or delete the class.`
+      : `The classes ${names} have no pictures. Add some, or delete the classes.`;
   }
   if (classes.length < 2) return `There is only one class, ${classes[0].name}. Add a second class with pictures.`;
   const waiting = classes.filter((one) => !one.embedded);
