@@ -440,7 +440,7 @@ test("files are opened on first use, and undo still has removed files", async ({
   expect(result.open).toEqual(result.back[0].file);
 });
 
-test("data kept by the first version of the page can be opened", async ({ page }) => {
+test("data stored by the first version of the page can be opened", async ({ page }) => {
   // The records as that version wrote them, without current code. Every later version must open them.
   await page.evaluate(async (fingerprint) => {
     const database = await new Promise((resolve) => {

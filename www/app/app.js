@@ -18,7 +18,7 @@ import { sentence } from "../ui/format.js";
 /** @import { Engine } from "../engine/types.js" */
 /** @import { Store } from "../project/store-types.js" */
 
-/** Object URLs that are kept at a time. */
+/** Maximum number of object URLs at a time. */
 const MAX_URLS = 1000;
 const query = new URLSearchParams(location.search);
 

@@ -172,7 +172,7 @@ export function createTeachView(on) {
     const label = classAt(target);
     if (classes.classAt(target) !== null) return null;
     if (label !== null) return `Drop to add to ${nameOf(label)}`;
-    return shown?.project.classes.length ? "Drop the files to classify them, or drop them onto a class to add them" : "Drop the files to classify them";
+    return shown?.project.classes.length ? "Drop the files to classify them, or onto a class to add them" : "Drop the files to classify them";
   }
 
   /** Asks which class to add a classified picture to. @param {number} row @param {string} name */

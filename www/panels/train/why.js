@@ -1,5 +1,5 @@
 // @ts-check
-/** Dialog that explains an answer: a heatmap of the evidence over the picture, and the nearest training pictures. */
+/** Dialog that explains an answer: a heat map of the evidence over the picture, and the nearest training pictures. */
 import { button, make } from "../../ui/dom.js";
 import { percent } from "../../ui/format.js";
 import { select } from "../../ui/widgets.js";
