@@ -108,7 +108,7 @@ def check_python_tables(folder, base_id):
     np.savez(objects, latents=latents, labels=labels, classes=np.array(classes, dtype=object))
     check("save it as np.array(classes, dtype=str)" in run_failing("train", objects), "pickled classes are rejected with advice")
     np.savez(empty, latents)
-    check('holds "arr_0", but no "latents"; save it with np.savez(' in run_failing("train", empty), "unnamed arrays are rejected with advice")
+    check('has no array "latents" (found: "arr_0"); save it with np.savez(' in run_failing("train", empty), "unnamed arrays are rejected with advice")
     save_file({"latents": latents, "labels": labels}, empty)
     check('metadata={"classes": json.dumps(' in run_failing("train", empty), "safetensors without classes are rejected with advice")
 

@@ -493,16 +493,16 @@ for (const { title, weights, sendBase, message } of failures) {
 test("weights read in chunks have the size, checksum and fingerprint of site.json", async ({ page }) => {
   await page.goto(EMPTY);
   const result = await page.evaluate(async () => {
-    const { default: init, Arriving, Processor } = await import("/pkg/cpu/inception_web.js");
+    const { default: init, WeightsStream, Processor } = await import("/pkg/cpu/inception_web.js");
     await init();
     const { weights } = await (await fetch("/pkg/site.json")).json();
     const bytes = new Uint8Array(await (await fetch(`/pkg/${weights.url}`)).arrayBuffer());
-    const stream = new Arriving(await Processor.start("cpu"));
+    const stream = new WeightsStream(await Processor.start("cpu"));
     const chunk = 1 << 16;
     let [total, last] = [0, 0];
     for (let start = 0; start < bytes.length; start += chunk) {
       const before = performance.now();
-      stream.take(bytes.subarray(start, start + chunk));
+      stream.push(bytes.subarray(start, start + chunk));
       last = performance.now() - before;
       total += last;
     }

@@ -5,7 +5,7 @@ import { chosenBase, createBase, forgetBase } from "../panels/base/controller.js
 import { createCompare } from "../panels/compare/controller.js";
 import { byId, jpegUrl } from "../ui/dom.js";
 import { createEngine } from "../engine/engine.js";
-import { awaitBuilds, keepPage, showStorage } from "./offline.js";
+import { followBuilds, keepPage, showStorage } from "./offline.js";
 import { createPredict } from "../panels/predict/controller.js";
 import { emptyProject } from "../project/project.js";
 import { openStore } from "../project/store.js";
@@ -124,15 +124,13 @@ async function start() {
   await opened;
   await attempt(teach.ready);
   await attempt(compare.ready);
-  const { build } = /** @type {Engine} */ (/** @type {unknown} */ (engine));
+  const { build, complete } = /** @type {Engine} */ (/** @type {unknown} */ (engine));
   const details = byId("details", HTMLDetailsElement);
   const show = () => attempt(() => showStorage(storedProject));
   details.addEventListener("toggle", () => void show());
   if (details.open) await show(); // opened before the listener was there
-  await attempt(async () => {
-    const site = await awaitBuilds(showPending);
-    if (site) await keepPage({ build, version: site.version, toast });
-  });
+  // While builds are missing, `build` may be a substitute, so the page is cached on a later visit.
+  await attempt(() => (complete ? keepPage({ build, toast }) : followBuilds(showPending)));
 }
 
 /** Says what the server is still building, and enables training when its build is there. @param {readonly string[]} pending */

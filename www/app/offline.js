@@ -14,28 +14,27 @@ const PAGE_CACHE_PREFIX = "inception-web page ";
 const POLL_MS = 2000;
 
 /**
- * Waits until the server has made all WebAssembly builds; a development server makes some of them while it serves the page.
- * @param {(pending: readonly string[]) => unknown} onChange  called with the names of the builds that are missing, and with none at the end
- * @returns {Promise<{ version: string, pending: readonly string[] } | null>} the complete manifest; null when offline
+ * Follows the builds that a development server makes while it serves the page, until all are finished.
+ * @param {(pending: readonly string[]) => unknown} onChange  called with the names of the missing builds, with none at the end
  */
-export async function awaitBuilds(onChange) {
-  let shown = "";
-  for (;;) {
+export async function followBuilds(onChange) {
+  for (let shown = "none yet"; shown; ) {
+    // The server may be restarted meanwhile.
     const response = await fetch("pkg/site.json?fresh", { cache: "no-store" }).catch(() => null);
-    if (!response?.ok) return null;
-    const site = await response.json();
-    if (shown !== site.pending.join()) onChange(site.pending);
-    if (!site.pending.length) return site;
-    shown = site.pending.join();
-    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    if (response?.ok) {
+      const { pending } = await response.json();
+      if (shown !== pending.join()) onChange(pending);
+      shown = pending.join();
+    }
+    if (shown) await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }
 }
 
 /**
  * Caches the page for the next visit and offers new versions. Does nothing in a browser without service workers.
- * @param {{ build: string, version: string, toast: Toast }} page
+ * @param {{ build: string, toast: Toast }} page
  */
-export async function keepPage({ build, version, toast }) {
+export async function keepPage({ build, toast }) {
   const workers = navigator.serviceWorker;
   if (!workers) return;
   const firstVisit = !workers.controller;
@@ -44,6 +43,10 @@ export async function keepPage({ build, version, toast }) {
     if (updateRequested) location.reload();
     else if (!firstVisit) toast.notify("Another tab updated this page. Reload this tab when you are ready.");
   });
+  const response = await fetch("pkg/site.json?fresh", { cache: "no-store" }).catch(() => null);
+  if (!response?.ok) return; // offline
+  const { version, pending } = await response.json();
+  if (pending.length) return; // the server is still building the new version
   const registration = await workers.register(`sw.js?v=${version}&build=${build}`).catch((cause) => {
     console.warn(cause);
     return null;

@@ -116,6 +116,9 @@ class WorkerEngine {
   get build() {
     return this.#info.build;
   }
+  get complete() {
+    return this.#info.complete;
+  }
   get deviceName() {
     return this.#info.deviceName;
   }

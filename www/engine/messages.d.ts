@@ -47,6 +47,8 @@ export interface Loaded {
   device: "webgpu" | "cpu";
   /** The folder of the wasm module in use, below `pkg/`. */
   build: "webgpu" | "relaxed" | "cpu";
+  /** Whether the site had all builds; a development server makes some of them while it serves the page. */
+  complete: boolean;
   deviceName: string;
   notice: string | null;
   /** Number of pictures to send in one message. */

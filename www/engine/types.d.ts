@@ -243,6 +243,8 @@ export interface Engine {
   readonly device: "webgpu" | "cpu";
   /** The folder of the wasm module in use, below `pkg/`. */
   readonly build: "webgpu" | "relaxed" | "cpu";
+  /** Whether the site had all WebAssembly builds when the engine was loaded; a development server makes some while it serves the page. */
+  readonly complete: boolean;
   /** Display name of the device. */
   readonly deviceName: string;
   /** A message for the user, for example that the requested device could not be used; else null. */

@@ -105,6 +105,7 @@ function describe(error) {
 async function load({ device: requested, liveness, weights, head }, onProgress) {
   await holdLiveness(liveness);
   site = await manifest();
+  const { pending } = site;
   const headUrl = head ?? site.head;
   const find = () => findWeights(weights, site.weights, MANIFEST);
   const files = Promise.all([find(), headUrl ? get(new URL(headUrl, MANIFEST)) : null]);
@@ -164,7 +165,7 @@ async function load({ device: requested, liveness, weights, head }, onProgress) 
   const [{ device, name }] = candidates;
   if (device === "cpu" && stored === undefined) await storeDeviation(base, version, base.deviation);
   batch = BATCH[device];
-  return { device, build: choice.build, deviceName: name, notice, batch, base: { ...base, bytes, cached }, head: headInfo, defaults: site.training };
+  return { device, build: choice.build, deviceName: name, notice, batch, base: { ...base, bytes, cached }, head: headInfo, defaults: site.training, complete: !pending.length };
 }
 
 /**
@@ -246,9 +247,9 @@ async function chooseDevice(requested) {
   return { candidates: [...f16, onGpu("webgpu", gpuName), CPU], build: "webgpu", notice: null };
 }
 
-/** @returns {Promise<Site>} */
-async function manifest() {
-  return (await get(MANIFEST)).json();
+/** @param {string} [query] @returns {Promise<Site>} */
+async function manifest(query = "") {
+  return (await get(new URL(query, MANIFEST))).json();
 }
 
 /** The manifest's entry of a build. Waits until the server has finished it. @param {keyof Builds} build */
@@ -260,7 +261,7 @@ async function entryOfBuild(build) {
       throw new Failure("network", `the site has no build ${build}; see the messages of its server, then reload the page`);
     }
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
-    site = await manifest();
+    site = await manifest("?fresh"); // not the service worker's copy
   }
 }
 
