@@ -61,9 +61,9 @@ pub fn write(path: &Path, bytes: &[u8]) -> CliResult {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(message)?;
     }
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(format!(".{}", std::process::id()));
-    let temporary = PathBuf::from(temporary);
+    // Hidden, so that listings of the folder never contain it.
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = path.with_file_name(format!(".{name}.{}", std::process::id()));
     fs::write(&temporary, bytes).map_err(message)?;
     Ok(fs::rename(&temporary, path).map_err(message)?)
 }

@@ -79,7 +79,6 @@ impl Site {
             "head": (head.base.fingerprint == weights.fingerprint).then_some(HEAD),
             "training": Settings::default(),
         });
-        remove_outdated_brotli(&base)?;
         let site = Site {
             root: root.to_path_buf(),
             profile: args.profile.clone(),
@@ -88,6 +87,9 @@ impl Site {
             builds: Mutex::default(),
             hashes: Mutex::default(),
         };
+        if site.owns_base()? {
+            remove_outdated_brotli(&site.base)?;
+        }
         for runtime in &RUNTIMES {
             match runtime.is_current(root, &args.profile)? {
                 true => site.add(runtime)?,
@@ -104,27 +106,33 @@ impl Site {
     /// Makes the remaining builds, then compresses the large files. Call it on another thread to serve the page meanwhile.
     ///
     /// # Errors
-    /// The first build that failed, after the others were tried.
+    /// All failures; the other builds are made nevertheless.
     pub fn complete(&self) -> CliResult {
-        let mut failed = Ok(());
+        let mut errors = Vec::new();
+        let mut note =
+            |result: CliResult| errors.extend(result.err().map(|error| error.to_string()));
+        for runtime in RUNTIMES.iter().filter(|runtime| self.is_pending(runtime)) {
+            note(self.build(runtime));
+        }
         for runtime in &RUNTIMES {
-            if self.is_pending(runtime) {
-                failed = failed.and(self.build(runtime));
+            let path = runtime.path(&self.root);
+            if path.exists() {
+                note(write_brotli(&path));
             }
         }
-        for runtime in RUNTIMES
-            .iter()
-            .filter(|runtime| runtime.path(&self.root).exists())
-        {
-            write_brotli(&runtime.path(&self.root))?;
+        if self.owns_base()? {
+            note(write_brotli(&self.base));
         }
-        // A weights file that a user keeps elsewhere gets no neighbour.
-        if self.base.starts_with(self.root.join("pkg"))
-            || self.base.starts_with(fetch::cache_dir()?)
-        {
-            write_brotli(&self.base)?;
+        match errors.is_empty() {
+            true => Ok(()),
+            false => Err(errors.join("; ").into()),
         }
-        failed
+    }
+
+    /// Whether the base's file belongs to this program. No files are written or deleted next to a user's own weights file.
+    fn owns_base(&self) -> CliResult<bool> {
+        Ok(self.base.starts_with(self.root.join("pkg"))
+            || self.base.starts_with(fetch::cache_dir()?))
     }
 
     /// Names of the builds that are not finished yet.
