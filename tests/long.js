@@ -2,7 +2,6 @@
 //   1. Classifies pictures and trains heads repeatedly, and checks for leaks and slowdown.
 //   2. Opens a project with many pictures, and measures loading and scrolling.
 // Options: --device cpu|webgpu, --pictures 1000, --trainings 50, --project 10000 (0 skips a part).
-import { spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -11,6 +10,7 @@ import { parseArgs } from "node:util";
 import { Worker } from "node:worker_threads";
 import { chromium } from "@playwright/test";
 import { findChromium } from "./chromium.js";
+import { startServer } from "./server.js";
 
 /** @typedef {import("@playwright/test").BrowserContext} BrowserContext */
 /** @typedef {import("@playwright/test").Page} Page */
@@ -30,7 +30,6 @@ const [PICTURES, TRAININGS, PROJECT] = [values.pictures, values.trainings, value
 /** The first round is the warm-up. */
 const ROUNDS = 10;
 const LONG = { timeout: 600_000 };
-const address = `http://127.0.0.1:${values.port}/`;
 
 /** Instruments a page or a worker to count object URLs, GPU buffers and WebAssembly memory. Must run before any other script. */
 function instrument() {
@@ -317,17 +316,12 @@ async function scroll(page) {
   );
 }
 
-const server = spawn(`${root}target/release/inception-web`, ["serve", "--port", values.port, "--weights", "npm"], { cwd: root, stdio: ["ignore", "ignore", "inherit"] });
+const { address, stop } = await startServer(values.port);
 const gpu = values.device === "webgpu" ? ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan"] : ["--disable-gpu"];
 const launch = { executablePath: findChromium(), args: ["--no-sandbox", ...gpu] };
 try {
-  for (let tries = 0; ; tries++) {
-    if (await fetch(address).then(({ ok }) => ok, () => false)) break;
-    if (tries > 600) throw new Error(`no page at ${address}; run \`cargo run --release\` once`);
-    await new Promise((resolve) => setTimeout(resolve, 500));
-  }
   if (PICTURES && TRAININGS) await repeatedWork();
   if (PROJECT) await manyPictures();
 } finally {
-  server.kill();
+  stop();
 }

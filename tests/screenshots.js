@@ -1,6 +1,5 @@
 // Makes the screenshots of the README, .github/{page,train,ways}-{light,dark}.png: `node tests/screenshots.js`, after `cargo run --release`. It takes minutes.
 // Options: --url http://127.0.0.1:8080/ uses a running server; --port 8096 is the port of the server that is started otherwise.
-import { spawn } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
@@ -8,13 +7,13 @@ import { deflateSync, inflateSync } from "node:zlib";
 import { chromium } from "@playwright/test";
 import { chunk } from "./browser/pictures.js";
 import { findChromium } from "./chromium.js";
+import { startServer } from "./server.js";
 
 /** @typedef {import("@playwright/test").Page} Page */
 /** @typedef {import("@playwright/test").Locator} Locator */
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const { values } = parseArgs({ options: { url: { type: "string" }, port: { type: "string", default: "8096" } } });
-const address = values.url ?? `http://127.0.0.1:${values.port}/`;
 const LONG = { timeout: 600_000 };
 const WIDTH = 1280;
 /** Pixels around what is shown. */
@@ -205,12 +204,8 @@ async function saveComparison(page) {
   await save(page, "ways", results.getByRole("heading").first(), tiles.first(), GAP, 6);
 }
 
-const server = values.url ? null : spawn(`${root}target/release/inception-web`, ["serve", "--port", values.port, "--weights", "npm"], { cwd: root, stdio: ["ignore", "ignore", "inherit"] });
+const { address, stop } = values.url ? { address: values.url, stop: () => {} } : await startServer(values.port);
 try {
-  for (let tries = 0; !(await fetch(address).then(({ ok }) => ok, () => false)); tries++) {
-    if (tries > 600 || (server && server.exitCode !== null)) throw new Error(`no page at ${address}; run \`cargo run --release\` once`);
-    await new Promise((resolve) => setTimeout(resolve, 500));
-  }
   const browser = await chromium.launch({ executablePath: findChromium(), args: ["--no-sandbox", "--disable-gpu"] });
   try {
     for (const part of [savePage, saveTraining, saveComparison]) {
@@ -223,5 +218,5 @@ try {
     await browser.close();
   }
 } finally {
-  server?.kill();
+  stop();
 }

@@ -1,6 +1,5 @@
 // Fuzzes saved projects: changes a .zip at random and checks that the page opens it completely or rejects it with a message.
 // `node tests/fuzz/project.js --seconds 600` (--seed N), after `npm test` or `cargo run --release`; tests/browser/store.spec.js runs some hundred inputs.
-import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 
@@ -171,15 +170,13 @@ export async function fuzzProjects({ seed, inputs = Infinity, seconds = Infinity
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const { chromium } = await import("@playwright/test");
   const { findChromium } = await import("../chromium.js");
+  const { startServer } = await import("../server.js");
   const { values } = parseArgs({ options: { seconds: { type: "string", default: "600" }, seed: { type: "string", default: "1" }, port: { type: "string", default: "8096" } } });
-  const root = fileURLToPath(new URL("../..", import.meta.url));
-  const address = `http://127.0.0.1:${values.port}/style.css`;
-  const server = spawn(`${root}target/release/inception-web`, ["serve", "--port", values.port, "--weights", "npm"], { cwd: root, stdio: "ignore" });
+  const { address, stop } = await startServer(values.port);
   try {
-    while (!(await fetch(address).then(({ ok }) => ok, () => false))) await new Promise((resolve) => setTimeout(resolve, 500));
     const browser = await chromium.launch({ executablePath: findChromium(), args: ["--no-sandbox"] });
     const page = await browser.newPage();
-    await page.goto(address);
+    await page.goto(`${address}style.css`);
     const { inputs, opened, rejected, slowest, wrong } = await page.evaluate(fuzzProjects, { seed: Number(values.seed), seconds: Number(values.seconds) });
     const memory = await page.evaluate(() => performance.memory.usedJSHeapSize / 1e6);
     await browser.close();
@@ -188,6 +185,6 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
     for (const { input, what } of wrong.slice(0, 20)) console.log(`WRONG: input ${input}: ${what}`);
     process.exitCode = wrong.length ? 1 : 0;
   } finally {
-    server.kill();
+    stop();
   }
 }
