@@ -14,7 +14,7 @@ pub enum Error {
     EmptyPicture,
     /// The file signature matches no picture format.
     #[error(
-        "picture: not a picture in a known format; use JPEG, PNG, WebP, GIF, BMP or, in the browser, AVIF"
+        "picture: not a picture in a known format; use JPEG, PNG, WebP, GIF, BMP or AVIF (AVIF only in the page)"
     )]
     UnknownPicture,
     /// A picture format without a decoder in this crate.
@@ -67,9 +67,9 @@ pub enum Error {
         /// Length of the input.
         bytes: usize,
     },
-    /// Invalid or truncated zip archive.
+    /// Invalid or truncated npz file.
     #[error("{what}: invalid npz file ({reason}, {bytes} bytes); save or download it again")]
-    Archive {
+    Npz {
         /// The kind of file.
         what: &'static str,
         /// Message of the parser.
@@ -127,7 +127,7 @@ pub enum Error {
     },
     /// A safetensors file without a required metadata key.
     #[error(
-        "{what}: the metadata has no {key:?}; this is not a {what} file of inception-web, make one with `inception-web {command}`"
+        "{what}: the metadata has no {key:?}; this is not a {what} file of inception-web; create one with `inception-web {command}`"
     )]
     MissingMetadata {
         /// The kind of file.
@@ -138,7 +138,7 @@ pub enum Error {
         command: &'static str,
     },
     /// An invalid metadata value.
-    #[error("{what}: invalid metadata {key:?}: got {got:?}, expected {want}; make the file again")]
+    #[error("{what}: invalid metadata {key:?}: got {got:?}, expected {want}; write the file again")]
     Metadata {
         /// The kind of file.
         what: &'static str,
@@ -150,7 +150,7 @@ pub enum Error {
         want: &'static str,
     },
     /// A required tensor is missing.
-    #[error("{what}: {name} is missing; make the file again")]
+    #[error("{what}: {name} is missing; write the file again")]
     MissingTensor {
         /// The kind of file.
         what: &'static str,
@@ -158,7 +158,7 @@ pub enum Error {
         name: String,
     },
     /// A tensor that the file must not have.
-    #[error("{what}: unexpected tensor {name}; make the file again")]
+    #[error("{what}: unexpected tensor {name}; write the file again")]
     UnexpectedTensor {
         /// The kind of file.
         what: &'static str,
@@ -166,7 +166,7 @@ pub enum Error {
         name: String,
     },
     /// A tensor of the wrong shape.
-    #[error("{what}: {name} has shape {got:?}, expected {want:?}; make the file again")]
+    #[error("{what}: {name} has shape {got:?}, expected {want:?}; write the file again")]
     Shape {
         /// The kind of file.
         what: &'static str,
@@ -178,7 +178,7 @@ pub enum Error {
         got: Vec<usize>,
     },
     /// A tensor of an unsupported dtype.
-    #[error("{what}: {name} has dtype {got}, expected {want}; make the file again")]
+    #[error("{what}: {name} has dtype {got}, expected {want}; write the file again")]
     Dtype {
         /// The kind of file.
         what: &'static str,
@@ -190,7 +190,7 @@ pub enum Error {
         got: String,
     },
     /// A tensor with NaN or infinity.
-    #[error("{what}: {name} is not finite at index {index}; make the file again")]
+    #[error("{what}: {name} is not finite at index {index}; write the file again")]
     NotFinite {
         /// The kind of file.
         what: &'static str,
@@ -257,7 +257,7 @@ pub enum Error {
     },
     /// A label without a class.
     #[error(
-        "latents: row {row} has label {label}, but there are {classes} classes; make the file again"
+        "latents: row {row} has label {label}, but there are {classes} classes; write the file again"
     )]
     Label {
         /// The label.
@@ -402,7 +402,7 @@ impl Error {
             | Error::DamagedPicture { .. }
             | Error::PixelCount { .. } => "picture",
             Error::Container { what, .. }
-            | Error::Archive { what, .. }
+            | Error::Npz { what, .. }
             | Error::MissingArray { what, .. }
             | Error::Array { what, .. }
             | Error::HugeArray { what, .. }

@@ -530,7 +530,7 @@ fn invalid_files_have_error_messages() {
         ),
         (
             vec!["train", "www/ten-classes/head.safetensors"],
-            "error: www/ten-classes/head.safetensors: latents: latents is missing; make the file again",
+            "error: www/ten-classes/head.safetensors: latents: latents is missing; write the file again",
         ),
         (
             vec![

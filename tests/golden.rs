@@ -193,7 +193,7 @@ fn damaged_weights_are_rejected_with_a_reason() {
     let other_format = fs::read(folder().join("blocks.safetensors")).expect("a golden file");
     assert_eq!(
         message(&other_format),
-        "weights: the metadata has no \"format\"; this is not a weights file of inception-web, make one with \
+        "weights: the metadata has no \"format\"; this is not a weights file of inception-web; create one with \
          `inception-web weights`"
     );
     assert!(message(b"<!doctype html>").starts_with("weights: invalid safetensors file ("));

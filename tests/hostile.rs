@@ -274,7 +274,7 @@ fn invalid_metadata_values_are_rejected() {
         assert_eq!(
             rejected(key, bytes.len(), || Weights::open(&bytes).map(|_| ())),
             format!(
-                "weights: invalid metadata {key:?}: got {value:?}, expected {want}; make the file again"
+                "weights: invalid metadata {key:?}: got {value:?}, expected {want}; write the file again"
             )
         );
     }

@@ -64,7 +64,7 @@ fn invalid_pictures_are_rejected_with_a_message() {
         ("empty.jpg", "picture: the file is empty (0 bytes); save or download it again".to_string()),
         (
             "text.jpg",
-            "picture: not a picture in a known format; use JPEG, PNG, WebP, GIF, BMP or, in the browser, AVIF".to_string(),
+            "picture: not a picture in a known format; use JPEG, PNG, WebP, GIF, BMP or AVIF (AVIF only in the page)".to_string(),
         ),
         ("picture.heic", "picture: HEIC cannot be decoded here; save it as JPEG or PNG".to_string()),
         ("picture.avif", "picture: AVIF cannot be decoded here; save it as JPEG or PNG".to_string()),

@@ -270,12 +270,12 @@ fn errors_describe_files_that_are_not_a_base() {
         (
             "part.safetensors",
             zeros(&[(first, &[32, 3, 3, 3])]),
-            "weights: Conv2d_1a_3x3.bn.weight is missing; make the file again",
+            "weights: Conv2d_1a_3x3.bn.weight is missing; write the file again",
         ),
         (
             "other.safetensors",
             zeros(&[(first, &[3, 32, 3, 3])]),
-            "weights: Conv2d_1a_3x3.conv.weight has shape [3, 32, 3, 3], expected [32, 3, 3, 3]; make the file again",
+            "weights: Conv2d_1a_3x3.conv.weight has shape [3, 32, 3, 3], expected [32, 3, 3, 3]; write the file again",
         ),
         (
             "model.json",
@@ -302,7 +302,7 @@ fn a_nan_is_rejected_with_its_tensor_and_index() {
     bytes[8 + header + start + 8..][..4].copy_from_slice(&f32::NAN.to_le_bytes());
     assert_eq!(
         read(&files).expect_err("a NaN").to_string(),
-        "weights: Mixed_6a.branch3x3.bn.bias is not finite at index 2; make the file again"
+        "weights: Mixed_6a.branch3x3.bn.bias is not finite at index 2; write the file again"
     );
 }
 

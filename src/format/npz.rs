@@ -47,7 +47,7 @@ impl<'a> Npz<'a> {
 
     /// Reads the directory of the archive.
     pub(crate) fn open(what: &'static str, bytes: &'a [u8]) -> Result<Npz<'a>, Error> {
-        let damaged = |reason| Error::Archive {
+        let damaged = |reason| Error::Npz {
             what,
             reason,
             bytes: bytes.len(),

@@ -527,11 +527,11 @@ mod tests {
         let cases = [
             (
                 with(0, npy(&header("'<f4'", "(2, 1000)"), &[0; 8000])),
-                "latents: latents has shape [2, 1000], expected [2, 2048]; make the file again",
+                "latents: latents has shape [2, 1000], expected [2, 2048]; write the file again",
             ),
             (
                 with(0, npy(&header("'<c8'", "(2, 2048)"), &[0; 8 * 2 * LATENTS])),
-                "latents: latents has dtype <c8, expected float16, float32 or float64; make the file again",
+                "latents: latents has dtype <c8, expected float16, float32 or float64; write the file again",
             ),
             (
                 with(0, npy(&header("'<f4'", "(2, 2048)"), &[0; 100])),
@@ -543,11 +543,11 @@ mod tests {
             ),
             (
                 with(1, npy(&header("'<i8'", "(3,)"), &[0; 24])),
-                "latents: labels has shape [3], expected [2]; make the file again",
+                "latents: labels has shape [3], expected [2]; write the file again",
             ),
             (
                 with(1, npy(&header("'<f8'", "(2,)"), &[0; 16])),
-                "latents: labels has dtype <f8, expected an integer type; make the file again",
+                "latents: labels has dtype <f8, expected an integer type; write the file again",
             ),
             (
                 with(2, npy(&header("'|O'", "(2,)"), b"\x80\x04pickle")),
@@ -556,7 +556,7 @@ mod tests {
             ),
             (
                 with(2, npy(&header("[('a', '<f4')]", "(2,)"), b"")),
-                "latents: classes has dtype [[\"a\",\"<f4\"]], expected text; make the file again",
+                "latents: classes has dtype [[\"a\",\"<f4\"]], expected text; write the file again",
             ),
             (
                 with(2, npy(&header("'|S2'", "(2,)"), b"\xff\xffox")),
@@ -644,15 +644,15 @@ mod tests {
         let cases: [(Change, &str); 5] = [
             (
                 |t| t.labels[3] = 2,
-                "latents: row 3 has label 2, but there are 2 classes; make the file again",
+                "latents: row 3 has label 2, but there are 2 classes; write the file again",
             ),
             (
                 |t| t.values[9] = f32::NAN,
-                "latents: latents is not finite at index 9; make the file again",
+                "latents: latents is not finite at index 9; write the file again",
             ),
             (
                 |t| t.names.truncate(4),
-                "latents: invalid metadata \"names\": got \"4 names\", expected one name for each row; make the file again",
+                "latents: invalid metadata \"names\": got \"4 names\", expected one name for each row; write the file again",
             ),
             (
                 |t| t.classes[1] = "cat".into(),

@@ -235,7 +235,7 @@ impl Head {
         npz.finish()
     }
 
-    /// Reads `head.safetensors` for a given base.
+    /// Reads `head.safetensors`, and rejects a head of another base.
     ///
     /// # Errors
     /// A head of another base; as [`Head::open`].
@@ -245,7 +245,7 @@ impl Head {
         Ok(head)
     }
 
-    /// Reads `head.safetensors` of any base.
+    /// Reads `head.safetensors` without checking its base; see [`Head::read`].
     ///
     /// # Errors
     /// A truncated file, another format, wrong shapes, values that are not finite or out of range.
@@ -291,11 +291,11 @@ impl Head {
                 want: "at least one class and one layer",
             });
         }
-        let count = "a number of pictures";
+        let want_count = "a number of pictures";
         let scores = match container.metadata("accuracy") {
             Ok(_) => Some(Scores {
-                correct: container.metadata_json("correct", count)?,
-                total: container.metadata_json("total", count)?,
+                correct: container.metadata_json("correct", want_count)?,
+                total: container.metadata_json("total", want_count)?,
             }),
             Err(_) => None,
         };
@@ -337,7 +337,7 @@ impl Head {
             base,
             classes,
             scores,
-            pictures: container.metadata_json("pictures", count)?,
+            pictures: container.metadata_json("pictures", want_count)?,
             layers,
         })
     }
@@ -478,7 +478,7 @@ mod tests {
             assert_eq!(
                 error,
                 format!(
-                    "head: invalid metadata {key:?}: got {got:?}, expected {want}; make the file again"
+                    "head: invalid metadata {key:?}: got {got:?}, expected {want}; write the file again"
                 )
             );
         }
@@ -557,7 +557,7 @@ mod tests {
         let error = Head::open(&write_file(&tensors, metadata)).expect_err("no outputs");
         assert_eq!(
             error.to_string(),
-            "head: dense_1.bias has shape [0], expected [1]; make the file again"
+            "head: dense_1.bias has shape [0], expected [1]; write the file again"
         );
     }
 

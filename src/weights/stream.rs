@@ -401,28 +401,28 @@ mod tests {
                     let bias = header.get_mut("conv2d_1.bias").expect("a bias");
                     bias.insert("shape".into(), vec![4, 8].into());
                 },
-                "weights: conv2d_1.bias has shape [4, 8], expected [32]; make the file again",
+                "weights: conv2d_1.bias has shape [4, 8], expected [32]; write the file again",
             ),
             (
                 |header| {
                     let bias = header.remove("conv2d_1.bias").expect("a bias");
                     header.insert("conv2d_0.bias".into(), bias);
                 },
-                "weights: unexpected tensor conv2d_0.bias; make the file again",
+                "weights: unexpected tensor conv2d_0.bias; write the file again",
             ),
             (
                 |header| {
                     let bias = header.remove("conv2d_1.bias").expect("a bias");
                     header.insert("conv2d_1.skew".into(), bias);
                 },
-                "weights: conv2d_1.bias is missing; make the file again",
+                "weights: conv2d_1.bias is missing; write the file again",
             ),
             (
                 |header| {
                     let metadata = header.get_mut("__metadata__").expect("metadata");
                     metadata.insert("format".into(), "inception-web weights 9".into());
                 },
-                "weights: invalid metadata \"format\": got \"inception-web weights 9\", expected inception-web weights 1; make the file again",
+                "weights: invalid metadata \"format\": got \"inception-web weights 9\", expected inception-web weights 1; write the file again",
             ),
         ];
         let (header, _) = split(file());

@@ -105,7 +105,7 @@ test("pictures are added to the dataset, and a head is trained on them", async (
   expect([result.first.length, result.pixels.length]).toEqual([3, 2]);
   expect([result.again, result.computed]).toEqual([[], [0, 1, 2]]);
   expect(result.errors).toEqual([
-    "picture: not a picture in a known format; use JPEG, PNG, WebP, GIF, BMP or, in the browser, AVIF",
+    "picture: not a picture in a known format; use JPEG, PNG, WebP, GIF, BMP or AVIF (AVIF only in the page)",
     ["setting", true],
     ["train", "train: classes with pictures: got 1, expected at least 2; add pictures to another class"],
   ]);
