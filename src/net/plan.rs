@@ -4,8 +4,8 @@
 //! three ways:
 //! - Branches write directly into their channel range of the concatenated map; there is no concatenation op.
 //! - 1x1 convolutions with the same input are merged into one matrix product.
-//! - An average pool followed by a 1x1 convolution is swapped: both are linear, and the convolution has fewer outputs than inputs. Its bias
-//!   and ReLU are applied after the pool.
+//! - An average pool and the 1x1 convolution after it change places: both are linear, and the convolution has fewer outputs than inputs. Its
+//!   bias and ReLU are applied after the pool.
 
 use crate::net::inception::{Op, Step};
 
@@ -70,7 +70,7 @@ pub(crate) enum PlanOp {
 /// One convolution of the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ConvOutput {
-    /// Index in the order of construction.
+    /// Index in [`kernels`](crate::net::inception::kernels).
     pub conv: usize,
     pub channels: usize,
     /// Without bias and ReLU; the average pool that follows applies them.
@@ -79,7 +79,8 @@ pub(crate) struct ConvOutput {
 }
 
 impl Plan {
-    /// Plans a graph. The outputs of the steps `ends` are concatenated; `input` is [height, width, channels].
+    /// Plans a graph. The outputs of the steps `ends` are concatenated; steps are counted from 1, and 0 is the picture. `input` is
+    /// [height, width, channels].
     pub(crate) fn new(steps: &[Step], ends: &[usize], input: [usize; 3]) -> Plan {
         let mut builder = PlanBuilder {
             steps,
@@ -101,7 +102,7 @@ impl Plan {
     /// The map with the network's output.
     pub(crate) fn output(&self) -> usize {
         let last = self.ops.last().map(PlanOp::destinations);
-        last.and_then(|places| places.last().map(|place| place.map))
+        last.and_then(|destinations| destinations.last().map(|destination| destination.map))
             .unwrap_or(0)
     }
 
@@ -130,13 +131,13 @@ impl Plan {
         found.expect("no more convolutions than the graph has")
     }
 
-    /// Assigns a slot to each map, from the op that first writes it to the op that last reads it.
+    /// Assigns a memory slot to each map. The map occupies it from its first write to its last read.
     fn assign_slots(&mut self) {
         let reads: Vec<_> = self.ops.iter().map(PlanOp::input_map).collect();
         let last_read = |map| reads.iter().rposition(|read| *read == map);
         let mut free: Vec<usize> = Vec::new();
         let mut assigned = vec![false; self.maps.len()];
-        let place = |map: &mut FeatureMap, slots: &mut Vec<usize>, free: &mut Vec<usize>| {
+        let assign = |map: &mut FeatureMap, slots: &mut Vec<usize>, free: &mut Vec<usize>| {
             let need = map.len();
             // The smallest free slot that is large enough, or else the largest one, which grows.
             let fits = |slot: &usize| (slots[*slot] < need, slots[*slot].abs_diff(need));
@@ -150,12 +151,12 @@ impl Plan {
             };
             slots[map.slot] = slots[map.slot].max(need);
         };
-        place(&mut self.maps[0], &mut self.slots, &mut free);
+        assign(&mut self.maps[0], &mut self.slots, &mut free);
         assigned[0] = true;
         for (k, op) in self.ops.iter().enumerate() {
             for Destination { map, .. } in op.destinations() {
                 if !std::mem::replace(&mut assigned[map], true) {
-                    place(&mut self.maps[map], &mut self.slots, &mut free);
+                    assign(&mut self.maps[map], &mut self.slots, &mut free);
                 }
             }
             let read = op.input_map();
@@ -393,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn parallel_1x1_convolutions_are_merged_and_pools_follow_them() {
+    fn parallel_1x1_convolutions_are_merged_and_pools_follow_the_convolutions() {
         let plan = inception();
         let count = |is: fn(&PlanOp) -> bool| plan.ops.iter().filter(|op| is(op)).count();
         // 94 convolutions; the 1x1 convolutions that read a block's input are merged: 4 -> 1 in nine blocks, 2 -> 1 in mixed8.

@@ -223,7 +223,7 @@ fn run_winograd(
     for first in (0..patches.count).step_by(block) {
         let tiles = block.min(patches.count - first);
         patches.pack(first, tiles, groups);
-        winograd.multiply(groups, tiles, scratch, values, |tile, [y, x]| {
+        winograd.convolve(groups, tiles, scratch, values, |tile, [y, x]| {
             let tile = first + tile;
             let (y, x) = (tile / columns * height + y, tile % columns * width + x);
             let inside = y < to.height && x < to.width;

@@ -1,9 +1,8 @@
 //! Winograd convolution ([Lavin and Gray](https://arxiv.org/abs/1509.09308)).
 //!
 //! Transform input tiles and kernel, multiply elementwise, transform back. Along an axis, M outputs of a kernel with R taps take M + R - 1
-//! multiplications instead of M x R. Summed over the input channels, the elementwise products are one matrix product per point of the tile.
-//! The interpolation points are 0, ±1, ±2, ±1/2 and infinity: small values keep the f32 rounding error low. The kernel is transformed once, in
-//! f64.
+//! multiplications instead of M x R. For each point, the sum over input channels is one matrix product. The interpolation points are 0, ±1,
+//! ±2, ±1/2 and infinity: small values keep the f32 rounding error low. The kernel is transformed once, in f64.
 
 use pulp::{Simd, WithSimd};
 
@@ -14,7 +13,7 @@ use crate::format::quantized::KernelData;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Axis {
     /// 1 tap, no transform.
-    Point,
+    One,
     /// 3 taps, 4 outputs, 6 points.
     Three,
     /// 5 taps, 2 outputs, 6 points.
@@ -30,7 +29,7 @@ impl Axis {
     /// Outputs per tile.
     fn outputs(self) -> usize {
         match self {
-            Axis::Point => 1,
+            Axis::One => 1,
             Axis::Three => 4,
             Axis::Five | Axis::Seven => 2,
         }
@@ -39,7 +38,7 @@ impl Axis {
     /// Inputs per tile, which is also the number of multiplications.
     fn points(self) -> usize {
         match self {
-            Axis::Point => 1,
+            Axis::One => 1,
             Axis::Three | Axis::Five => 6,
             Axis::Seven => 8,
         }
@@ -164,14 +163,14 @@ pub(crate) struct Winograd {
 }
 
 impl Winograd {
-    /// Transforms a kernel [out, in, height, width]. Returns `None` for unsupported sizes and for channels that are not a multiple of the
-    /// vector width.
+    /// Transforms a kernel [out, in, height, width]. Returns `None` for unsupported sizes, and unless 4 x input channels and the
+    /// output channels are multiples of the vector width.
     pub(crate) fn new(kernel: &[f32], bias: &[f32], [h, w]: [usize; 2]) -> Option<Winograd> {
         let axes = match [h, w] {
             [3, 3] => [Axis::Three, Axis::Three],
             [5, 5] => [Axis::Five, Axis::Five],
-            [1, 7] => [Axis::Point, Axis::Seven],
-            [7, 1] => [Axis::Seven, Axis::Point],
+            [1, 7] => [Axis::One, Axis::Seven],
+            [7, 1] => [Axis::Seven, Axis::One],
             _ => return None,
         };
         let inputs = kernel.len() / (bias.len() * h * w);
@@ -218,18 +217,18 @@ impl Winograd {
 
     /// Computes tiles of outputs, with bias and ReLU, and writes them to `map`.
     ///
-    /// `place` returns the index in `map` of a tile's output pixel [row, column], or `None` if the pixel is outside the map.
+    /// `pixel_index` returns the index in `map` of a tile's output pixel [row, column], or `None` if the pixel is outside the map.
     /// `groups` is overwritten by its transform; `scratch` is resized as needed.
     ///
     /// # Shapes
-    /// `groups` is [tiles / 4, input tile, channels].
-    pub(crate) fn multiply(
+    /// `groups` is [tiles / 4, rounded up, input tile, channels].
+    pub(crate) fn convolve(
         &self,
         groups: &mut [RowGroup],
         tiles: usize,
         scratch: &mut Vec<f32>,
         map: &mut [f32],
-        place: impl Fn(usize, [usize; 2]) -> Option<usize>,
+        pixel_index: impl Fn(usize, [usize; 2]) -> Option<usize>,
     ) {
         let points = self.panels.len();
         let channels = self.panels[0].inputs();
@@ -240,28 +239,24 @@ impl Winograd {
             channels,
         });
         scratch.resize(points * length, 0.0);
-        let places = scratch.chunks_exact_mut(length).zip(&self.panels);
-        for (point, (scratch, panels)) in places.enumerate() {
+        let products = scratch.chunks_exact_mut(length).zip(&self.panels);
+        for (point, (scratch, panels)) in products.enumerate() {
             let mut out = OutputView {
                 map: scratch,
                 pitch: self.bias.len(),
                 channel: 0,
             };
             let groups = &groups[point * channels..];
-            panels.multiply(
-                groups,
-                points * channels,
-                tiles,
-                f32::NEG_INFINITY,
-                &mut out,
-            );
+            // ReLU is applied after the output transform.
+            let no_relu = f32::NEG_INFINITY;
+            panels.multiply(groups, points * channels, tiles, no_relu, &mut out);
         }
         arch().dispatch(OutputTransform {
             winograd: self,
             scratch,
             tiles,
             map,
-            place,
+            pixel_index,
         });
     }
 }
@@ -281,9 +276,9 @@ impl WithSimd for InputTransform<'_> {
             [Axis::Three | Axis::Five, Axis::Three | Axis::Five] => {
                 self.transform_tiles::<S, 6, 6>(simd)
             }
-            [Axis::Seven, Axis::Point] => self.transform_tiles::<S, 8, 1>(simd),
-            [Axis::Point, Axis::Seven] => self.transform_tiles::<S, 1, 8>(simd),
-            other => unreachable!("no kernel of this net needs {other:?}"),
+            [Axis::Seven, Axis::One] => self.transform_tiles::<S, 8, 1>(simd),
+            [Axis::One, Axis::Seven] => self.transform_tiles::<S, 1, 8>(simd),
+            other => unreachable!("no kernel of this network needs {other:?}"),
         }
     }
 }
@@ -322,7 +317,7 @@ struct OutputTransform<'a, P> {
     scratch: &'a [f32],
     tiles: usize,
     map: &'a mut [f32],
-    place: P,
+    pixel_index: P,
 }
 
 impl<P: Fn(usize, [usize; 2]) -> Option<usize>> WithSimd for OutputTransform<'_, P> {
@@ -333,9 +328,9 @@ impl<P: Fn(usize, [usize; 2]) -> Option<usize>> WithSimd for OutputTransform<'_,
         match self.winograd.axes {
             [Axis::Three, Axis::Three] => self.transform_tiles::<S, 6, 6, 4, 4>(simd),
             [Axis::Five, Axis::Five] => self.transform_tiles::<S, 6, 6, 2, 2>(simd),
-            [Axis::Seven, Axis::Point] => self.transform_tiles::<S, 8, 1, 2, 1>(simd),
-            [Axis::Point, Axis::Seven] => self.transform_tiles::<S, 1, 8, 1, 2>(simd),
-            other => unreachable!("no kernel of this net needs {other:?}"),
+            [Axis::Seven, Axis::One] => self.transform_tiles::<S, 8, 1, 2, 1>(simd),
+            [Axis::One, Axis::Seven] => self.transform_tiles::<S, 1, 8, 1, 2>(simd),
+            other => unreachable!("no kernel of this network needs {other:?}"),
         }
     }
 }
@@ -357,8 +352,8 @@ impl<P: Fn(usize, [usize; 2]) -> Option<usize>> OutputTransform<'_, P> {
         let vectors = bias.len();
         let zero = simd.splat_f32s(0.0);
         for tile in 0..self.tiles {
-            let places: [[_; OW]; OH] =
-                std::array::from_fn(|y| std::array::from_fn(|x| (self.place)(tile, [y, x])));
+            let pixel_indices: [[_; OW]; OH] =
+                std::array::from_fn(|y| std::array::from_fn(|x| (self.pixel_index)(tile, [y, x])));
             for (v, bias) in bias.iter().enumerate() {
                 let point =
                     |y: usize, x: usize| scratch[((y * W + x) * self.tiles + tile) * vectors + v];
@@ -369,7 +364,7 @@ impl<P: Fn(usize, [usize; 2]) -> Option<usize>> OutputTransform<'_, P> {
                     let column: [S::f32s; OH] =
                         transform_output(simd, std::array::from_fn::<_, H, _>(|y| rows[y][x]));
                     for y in 0..OH {
-                        if let Some(start) = places[y][x] {
+                        if let Some(start) = pixel_indices[y][x] {
                             let end = simd.max_f32s(zero, simd.add_f32s(column[y], *bias));
                             let to = &mut self.map[start + v * S::F32_LANES..][..S::F32_LANES];
                             S::as_mut_simd_f32s(to).0[0] = end;
@@ -386,7 +381,7 @@ mod tests {
     use super::*;
 
     /// Applies Winograd to input tiles [height, width, channels]; returns the output tiles one after another.
-    fn convolve(winograd: &Winograd, tiles: &[Vec<f32>]) -> Vec<f32> {
+    fn convolve_tiles(winograd: &Winograd, tiles: &[Vec<f32>]) -> Vec<f32> {
         let values = tiles[0].len();
         let mut groups = vec![[0.0; ROWS]; tiles.len().div_ceil(ROWS) * values];
         for (k, tile) in tiles.iter().enumerate() {
@@ -398,8 +393,15 @@ mod tests {
         let [height, width] = winograd.output_tile();
         let outputs = winograd.bias.len();
         let mut map = vec![0.0; tiles.len() * height * width * outputs];
-        let place = |tile, [y, x]: [usize; 2]| Some(((tile * height + y) * width + x) * outputs);
-        winograd.multiply(&mut groups, tiles.len(), &mut Vec::new(), &mut map, place);
+        let pixel_index =
+            |tile, [y, x]: [usize; 2]| Some(((tile * height + y) * width + x) * outputs);
+        winograd.convolve(
+            &mut groups,
+            tiles.len(),
+            &mut Vec::new(),
+            &mut map,
+            pixel_index,
+        );
         map
     }
 
@@ -421,14 +423,14 @@ mod tests {
             let tile = |_| (0..rows * columns * IN).map(|_| random()).collect();
             let tiles: Vec<Vec<_>> = (0..6).map(tile).collect();
 
-            let ours = convolve(&winograd, &tiles);
+            let ours = convolve_tiles(&winograd, &tiles);
 
             let [height, width] = winograd.output_tile();
             let mut worst = 0.0f64;
             for (at, ours) in ours.iter().enumerate() {
-                let (output, place) = (at % OUT, at / OUT);
-                let (x, y) = (place % width, place / width % height);
-                let tile = &tiles[place / width / height];
+                let (output, position) = (at % OUT, at / OUT);
+                let (x, y) = (position % width, position / width % height);
+                let tile = &tiles[position / width / height];
                 let mut sum = f64::from(bias[output]);
                 for (tap, channel) in (0..h * w).flat_map(|tap| (0..IN).map(move |c| (tap, c))) {
                     let (v, u) = (y + tap / w, x + tap % w);

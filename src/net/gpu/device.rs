@@ -1,8 +1,8 @@
 //! The WebGPU device: runs the dispatches of [`dispatch`](crate::net::gpu::dispatch), one submission per batch.
 //!
 //! No optional adapter feature is required; f16 needs `shader-f16`. WebGPU errors and device loss are returned as [`Error::Device`]; nothing
-//! here panics on them. The results are not validated here: see [`Base::check`](crate::base::Base::check). `web` holds the exports to
-//! JavaScript; browser imports live here.
+//! here panics on them. The results are not validated here: see [`Base::check`](crate::base::Base::check). The bindings to WebGPU are in
+//! `browser.rs`.
 
 use std::{
     cell::{Cell, RefCell},
@@ -81,21 +81,21 @@ impl Gpu {
         let resources = Resources::new(&device, &program)
             .map_err(|error| device_error(DEVICE_REJECTED, &error));
         let kernels = program.kernels();
-        let started = resources.and_then(|resources| {
-            let started = kernels
+        let compiled = resources.and_then(|resources| {
+            let pipelines = kernels
                 .iter()
                 .map(|kernel| resources.compile(&device, &program, *kernel));
-            let started: Result<Vec<_>, _> = started.collect();
+            let pipelines: Result<Vec<_>, _> = pipelines.collect();
             Ok((
                 resources,
-                started.map_err(|error| device_error(KERNEL_REJECTED, &error))?,
+                pipelines.map_err(|error| device_error(KERNEL_REJECTED, &error))?,
             ))
         });
         scopes.close().await?;
-        let (resources, started) = started?;
-        let total = started.len();
+        let (resources, pending) = compiled?;
+        let total = pending.len();
         let mut pipelines = Vec::new();
-        for (kernel, pipeline) in kernels.into_iter().zip(started) {
+        for (kernel, pipeline) in kernels.into_iter().zip(pending) {
             on_progress(pipelines.len(), total);
             let pipeline = pipeline
                 .await
@@ -200,11 +200,12 @@ impl Gpu {
     /// Measures a forward pass in milliseconds: the minimum of up to three runs after a warm-up, as far as time permits. Infinite if no run was
     /// measured.
     async fn time(&self, image: &[f32], end: f64) -> Result<f64, Error> {
-        let share = (browser::now() + TUNING_MS / MIN_INVOCATIONS.len() as f64).min(end);
+        let candidate_end = (browser::now() + TUNING_MS / MIN_INVOCATIONS.len() as f64).min(end);
         let mut least = f64::INFINITY;
         for run in 0..4 {
             let start = browser::now();
-            if start > if run > 1 { share } else { end } {
+            let limit = if run > 1 { candidate_end } else { end };
+            if start > limit {
                 break;
             }
             self.latents(image).await?;
@@ -452,7 +453,6 @@ fn buffer(device: &Device, bytes: usize, usage: u32) -> Result<Buffer, JsValue> 
 /// Error scopes that catch the errors of the calls between `open` and `close`.
 struct ErrorScopes<'a>(&'a Device);
 
-/// The values of `GPUErrorFilter`.
 const FILTERS: [&str; 3] = ["validation", "out-of-memory", "internal"];
 
 impl ErrorScopes<'_> {
