@@ -36,7 +36,7 @@ pub fn load_base(value: &str) -> CliResult<(Base, Option<Head>)> {
     with_path(&path, open())
 }
 
-/// Returns a weights file in the native format for a `--weights` value. Downloads and converts into the cache if needed.
+/// Returns a weights file in the native format for a `--weights` value. Downloads and imports into the cache if needed.
 pub fn resolve(value: &str) -> CliResult<PathBuf> {
     match value {
         "auto" => match cached_download(&imagenet_url(), false) {
@@ -67,7 +67,7 @@ pub fn resolve(value: &str) -> CliResult<PathBuf> {
     }
 }
 
-/// Returns the default base, `pkg/base.safetensors`. Converts it from the npm package if it is missing or damaged.
+/// Returns the default base, `pkg/base.safetensors`. Imports it from the npm package if it is missing or damaged.
 pub fn default_base_file(root: &Path) -> CliResult<PathBuf> {
     let path = root.join("pkg/base.safetensors");
     if !is_valid(&path) {
@@ -80,7 +80,7 @@ pub fn default_base_file(root: &Path) -> CliResult<PathBuf> {
     Ok(path)
 }
 
-/// Downloads and converts the weights of a URL, unless they are in the cache. `retry` is passed to [`fetch::download`].
+/// Downloads and imports the weights of a URL, unless they are in the cache. `retry` is passed to [`fetch::download`].
 fn cached_download(url: &str, retry: bool) -> CliResult<PathBuf> {
     let path = cache_path(&fetch::cache_key(url))?;
     if !is_valid(&path) {
@@ -107,7 +107,7 @@ fn is_url(text: &str) -> bool {
 /// A base in memory, ready to be written in the native format.
 pub struct ImportedBase {
     pub source: Source,
-    /// Of the exact weights, also if `source` was read from a file that has rounded them.
+    /// Fingerprint of the weights before rounding.
     fingerprint: String,
 }
 
@@ -129,7 +129,8 @@ impl ImportedBase {
     }
 }
 
-/// Imports the base of a `weights --from` value. `range` applies if the source does not specify its input range.
+/// Imports the base of a `weights --from` value. `range` overrides the input range of an imported file; it is ignored for npm and for
+/// files in the native format.
 pub fn import(value: &str, range: Option<InputRange>) -> CliResult<ImportedBase> {
     match value {
         "npm" | "nsfwjs" => import_npm(&project_root()?),

@@ -1,6 +1,6 @@
-//! Resumable downloads into the cache folder, verified by SHA-256 and length.
+//! Resumable downloads into the cache folder, verified by SHA-256 and length if the server states them.
 //!
-//! The [Hugging Face hub](https://huggingface.co/docs/hub) redirects to the storage of a file. The redirect response has its SHA-256
+//! The [Hugging Face hub](https://huggingface.co/docs/hub) redirects to the storage of a file. The redirect response has the file's SHA-256
 //! (`X-Linked-Etag`) and length (`X-Linked-Size`).
 
 use std::{
@@ -99,7 +99,7 @@ enum DownloadError {
     Fatal(String),
 }
 
-/// Downloads to the file `part`, from its end on if the server still has the same file.
+/// Downloads to `part`; appends if the file on the server is unchanged.
 fn attempt_once(agent: &Agent, url: &str, part: &Path) -> Result<Vec<u8>, DownloadError> {
     let disk_error = |error: std::io::Error| {
         DownloadError::Fatal(format!(

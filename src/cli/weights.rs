@@ -35,7 +35,8 @@ pub struct Args {
     /// Quantise most kernels to this number of bits first. With u8 the file compresses better, but it is another base with other latents
     #[arg(long, value_name = "4..7", value_parser = clap::value_parser!(u8).range(4..=7))]
     bits: Option<u8>,
-    /// Input range, if the source does not specify it: unit (0 to 1), signed (-1 to 1) or imagenet (mean and deviation normalised)
+    /// Override the input range of an imported file: unit (0 to 1), signed (-1 to 1) or imagenet (mean and deviation normalised).
+    /// Ignored for npm and for files in the native format
     #[arg(long, value_enum)]
     input: Option<InputArg>,
     /// Validate a weights file and print its metadata

@@ -43,6 +43,7 @@ impl Examples for Inputs {
     fn shape(&self) -> Vec<usize> {
         match self.latents {
             Some(_) => ModelKind::Transfer.input_shape(),
+            // The MLP reads the same pixels.
             None => ModelKind::Cnn.input_shape(),
         }
     }
@@ -272,7 +273,7 @@ impl Comparison {
             model: training.model,
             settings: training.settings,
             inputs: training.inputs,
-            network: training.trainer.finish(),
+            trained: training.trainer.finish(),
             epochs: training.epochs,
             train_seconds: training.seconds,
             rows,
@@ -345,7 +346,7 @@ struct Testing {
     model: ModelKind,
     settings: Settings,
     inputs: Rc<Inputs>,
-    network: Model,
+    trained: Model,
     epochs: Vec<EpochReport>,
     train_seconds: f64,
     /// Test pictures, then training pictures.
@@ -361,7 +362,7 @@ impl Testing {
         let rows = &self.rows[self.logits.len() / classes..];
         let rows = &rows[..rows.len().min(INFERENCE_BATCH)];
         let start = Instant::now();
-        self.logits.extend(self.network.logits(&*self.inputs, rows));
+        self.logits.extend(self.trained.logits(&*self.inputs, rows));
         self.seconds += start.elapsed().as_secs_f64();
         Progress {
             stage: Stage::Test,

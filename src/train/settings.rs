@@ -29,7 +29,7 @@ pub struct Settings {
     pub label_smoothing: f32,
     /// Weight of each class in the loss.
     pub class_weights: ClassWeights,
-    /// The same seed, data and device give a bit-identical head.
+    /// The same seed, data and device give a bit-identical head on the same machine.
     pub seed: u64,
     /// Share of each class in the validation split, 0 to 0.9.
     pub validation: f64,

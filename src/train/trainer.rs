@@ -1,6 +1,6 @@
 //! The training loop: epochs, validation and the choice of the best epoch. It trains heads on latents and the networks of `baselines`.
 //!
-//! The forward pass and the update of one batch are in `network`. `bench/` measures the time of an epoch.
+//! The forward pass and the update of one batch are in `network`.
 
 use std::{collections::BTreeSet, rc::Rc};
 
@@ -344,8 +344,10 @@ pub(super) const MIN_VALIDATION: usize = 20;
 /// Batch size of inference; limits the memory.
 pub(crate) const INFERENCE_BATCH: usize = 100;
 
+/// Checks that the rows have at least two classes.
+///
 /// # Errors
-/// Fewer than two classes among the rows.
+/// They have fewer.
 pub(super) fn check_two_classes(examples: &dyn Examples, rows: &[usize]) -> Result<(), Error> {
     let used: BTreeSet<_> = rows.iter().map(|row| examples.label(*row)).collect();
     match used.len() {
@@ -397,7 +399,7 @@ fn class_weights(
     counts.iter().map(weight).collect()
 }
 
-/// Returns the target of one picture.
+/// Returns the one-hot label of one picture with label smoothing, times its class weight.
 fn target(label: usize, classes: usize, smoothing: f32, weight: f32) -> impl Iterator<Item = f32> {
     let spread = smoothing / classes as f32;
     (0..classes)
