@@ -1,4 +1,4 @@
-//! The structure of the sources: no import circles, and each kind of code in its folder.
+//! The structure of the sources: no import cycles, and each kind of code in its folder.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -41,8 +41,8 @@ fn text(file: &Path) -> String {
     fs::read_to_string(root().join(file)).expect("a text file")
 }
 
-/// Circles: sets of files of which each reaches all others (Tarjan would be faster; these graphs have a hundred files).
-fn circles(graph: &Graph) -> Vec<BTreeSet<PathBuf>> {
+/// Returns the sets of files in which each file reaches all others. Tarjan's algorithm would be faster; these graphs have a hundred files.
+fn cycles(graph: &Graph) -> Vec<BTreeSet<PathBuf>> {
     let reach = |start: &PathBuf| {
         let mut seen = BTreeSet::new();
         let mut next: Vec<_> = graph[start].iter().collect();
@@ -57,10 +57,10 @@ fn circles(graph: &Graph) -> Vec<BTreeSet<PathBuf>> {
     let mut found = BTreeSet::new();
     for (file, others) in &reached {
         if others.contains(*file) {
-            let circle = others
+            let cycle = others
                 .iter()
                 .filter(|other| reached.get(other).is_some_and(|back| back.contains(*file)));
-            found.insert(circle.cloned().collect::<BTreeSet<_>>());
+            found.insert(cycle.cloned().collect::<BTreeSet<_>>());
         }
     }
     found.into_iter().collect()
@@ -248,7 +248,7 @@ fn no_rust_file_imports_itself_through_others() {
         import("src/weights/stream.rs", "src/weights/file.rs"),
         "the graph has edges"
     );
-    assert_eq!(circles(&graph), []);
+    assert_eq!(cycles(&graph), []);
 }
 
 #[test]
@@ -259,18 +259,18 @@ fn no_javascript_file_imports_itself_through_others() {
         import("www/app/app.js", "www/engine/engine.js"),
         "the graph has edges"
     );
-    assert_eq!(circles(&graph), []);
+    assert_eq!(cycles(&graph), []);
 }
 
 #[test]
-fn a_circle_is_found() {
+fn a_cycle_is_found() {
     let graph: Graph = [("a", "b"), ("b", "c"), ("c", "b"), ("d", "a")]
         .map(|(from, to)| (from.into(), [to.into()].into()))
         .into();
-    assert_eq!(circles(&graph), [["b".into(), "c".into()].into()]);
+    assert_eq!(cycles(&graph), [["b".into(), "c".into()].into()]);
 }
 
-/// Lines outside comments and tests of the files below `folder` that contain one of the words, unless the file is in one of the `allowed` folders.
+/// Returns the lines that contain one of the words, in the files below `folder`, without comments, tests and the `allowed` folders.
 fn lines_with(folder: &str, extension: &str, words: &[&str], allowed: &[&str]) -> Vec<String> {
     let mut found = Vec::new();
     for file in files(folder, &[extension]) {
@@ -293,7 +293,7 @@ fn lines_with(folder: &str, extension: &str, words: &[&str], allowed: &[&str]) -
 }
 
 #[test]
-fn javascript_is_known_to_the_web_exports_and_the_gpu_alone() {
+fn only_the_web_exports_and_the_gpu_use_javascript() {
     let words = ["wasm_bindgen", "js_sys", "web_sys"];
     let allowed = ["src/web", "src/net/gpu", "src/cli/site/wasm.rs"];
     assert_eq!(
@@ -303,7 +303,7 @@ fn javascript_is_known_to_the_web_exports_and_the_gpu_alone() {
 }
 
 #[test]
-fn the_file_system_is_known_to_the_command_line_alone() {
+fn only_the_command_line_uses_the_file_system() {
     assert_eq!(
         lines_with("src", ".rs", &["std::fs", "fs::"], &["src/cli"]),
         Vec::<String>::new()
@@ -334,4 +334,75 @@ fn only_the_worker_imports_the_wasm_builds() {
         .filter(|line| !line.contains("@import") && !line.contains("@typedef"))
         .collect();
     assert_eq!(code, Vec::<String>::new());
+}
+
+/// The directives of a Content-Security-Policy, by name.
+fn directives(policy: &str) -> BTreeMap<String, String> {
+    let directives = policy.split(';').map(str::trim);
+    directives
+        .filter_map(|directive| directive.split_once(' '))
+        .map(|(name, value)| (name.into(), value.into()))
+        .collect()
+}
+
+/// The policy in a string constant of `serve.rs`, which is sent as a header.
+fn header_policy(constant: &str) -> BTreeMap<String, String> {
+    let parsed = syn::parse_file(&text(Path::new("src/cli/serve.rs"))).expect("Rust");
+    let policy = parsed.items.iter().find_map(|item| match item {
+        syn::Item::Const(item) if item.ident == constant => match &*item.expr {
+            syn::Expr::Lit(syn::ExprLit {
+                lit: syn::Lit::Str(policy),
+                ..
+            }) => Some(policy.value()),
+            _ => None,
+        },
+        _ => None,
+    });
+    directives(&policy.expect("a string constant"))
+}
+
+/// The policy in the meta tag of a page.
+fn meta_policy(page: &Path) -> BTreeMap<String, String> {
+    let text = text(page);
+    let (_, rest) = text
+        .split_once("<meta http-equiv=\"Content-Security-Policy\" content=\"")
+        .expect("a meta tag with a policy");
+    directives(rest.split('"').next().unwrap_or_default())
+}
+
+#[test]
+fn the_content_policies_agree() {
+    // Meta tags cannot have `frame-ancestors`; no page has the other two.
+    const HEADER_ONLY: [&str; 3] = ["base-uri", "form-action", "frame-ancestors"];
+    const HUGGING_FACE: &str = "https://huggingface.co https://*.huggingface.co https://*.hf.co";
+    // The last column is a directive of the header that the page has with another value or, if there is none, not at all.
+    let pages = [
+        (
+            "www/bench.html",
+            "CONTENT_SECURITY_POLICY",
+            Some(("frame-src", None)),
+        ),
+        ("www/fetch/any.html", "FETCH_POLICY", None),
+        (
+            "www/fetch/hub.html",
+            "FETCH_POLICY",
+            Some(("connect-src", Some(HUGGING_FACE))),
+        ),
+        ("www/index.html", "CONTENT_SECURITY_POLICY", None),
+    ];
+    assert_eq!(
+        files("www", &[".html"]),
+        pages.map(|(page, ..)| PathBuf::from(page))
+    );
+    for (page, constant, difference) in pages {
+        let mut expected = header_policy(constant);
+        for name in HEADER_ONLY {
+            assert!(expected.remove(name).is_some(), "{constant} has no {name}");
+        }
+        if let Some((name, value)) = difference {
+            assert!(expected.remove(name).is_some(), "{constant} has no {name}");
+            expected.extend(value.map(|value| (String::from(name), String::from(value))));
+        }
+        assert_eq!(meta_policy(Path::new(page)), expected, "{page}");
+    }
 }

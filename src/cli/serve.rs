@@ -18,11 +18,13 @@ use tower_http::services::{ServeDir, ServeFile};
 
 use super::{files::project_root, options::SiteArgs, result::CliResult, site::Site};
 
-/// Allows the page's own files, wasm, and images that the page creates.
+/// Allows the page's own files, wasm, and images that the page creates. `www/index.html` and `www/bench.html` repeat it in a meta tag, for
+/// other servers; `tests/structure.rs` compares them.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; \
      connect-src 'self'; img-src 'self' blob: data:; style-src 'self'; frame-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; \
      frame-ancestors 'none'";
-/// For the frames in `www/fetch`, which download a base from another host on request. Their pages restrict the hosts further.
+/// For the frames in `www/fetch`, which download a base from another host on request. `www/fetch/any.html` repeats it in
+/// a meta tag; `www/fetch/hub.html` does too, and restricts the hosts further.
 const FETCH_POLICY: &str = "default-src 'none'; script-src 'self'; connect-src https: http:; base-uri 'none'; form-action 'none'; \
      frame-ancestors 'self'";
 
@@ -86,14 +88,14 @@ fn complete(site: &Site) {
     let pending = site.pending();
     if !pending.is_empty() {
         eprintln!(
-            "The page can already answer. Still to build: {}. An open page uses each build when it is ready.",
+            "The page can already answer. Still to build: {}. An open page can train as soon as `tools` is ready, and uses the others after a reload.",
             pending.join(", ")
         );
     }
     match site.complete() {
         Ok(()) if pending.is_empty() => {}
         Ok(()) => eprintln!("All builds are ready."),
-        Err(error) => eprintln!("error: {error}; the page works without this build"),
+        Err(error) => eprintln!("error: {error}; the page works without what failed"),
     }
 }
 
