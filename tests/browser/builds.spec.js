@@ -38,14 +38,14 @@ test("the page answers before the training build exists, and trains as soon as i
 
 test("an API call waits until the build that it needs is ready", async ({ page }) => {
   const release = await hideBuilds(page, ["tools"]);
-  await page.goto("/");
+  await page.goto("style.css"); // without the page's own engine and its requests
   await page.evaluate(async () => {
     const { createEngine } = await import(/** @type {string} */ ("/engine.js"));
     const engine = await createEngine({ device: "cpu" });
     Object.assign(self, { engine, layers: engine.ways.layers("mlp") });
     self.layers.then(() => (self.answered = true));
   });
-  await page.waitForRequest("**/pkg/site.json"); // the worker asks again
+  await page.waitForRequest("**/pkg/site.json?fresh");
   expect(await page.evaluate(() => self.answered)).toBeUndefined();
   release();
   const layers = await page.evaluate(async () => (await self.layers).layers.length);
