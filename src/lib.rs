@@ -4,7 +4,7 @@
 //! - Training: [`head::latents`] (a labelled table) -> [`train`] -> [`head`] -> [`head::evaluate`].
 //! - Comparison: [`image::small`] (labelled 32x32 pictures) -> [`compare`], which trains networks on pixels and a head on latents.
 //!
-//! [`format`] has the file formats. `web` exports the crate to JavaScript, and `src/cli` is the native command line.
+//! [`mod@format`] has the file formats. `web` exports the crate to JavaScript, and `src/cli` is the native command line.
 
 #![deny(missing_docs)]
 

@@ -80,7 +80,7 @@ impl Classifier {
     }
 }
 
-/// An imported base: the input of [`write`].
+/// An imported base: the input of [`write()`].
 #[derive(Debug, Clone)]
 pub struct Source {
     /// Metadata.
