@@ -284,9 +284,9 @@ def main():
         check_head(folder, "linear", table, pictures, ["--validation", "0"])
         check_head(folder, "hidden", table, pictures, ["--validation", "0", "--hidden", "16", "--learning-rate", "5e-3"])
         stderr = run_failing("export", table, "--to", folder / "latents.onnx")
-        check("latents are a table, and ONNX takes a head; use .npz or .safetensors" in stderr, "latents to ONNX are rejected with advice")
+        check("latents cannot be exported as ONNX; use .npz or .safetensors" in stderr, "latents to ONNX are rejected with advice")
         stderr = run_failing("export", table, "--to", folder / "latents.csv")
-        check("the extension decides the form; use .npz, .onnx or .safetensors" in stderr, "unknown extensions are rejected with advice")
+        check("unknown output format; use the extension .npz, .onnx or .safetensors" in stderr, "unknown extensions are rejected with advice")
 
 
 if __name__ == "__main__":

@@ -221,7 +221,7 @@ mod tests {
             );
         }
         let listing = listing(&dependencies).expect("licence texts");
-        for name in ["burn", "wasm-bindgen", "image", "safetensors"] {
+        for name in ["burn-core", "wasm-bindgen", "image", "safetensors"] {
             let lines = listing.lines();
             let lines: Vec<_> = lines
                 .filter(|line| line.starts_with(&format!("{name} ")))
