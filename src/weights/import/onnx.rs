@@ -1,8 +1,8 @@
 //! Imports ONNX files exported by torch (both exporters) and by tf2onnx.
 //!
 //! The names and the order of nodes differ between exporters. The graph is therefore traced back from its output, and each step is compared
-//! with `graph` of `net::inception`. BatchNorm may be folded or not. Operations before the first convolution, such as the `transform_input` of torchvision or a
-//! rescaling, determine the input range.
+//! with `graph` of `net::inception`. BatchNorm may be folded or not. Operations before the first convolution, such as the
+//! `transform_input` of torchvision or a rescaling, determine the input range.
 
 use std::collections::{HashMap, HashSet};
 
