@@ -188,7 +188,7 @@ test("each invalid file gets an error message, and the previous set stays", asyn
   await compareButton(page).click();
   await expect(alert.filter({ hasText: 'the class "blue" has no pictures' })).toBeVisible();
   await choose(page, [batch("data_batch_1.bin", [2], 4), META]);
-  await expect(panel(page)).toContainText("classes with pictures: got 1, expected at least 2");
+  await expect(panel(page)).toContainText("Classes with pictures: got 1, expected at least 2");
   await openSet(page);
   await expect(panel(page)).toContainText(/pictures to train on, \d+ to test on\./);
 });
