@@ -111,24 +111,9 @@ impl Site {
         let mut errors = Vec::new();
         let mut note =
             |result: CliResult| errors.extend(result.err().map(|error| error.to_string()));
-        let pending = RUNTIMES.iter().filter(|runtime| self.is_pending(runtime));
-        let (separate, shared): (Vec<_>, Vec<_>) =
-            pending.partition(|runtime| runtime.has_own_folder());
-        // In parallel, because the link-time optimisation at the end of a build uses one core.
-        std::thread::scope(|scope| {
-            let spawn = |runtime| scope.spawn(move || self.build(runtime));
-            let threads: Vec<_> = separate.into_iter().map(spawn).collect();
-            for runtime in shared {
-                note(self.build(runtime));
-            }
-            for thread in threads {
-                note(
-                    thread
-                        .join()
-                        .unwrap_or_else(|_| Err("a build panicked".into())),
-                );
-            }
-        });
+        for runtime in RUNTIMES.iter().filter(|runtime| self.is_pending(runtime)) {
+            note(self.build(runtime));
+        }
         for runtime in &RUNTIMES {
             let path = runtime.path(&self.root);
             if path.exists() {

@@ -68,12 +68,6 @@ impl Runtime {
             && built.is_ok_and(|hash| Some(hash) == self.hash(root, profile).ok()))
     }
 
-    /// Whether cargo compiles it in its own folder, so that it can run in parallel with other builds. Builds with other target features
-    /// would recompile all dependencies in a shared folder.
-    pub fn has_own_folder(&self) -> bool {
-        self.features == "relaxed-simd"
-    }
-
     /// Compiles the wasm and generates its JavaScript.
     pub fn build(&self, root: &Path, profile: &str) -> CliResult {
         let hash = self.hash(root, profile)?;
@@ -81,7 +75,9 @@ impl Runtime {
         let home = |variable: &str| env::var(variable).unwrap_or_default();
         let cargo_home =
             env::var("CARGO_HOME").unwrap_or_else(|_| format!("{}/.cargo", home("HOME")));
-        let (vectors, folder) = match self.has_own_folder() {
+        // Builds with other target features recompile all dependencies, so they have a folder of their own.
+        let relaxed = self.features == "relaxed-simd";
+        let (vectors, folder) = match relaxed {
             true => ("+simd128,+relaxed-simd", target(root).join("relaxed")),
             false => ("+simd128", target(root)),
         };
@@ -100,10 +96,6 @@ impl Runtime {
             .arg(&folder)
             .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
             .current_dir(root);
-        if self.has_own_folder() {
-            // Two progress bars would overwrite each other.
-            command.env("CARGO_TERM_PROGRESS_WHEN", "never");
-        }
         run_checked(&mut command, "install Rust by rustup (https://rustup.rs)")?;
 
         let compiled = folder.join(TARGET).join(profile).join("inception_web.wasm");
