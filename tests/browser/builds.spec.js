@@ -52,3 +52,21 @@ test("an API call waits until the build that it needs is ready", async ({ page }
   expect(layers).toBeGreaterThan(3);
   await page.evaluate(() => self.engine.dispose());
 });
+
+test.describe("with service workers", () => {
+  test.use({ serviceWorkers: "allow" });
+
+  test("a page that started during a build is cached on the next visit, with the build that it then uses", async ({ page }) => {
+    const release = await hideBuilds(page, ["relaxed"]);
+    const registered = () => page.evaluate(async () => (await navigator.serviceWorker.getRegistrations()).map(({ installing, waiting, active }) => (installing ?? waiting ?? active)?.scriptURL));
+    await page.goto("/?device=cpu");
+    const building = page.getByText("The server is still building a faster version. Reload the page in a few minutes to use it.");
+    await expect(building).toBeVisible();
+    release();
+    await expect(building).toBeHidden();
+    expect(await registered()).toEqual([]);
+
+    await page.reload();
+    await expect.poll(registered).toEqual([expect.stringMatching(/sw\.js\?v=\w+&build=relaxed$/)]);
+  });
+});
